@@ -1,0 +1,54 @@
+/**
+ * Every limit of Walnut, with its reason. Relations between them are asserted at the end of this file.
+ */
+import { invariant } from "./errors.js";
+import { gibibytes, kibibytes, mebibytes } from "./units.js";
+
+/** etcd's segment size: 64 million bytes, not 64 MiB. A file may exceed it, for it is checked after a save. */
+export const SEGMENT_BYTES = 64_000_000;
+
+/** The unit of a torn write: the smallest span that a disk writes whole. */
+export const SECTOR_BYTES = 512;
+
+/** Segments and snapshots that purge leaves in place (etcd's `--max-wals` and `--max-snapshots`). */
+export const SEGMENTS_KEPT = 5;
+export const SNAPSHOTS_KEPT = 5;
+
+/** Pause between two purges: etcd's 30 seconds. */
+export const PURGE_INTERVAL_MS = 30_000;
+
+/** An fsync over this time is worth a warning: etcd's bound, past which clusters lose leaders. */
+export const SLOW_FSYNC_MS = 1_000;
+
+/** Largest client request, etcd's `--max-request-bytes`. */
+export const REQUEST_BYTES_MAX = mebibytes(1.5);
+
+/** What a request may be larger than `REQUEST_BYTES_MAX` on the wire, for its envelope (etcd's figure). */
+export const REQUEST_OVERHEAD_BYTES = kibibytes(512);
+
+/** Operations in one transaction, etcd's `--max-txn-ops`. */
+export const TXN_OPERATIONS_MAX = 128;
+
+/** Entries between the log's applied and its snapshotted index that etcd keeps for slow followers. */
+export const CATCH_UP_ENTRIES = 5_000;
+
+/** Entries between two snapshots: etcd 3.5's `--snapshot-count`. */
+export const SNAPSHOT_ENTRIES = 100_000;
+
+/** etcd's default `--quota-backend-bytes`, and the largest that it suggests. */
+export const QUOTA_BYTES_DEFAULT = gibibytes(2);
+export const QUOTA_BYTES_SUGGESTED_MAX = gibibytes(8);
+
+/** A batch of writes to `db` is committed after this time or this many writes, as in etcd. */
+export const BATCH_INTERVAL_MS = 100;
+export const BATCH_WRITES_MAX = 10_000;
+
+/** Proposals that may be committed but not applied before new ones are turned away (etcd's `maxGapBetweenApplyAndCommitIndex`). */
+export const APPLY_BACKLOG_MAX = 5_000;
+
+/** No slice of work on the loop is planned longer than this: heart-beats share the loop (design decision 14). */
+export const SLICE_MS_MAX = 10;
+
+invariant(SEGMENT_BYTES % SECTOR_BYTES === 0, "a segment ends on a sector boundary");
+invariant(REQUEST_BYTES_MAX < SEGMENT_BYTES, "a request fits into a segment");
+invariant(CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES, "entries for catch-up are fewer than those between snapshots");

@@ -1,0 +1,111 @@
+/**
+ * The door to the disk. `platform/node` has the real one; `sim/` has one that loses power.
+ *
+ * What the door promises, and all that code behind it may rely on:
+ * - a write that resolved is seen by later reads, and is on the platter only after a sync of the same file resolved;
+ * - `DiskFile.sync` makes the file's bytes and size durable, not its name; `Disk.syncFolder` makes names durable;
+ * - writes that were not synced may reach the platter in any order, in part, torn at 512 bytes, or not at all;
+ * - a failed sync leaves the file's unsynced bytes in doubt for good: whoever sees one stops (design decision 9).
+ *
+ * Paths are absolute. Every failure is a `DiskError` that names the path.
+ */
+import { CodedError } from "../base/errors.js";
+
+/**
+ * `DISK_NOT_FOUND` ENOENT, `DISK_EXISTS` EEXIST/ENOTEMPTY, `DISK_FULL` ENOSPC/EDQUOT, `DISK_DENIED` EACCES/EPERM,
+ * `DISK_READ_ONLY` EROFS, `DISK_DESCRIPTORS` EMFILE/ENFILE, `DISK_LOCKED` another process holds the lock, `DISK_IO` all else.
+ */
+export type DiskErrorCode =
+  | "DISK_NOT_FOUND"
+  | "DISK_EXISTS"
+  | "DISK_FULL"
+  | "DISK_DENIED"
+  | "DISK_READ_ONLY"
+  | "DISK_DESCRIPTORS"
+  | "DISK_LOCKED"
+  | "DISK_IO";
+
+export class DiskError extends CodedError<DiskErrorCode> {
+  override readonly name = "DiskError";
+  readonly path: string;
+
+  constructor(code: DiskErrorCode, path: string, detail: string, options?: ErrorOptions) {
+    super(code, detail, options);
+    this.path = path;
+  }
+}
+
+export interface DiskEntry {
+  readonly name: string;
+  readonly kind: "file" | "folder" | "other";
+}
+
+/**
+ * How a file is opened: `read` must exist; `write` must exist, reads and writes; `create` must not exist;
+ * `replace` is made or emptied. New files get mode 0600, as etcd's do.
+ */
+export type OpenMode = "read" | "write" | "create" | "replace";
+
+/**
+ * Locks that real etcd takes and respects, never waiting: `segment` is an exclusive OFD record lock on the whole file
+ * (`F_OFD_SETLK`), `database` an exclusive `flock`, `database-shared` a shared one (bbolt's read-only open).
+ */
+export type LockKind = "segment" | "database" | "database-shared";
+
+export interface Disk {
+  open(path: string, mode: OpenMode): Promise<DiskFile>;
+  /** What is in a folder, sorted by name. */
+  list(path: string): Promise<DiskEntry[]>;
+  stat(path: string): Promise<{ readonly kind: DiskEntry["kind"]; readonly size: number } | undefined>;
+  /** Makes a folder (mode 0700); its parent must exist. Answers false when it was there. */
+  makeFolder(path: string): Promise<boolean>;
+  /** Replaces `to` when it is a file or an empty folder. */
+  rename(from: string, to: string): Promise<void>;
+  removeFile(path: string): Promise<void>;
+  /** Removes a folder with all that is in it. */
+  removeTree(path: string): Promise<void>;
+  /** Makes the names in a folder durable. */
+  syncFolder(path: string): Promise<void>;
+}
+
+export interface DiskFile {
+  readonly path: string;
+  size(): Promise<number>;
+  /** Fills `into` from `offset` on; answers the bytes read, fewer only where the file ends. */
+  read(into: Uint8Array, offset: number): Promise<number>;
+  /** The same, at once: for pages that are most likely in the system's cache. */
+  readNow(into: Uint8Array, offset: number): number;
+  /** Writes all chunks one after the other from `offset` on, or fails. The chunks must not change until it resolves. */
+  write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /**
+   * `write` and `datasync` in one: for the log's hot path. The bytes are durable when it resolves. Only for spans inside the
+   * file's size where that is to stay true of the size, too.
+   */
+  writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /** fdatasync: bytes, and the size when it changed. */
+  datasync(): Promise<void>;
+  /** fsync. */
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  /** Tries for the lock; false when another open file, of this process or another, holds one that conflicts. */
+  tryLock(kind: LockKind): boolean;
+  unlock(): void;
+  /** Closes, and gives up the lock. A second call does nothing. */
+  close(): Promise<void>;
+}
+
+/** Joins path parts with `/`. */
+export function joinPath(...parts: readonly string[]): string {
+  return parts.join("/").replace(/\/{2,}/g, "/");
+}
+
+/** The folder that holds `path`. */
+export function parentPath(path: string): string {
+  const cut = path.lastIndexOf("/");
+  return cut <= 0 ? "/" : path.slice(0, cut);
+}
+
+/** The last part of a path. */
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}

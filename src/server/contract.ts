@@ -1,0 +1,91 @@
+/**
+ * What a member does for those who call it: the services of the API, the embedding program, the command line.
+ *
+ * Requests come decoded and with the checks of the API room behind them; answers carry a full response header. Every call may
+ * reject with a `CodedError` (`RequestError` of this room, `MvccError` and the other rooms' errors); the API maps codes to
+ * etcd's status and text.
+ */
+import type {
+  AlarmMember,
+  AlarmRequest,
+  AlarmResponse,
+  HashKVRequest,
+  HashKVResponse,
+  HashResponse,
+  StatusResponse,
+} from "../proto/generated/etcdserverpb/maintenance.js";
+import type {
+  CompactionRequest,
+  CompactionResponse,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  TxnRequest,
+  TxnResponse,
+} from "../proto/generated/etcdserverpb/kv.js";
+import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
+import type { Member } from "../membership/member.js";
+
+/** The etcd version whose behaviour is served. */
+export const SERVED_VERSION = "3.5.30";
+/** The cluster version that a new cluster decides on. */
+export const CLUSTER_VERSION = "3.5.0";
+
+export interface CallContext {
+  /** Aborted when the caller has gone or its deadline has passed. A proposal on its way is not taken back by it. */
+  readonly signal?: AbortSignalLike;
+  /** The token of the caller, when it sent one. */
+  readonly token?: string;
+}
+
+/** As much of `AbortSignal` as a member needs, so that this room stays pure. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
+export interface MemberService {
+  readonly memberId: bigint;
+  readonly clusterId: bigint;
+  readonly name: string;
+  /** Limits that the API's checks need. */
+  readonly limits: { readonly requestBytesMax: number; readonly txnOperationsMax: number };
+
+  range(request: RangeRequest, context?: CallContext): Promise<RangeResponse>;
+  put(request: PutRequest, context?: CallContext): Promise<PutResponse>;
+  deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse>;
+  txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse>;
+  compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;
+
+  alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
+  status(): StatusResponse;
+  hash(): Promise<HashResponse>;
+  hashKv(request: HashKVRequest): Promise<HashKVResponse>;
+  defragment(): Promise<{ header: ResponseHeader }>;
+  /** A consistent copy of `db` as it is on the disk: its size first, so that the receiver can show progress. */
+  snapshot(): Promise<DatabaseStream>;
+
+  /** Members in ascending order of ID, each as the log has it. */
+  memberList(linearizable: boolean, context?: CallContext): Promise<{ header: ResponseHeader; members: Member[] }>;
+
+  /** The header of an answer given now. */
+  header(): ResponseHeader;
+  /** As `3.5.0`; undefined until the cluster has decided. */
+  clusterVersion(): string | undefined;
+  /** The leader's ID as far as this member knows; 0n when there is none. */
+  leader(): bigint;
+  isLearner(): boolean;
+  alarms(): readonly AlarmMember[];
+  /** Resolves once a linearizable read would be answered from here; for health checks. */
+  linearizableRead(context?: CallContext): Promise<void>;
+}
+
+export interface DatabaseStream {
+  readonly totalBytes: number;
+  /** Reading it to the end, or returning early, releases the pages that it pins. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}

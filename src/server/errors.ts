@@ -1,0 +1,40 @@
+/** What a member answers when it does not do what it was asked. The API maps each code to gRPC's and to etcd's text. */
+import { CodedError } from "../base/errors.js";
+
+/** Reasons to refuse a request; the member goes on. */
+export type RequestErrorCode =
+  | "SERVER_NO_SPACE"
+  | "SERVER_CORRUPT"
+  | "SERVER_TOO_MANY_REQUESTS"
+  | "SERVER_REQUEST_TOO_LARGE"
+  | "SERVER_TIMEOUT"
+  | "SERVER_CANCELED"
+  | "SERVER_LEADER_CHANGED"
+  | "SERVER_NO_LEADER"
+  | "SERVER_NOT_LEADER"
+  | "SERVER_STOPPED"
+  | "SERVER_UNHEALTHY"
+  | "SERVER_NOT_SUPPORTED";
+
+export class RequestError extends CodedError<RequestErrorCode> {
+  override readonly name = "RequestError";
+}
+
+/** Reasons not to start, or not to go on. Each detail names the file and the way out. */
+export type MemberErrorCode =
+  | "DATA_DIR_UNUSABLE"
+  | "DATA_DIR_LOCKED"
+  | "DATA_DIR_NEWER"
+  | "DATA_DIR_UNSUPPORTED"
+  | "DB_MISSING"
+  | "DB_BEHIND_SNAPSHOT"
+  | "LOG_BEHIND_DB"
+  | "CLUSTER_MISMATCH"
+  | "OPTIONS_INVALID"
+  | "ENTRY_UNKNOWN"
+  | "MEMBER_REMOVED"
+  | "DISK_FAILED";
+
+export class MemberError extends CodedError<MemberErrorCode> {
+  override readonly name = "MemberError";
+}

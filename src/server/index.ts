@@ -1,0 +1,6 @@
+/** One member: what starts it, what it can be told, what it does. */
+export * from "./contract.js";
+export * from "./errors.js";
+export * from "./layout.js";
+export * from "./metrics.js";
+export * from "./options.js";

@@ -1,0 +1,100 @@
+/**
+ * The figures that a member keeps, under etcd's names, so that etcd's dashboards work. The server counts; who embeds it
+ * decides how the figures are shown.
+ */
+
+interface Description {
+  readonly kind: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  readonly labels?: readonly string[];
+  /** Upper bounds, in the metric's unit. */
+  readonly buckets?: readonly number[];
+}
+
+/** `count` bounds, each `factor` times the one before. */
+function exponential(start: number, factor: number, count: number): number[] {
+  return Array.from({ length: count }, (_, power) => start * factor ** power);
+}
+
+export const METRICS = {
+  etcd_server_has_leader: { kind: "gauge", help: "Whether a leader is known: 1, or 0." },
+  etcd_server_is_leader: { kind: "gauge", help: "Whether this member leads: 1, or 0." },
+  etcd_server_is_learner: { kind: "gauge", help: "Whether this member is a learner: 1, or 0." },
+  etcd_server_leader_changes_seen_total: { kind: "counter", help: "Changes of the leader that this member saw." },
+  etcd_server_id: { kind: "gauge", help: "1 for this member's ID.", labels: ["server_id"] },
+  etcd_server_version: { kind: "gauge", help: "1 for the version that is served.", labels: ["server_version"] },
+  etcd_cluster_version: { kind: "gauge", help: "1 for the cluster's version.", labels: ["cluster_version"] },
+  etcd_server_proposals_committed_total: { kind: "gauge", help: "Index of the last committed entry." },
+  etcd_server_proposals_applied_total: { kind: "gauge", help: "Index of the last applied entry." },
+  etcd_server_proposals_pending: { kind: "gauge", help: "Proposals that wait to be applied." },
+  etcd_server_proposals_failed_total: { kind: "counter", help: "Proposals that failed." },
+  etcd_server_slow_apply_total: { kind: "counter", help: "Applies over 100 ms." },
+  etcd_server_slow_read_indexes_total: { kind: "counter", help: "Read index answers that came too late." },
+  etcd_server_read_indexes_failed_total: { kind: "counter", help: "Read index requests that failed." },
+  etcd_server_quota_backend_bytes: { kind: "gauge", help: "Limit of db's size." },
+  etcd_server_health_success: { kind: "counter", help: "Health checks passed." },
+  etcd_server_health_failures: { kind: "counter", help: "Health checks failed." },
+  etcd_server_client_requests_total: {
+    kind: "counter",
+    help: "Client requests by kind and API version.",
+    labels: ["type", "client_api_version"],
+  },
+  etcd_server_apply_duration_seconds: {
+    kind: "histogram",
+    help: "Time to apply a request.",
+    labels: ["version", "op", "success"],
+    buckets: exponential(0.0001, 2, 20),
+  },
+  etcd_disk_wal_fsync_duration_seconds: {
+    kind: "histogram",
+    help: "Time of the log's fsyncs.",
+    buckets: exponential(0.001, 2, 14),
+  },
+  etcd_disk_wal_write_bytes_total: { kind: "gauge", help: "Bytes written to the log." },
+  etcd_disk_backend_commit_duration_seconds: {
+    kind: "histogram",
+    help: "Time to commit to db.",
+    buckets: exponential(0.001, 2, 14),
+  },
+  etcd_disk_backend_defrag_duration_seconds: {
+    kind: "histogram",
+    help: "Time to defragment db.",
+    buckets: exponential(0.1, 2, 13),
+  },
+  etcd_disk_backend_snapshot_duration_seconds: {
+    kind: "histogram",
+    help: "Time to stream db.",
+    buckets: exponential(0.01, 2, 17),
+  },
+  etcd_snap_fsync_duration_seconds: {
+    kind: "histogram",
+    help: "Time of snapshots' fsyncs.",
+    buckets: exponential(0.001, 2, 14),
+  },
+  etcd_disk_defrag_inflight: { kind: "gauge", help: "Whether a defragmentation runs: 1, or 0." },
+  etcd_mvcc_db_total_size_in_bytes: { kind: "gauge", help: "Size of db." },
+  etcd_mvcc_db_total_size_in_use_in_bytes: { kind: "gauge", help: "Bytes of db that are in use." },
+  etcd_mvcc_put_total: { kind: "counter", help: "Puts." },
+  etcd_mvcc_delete_total: { kind: "counter", help: "Deletes." },
+  etcd_mvcc_range_total: { kind: "counter", help: "Ranges." },
+  etcd_mvcc_txn_total: { kind: "counter", help: "Transactions." },
+  etcd_debugging_mvcc_keys_total: { kind: "gauge", help: "Keys." },
+  etcd_debugging_mvcc_current_revision: { kind: "gauge", help: "The store's revision." },
+  etcd_debugging_mvcc_compact_revision: { kind: "gauge", help: "The revision of the last compaction." },
+} as const satisfies Record<string, Description>;
+
+export type MetricName = keyof typeof METRICS;
+export type MetricDescription = Description;
+
+/** Where figures go. Calls are cheap and never throw. */
+export interface Metrics {
+  /** Adds to a counter. */
+  count(name: MetricName, by?: number, labels?: Readonly<Record<string, string>>): void;
+  /** Sets a gauge. */
+  set(name: MetricName, value: number, labels?: Readonly<Record<string, string>>): void;
+  /** Adds an observation to a histogram, in seconds. */
+  observe(name: MetricName, value: number, labels?: Readonly<Record<string, string>>): void;
+}
+
+/** Keeps nothing. */
+export const noMetrics: Metrics = { count: () => undefined, set: () => undefined, observe: () => undefined };

@@ -1,0 +1,126 @@
+/**
+ * What a member can be told. Names and defaults are etcd 3.5's flags; every option is checked here, before anything on disk
+ * is touched.
+ */
+import {
+  APPLY_BACKLOG_MAX,
+  BATCH_INTERVAL_MS,
+  BATCH_WRITES_MAX,
+  CATCH_UP_ENTRIES,
+  QUOTA_BYTES_DEFAULT,
+  REQUEST_BYTES_MAX,
+  SEGMENT_BYTES,
+  SEGMENTS_KEPT,
+  SNAPSHOT_ENTRIES,
+  SNAPSHOTS_KEPT,
+  TXN_OPERATIONS_MAX,
+} from "../base/limits.js";
+import { MemberError } from "./errors.js";
+
+export interface MemberOptions {
+  readonly name: string;
+  readonly dataDir: string;
+  readonly walDir: string | undefined;
+  /** URLs that other members use. */
+  readonly initialAdvertisePeerUrls: readonly string[];
+  /** URLs that clients use; published to the cluster. */
+  readonly advertiseClientUrls: readonly string[];
+  /** Name and peer URLs of each initial member. */
+  readonly initialCluster: ReadonlyMap<string, readonly string[]>;
+  readonly initialClusterState: "new" | "existing";
+  readonly initialClusterToken: string;
+  readonly forceNewCluster: boolean;
+  /** Milliseconds of a tick: the heart-beat interval. */
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly preVote: boolean;
+  /** Applied entries between two snapshots. */
+  readonly snapshotCount: number;
+  /** Entries kept in memory behind a snapshot, for slow followers. */
+  readonly catchUpEntries: number;
+  /** Files that purge leaves; 0 keeps all. */
+  readonly snapshotsKept: number;
+  readonly segmentsKept: number;
+  readonly segmentBytes: number;
+  /** Limit of db's size in bytes; 0 means etcd's default, a negative number none. */
+  readonly quotaBytes: number;
+  readonly requestBytesMax: number;
+  readonly txnOperationsMax: number;
+  readonly applyBacklogMax: number;
+  readonly batchIntervalMs: number;
+  readonly batchWritesMax: number;
+}
+
+/** etcd's defaults for everything but where the data lies. */
+export function defaultOptions(dataDir: string): MemberOptions {
+  return {
+    name: "default",
+    dataDir,
+    walDir: undefined,
+    initialAdvertisePeerUrls: ["http://localhost:2380"],
+    advertiseClientUrls: ["http://localhost:2379"],
+    initialCluster: new Map([["default", ["http://localhost:2380"]]]),
+    initialClusterState: "new",
+    initialClusterToken: "etcd-cluster",
+    forceNewCluster: false,
+    heartbeatMs: 100,
+    electionMs: 1000,
+    preVote: true,
+    snapshotCount: SNAPSHOT_ENTRIES,
+    catchUpEntries: CATCH_UP_ENTRIES,
+    snapshotsKept: SNAPSHOTS_KEPT,
+    segmentsKept: SEGMENTS_KEPT,
+    segmentBytes: SEGMENT_BYTES,
+    quotaBytes: 0,
+    requestBytesMax: REQUEST_BYTES_MAX,
+    txnOperationsMax: TXN_OPERATIONS_MAX,
+    applyBacklogMax: APPLY_BACKLOG_MAX,
+    batchIntervalMs: BATCH_INTERVAL_MS,
+    batchWritesMax: BATCH_WRITES_MAX,
+  };
+}
+
+/** The quota in force: undefined when there is none. */
+export function effectiveQuota(options: MemberOptions): number | undefined {
+  if (options.quotaBytes < 0) return undefined;
+  return options.quotaBytes === 0 ? QUOTA_BYTES_DEFAULT : options.quotaBytes;
+}
+
+/** How long a request may wait for its entry: etcd's 5 s for the disk and two elections. */
+export function requestTimeoutMs(options: MemberOptions): number {
+  return 5_000 + 2 * options.electionMs;
+}
+
+/** @throws MemberError `OPTIONS_INVALID` with the flag and what it may be */
+export function checkOptions(options: MemberOptions): void {
+  const refuse = (detail: string): never => {
+    throw new MemberError("OPTIONS_INVALID", detail);
+  };
+  if (options.name === "") refuse("--name is empty: give the member a name");
+  if (!options.dataDir.startsWith("/")) refuse(`--data-dir "${options.dataDir}" is not an absolute path`);
+  if (options.heartbeatMs <= 0) refuse(`--heartbeat-interval=${options.heartbeatMs}: it must be over 0 (milliseconds)`);
+  if (5 * options.heartbeatMs > options.electionMs) {
+    refuse(
+      `--election-timeout[${options.electionMs}ms] should be at least as 5 times as --heartbeat-interval[${options.heartbeatMs}ms]`,
+    );
+  }
+  if (options.electionMs > 50_000)
+    refuse(`--election-timeout[${options.electionMs}ms] is too long, and should be set less than 50000ms`);
+  const own = options.initialCluster.get(options.name);
+  if (own === undefined) {
+    refuse(
+      `couldn't find local name "${options.name}" in the initial cluster configuration: add it to --initial-cluster`,
+    );
+  } else if (sorted(own) !== sorted(options.initialAdvertisePeerUrls)) {
+    refuse(
+      `--initial-cluster has ${options.name}=${sorted(own)} but missing from --initial-advertise-peer-urls=${sorted(options.initialAdvertisePeerUrls)}`,
+    );
+  }
+  const urls = [...options.initialCluster.values()].flat();
+  if (new Set(urls).size !== urls.length)
+    refuse("--initial-cluster has the same peer URL twice: each member needs its own");
+}
+
+function sorted(urls: readonly string[]): string {
+  return [...urls].sort().join(",");
+}

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { BucketTable } from "../base/bucket-table.js";
 import { silentLog } from "../platform/log.js";
 import { ConfChangeType, type ConfChange } from "../proto/raft.js";
 import {
@@ -15,7 +16,6 @@ import {
   memberIdText,
   Membership,
   type Member,
-  type MembershipTable,
 } from "./index.js";
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -84,10 +84,11 @@ test("what is not a member is refused by name", () => {
   }
 });
 
-function tableFixture(): MembershipTable & { readonly rows: Map<string, string> } {
+function tableFixture(): BucketTable & { readonly rows: Map<string, string> } {
   const rows = new Map<string, string>();
   return {
     rows,
+    get: (bucket, key) => Buffer.from(rows.get(`${bucket}/${text(key)}`) ?? ""),
     put: (bucket, key, value) => void rows.set(`${bucket}/${text(key)}`, text(value)),
     delete: (bucket, key) => void rows.delete(`${bucket}/${text(key)}`),
     keys: (bucket) =>

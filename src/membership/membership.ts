@@ -6,6 +6,7 @@
  * (`members`, `members_removed`, `cluster`) repeat it for later versions. An entry at or below `db`'s consistent index
  * changes the first only, for the second has it already.
  */
+import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError, invariant } from "../base/errors.js";
 import { latin1FromBytes, utf8FromText } from "../base/text.js";
 import { ConfChangeType, type ConfChange } from "../proto/raft.js";
@@ -42,14 +43,6 @@ export const MEMBERS_REMOVED_BUCKET = "members_removed";
 export const CLUSTER_BUCKET = "cluster";
 const CLUSTER_VERSION_KEY = utf8FromText("clusterVersion");
 const REMOVED_MARK = utf8FromText("removed");
-
-/** Writes to `db`, in the transaction of the entry that is being applied. */
-export interface MembershipTable {
-  put(bucket: string, key: Uint8Array, value: Uint8Array): void;
-  delete(bucket: string, key: Uint8Array): void;
-  /** Every key of a bucket, in order. */
-  keys(bucket: string): Uint8Array[];
-}
 
 /** What a snapshot holds of the cluster. */
 export interface MembershipState {
@@ -172,7 +165,7 @@ export class Membership {
    *
    * @param table where `db` keeps members; undefined when `db` has this entry already
    */
-  apply(change: ConfChange, table: MembershipTable | undefined): void {
+  apply(change: ConfChange, table: BucketTable | undefined): void {
     switch (change.type) {
       case ConfChangeType.addNode:
       case ConfChangeType.addLearnerNode: {
@@ -196,7 +189,7 @@ export class Membership {
     }
   }
 
-  #add(member: Member, table: MembershipTable | undefined): void {
+  #add(member: Member, table: BucketTable | undefined): void {
     this.#save(member, table);
     this.#log.info("added member", {
       "added-peer-id": memberIdText(member.id),
@@ -205,12 +198,12 @@ export class Membership {
     });
   }
 
-  #promote(id: bigint, table: MembershipTable | undefined): void {
+  #promote(id: bigint, table: BucketTable | undefined): void {
     this.#save({ ...this.#mustMember(id), isLearner: false }, table);
     this.#log.info("promote member", { "promoted-member-id": memberIdText(id) });
   }
 
-  #remove(id: bigint, table: MembershipTable | undefined): void {
+  #remove(id: bigint, table: BucketTable | undefined): void {
     const member = this.#mustMember(id);
     this.#members.delete(id);
     this.#removed.add(id);
@@ -220,7 +213,7 @@ export class Membership {
   }
 
   /** A member has published its name and client URLs. One that was removed meanwhile is passed over, as in etcd. */
-  publish(id: bigint, attributes: MemberAttributes, table: MembershipTable | undefined): void {
+  publish(id: bigint, attributes: MemberAttributes, table: BucketTable | undefined): void {
     const member = this.#members.get(id);
     if (member === undefined) {
       invariant(this.#removed.has(id), () => `attributes of unknown member ${memberIdText(id)}`);
@@ -231,7 +224,7 @@ export class Membership {
   }
 
   /** @param version as `3.5.0` */
-  setClusterVersion(version: string, table: MembershipTable | undefined): void {
+  setClusterVersion(version: string, table: BucketTable | undefined): void {
     const before = this.#clusterVersion;
     this.#clusterVersion = version;
     table?.put(CLUSTER_BUCKET, CLUSTER_VERSION_KEY, utf8FromText(version));
@@ -243,7 +236,7 @@ export class Membership {
   }
 
   /** Takes members out of `db` that the log does not know: left there by earlier etcd versions' bugs. */
-  removeStrays(table: MembershipTable): void {
+  removeStrays(table: BucketTable): void {
     const known = new Set([...this.#members.keys()].map(memberIdText));
     for (const key of table.keys(MEMBERS_BUCKET)) {
       const id = latin1FromBytes(key);
@@ -253,7 +246,7 @@ export class Membership {
     }
   }
 
-  #save(member: Member, table: MembershipTable | undefined): void {
+  #save(member: Member, table: BucketTable | undefined): void {
     this.#members.set(member.id, member);
     table?.put(MEMBERS_BUCKET, memberKey(member.id), encodeMember(member));
   }

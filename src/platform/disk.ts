@@ -35,6 +35,43 @@ export class DiskError extends CodedError<DiskErrorCode> {
   }
 }
 
+const CODES_BY_SYSTEM_CODE: Readonly<Record<string, DiskErrorCode>> = {
+  ENOENT: "DISK_NOT_FOUND",
+  EEXIST: "DISK_EXISTS",
+  ENOTEMPTY: "DISK_EXISTS",
+  ENOSPC: "DISK_FULL",
+  EDQUOT: "DISK_FULL",
+  EACCES: "DISK_DENIED",
+  EPERM: "DISK_DENIED",
+  EROFS: "DISK_READ_ONLY",
+  EMFILE: "DISK_DESCRIPTORS",
+  ENFILE: "DISK_DESCRIPTORS",
+};
+
+/** What the reader of the error can do. */
+const ADVICE: Readonly<Record<DiskErrorCode, string>> = {
+  DISK_NOT_FOUND: "it does not exist",
+  DISK_EXISTS: "it is there already, or not empty",
+  DISK_FULL: "no space is left; free some and start again",
+  DISK_DENIED: "this user may not; check the owner and mode of it and of the folders above",
+  DISK_READ_ONLY: "the file system is mounted read-only",
+  DISK_DESCRIPTORS: "no file descriptor is left; raise the limit of open files (ulimit -n)",
+  DISK_LOCKED: "another process holds the lock",
+  DISK_IO: "the disk or the file system failed; look into the system's log (dmesg)",
+};
+
+/**
+ * The error for a failed system call.
+ *
+ * @param systemCode the name of the errno, as `ENOSPC`
+ * @param operation what was tried, as a noun: `open`, `fdatasync`
+ */
+export function diskErrorOf(systemCode: string, operation: string, path: string, cause?: unknown): DiskError {
+  const code = CODES_BY_SYSTEM_CODE[systemCode] ?? "DISK_IO";
+  const options = cause === undefined ? undefined : { cause };
+  return new DiskError(code, path, `${operation} of ${path} failed with ${systemCode}: ${ADVICE[code]}`, options);
+}
+
 export interface DiskEntry {
   readonly name: string;
   readonly kind: "file" | "folder" | "other";

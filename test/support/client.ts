@@ -1,0 +1,163 @@
+/**
+ * A thin client that speaks etcd's gRPC API in bytes: what was sent and what came back stays visible to the test.
+ */
+import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import { decode, encode, type Message, type MessageName } from "./messages.js";
+
+/** What a server answered: the bytes of the response, or gRPC's code and text. */
+export type Answer =
+  | { readonly kind: "response"; readonly bytes: Uint8Array }
+  | { readonly kind: "error"; readonly code: number; readonly text: string };
+
+/** A key as a server tells it. */
+export interface KeyValue {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+  readonly lease: number | bigint;
+}
+
+/** A server answered a call with an error where the test expected none. */
+export class CallError extends Error {
+  readonly code: number;
+
+  constructor(method: string, code: number, text: string) {
+    super(`${method}: code ${code}: ${text}`);
+    this.code = code;
+  }
+}
+
+const KV = "/etcdserverpb.KV/";
+const MAINTENANCE = "/etcdserverpb.Maintenance/";
+
+/** The methods that the tests call, with the messages that belong to them. */
+export const METHODS = {
+  Range: { path: `${KV}Range`, request: "RangeRequest", response: "RangeResponse" },
+  Put: { path: `${KV}Put`, request: "PutRequest", response: "PutResponse" },
+  DeleteRange: { path: `${KV}DeleteRange`, request: "DeleteRangeRequest", response: "DeleteRangeResponse" },
+  Txn: { path: `${KV}Txn`, request: "TxnRequest", response: "TxnResponse" },
+  Compact: { path: `${KV}Compact`, request: "CompactionRequest", response: "CompactionResponse" },
+  HashKV: { path: `${MAINTENANCE}HashKV`, request: "HashKVRequest", response: "HashKVResponse" },
+  Status: { path: `${MAINTENANCE}Status`, request: "StatusRequest", response: "StatusResponse" },
+  Alarm: { path: `${MAINTENANCE}Alarm`, request: "AlarmRequest", response: "AlarmResponse" },
+  Defragment: { path: `${MAINTENANCE}Defragment`, request: "DefragmentRequest", response: "DefragmentResponse" },
+  MemberList: {
+    path: "/etcdserverpb.Cluster/MemberList",
+    request: "MemberListRequest",
+    response: "MemberListResponse",
+  },
+} as const satisfies Record<string, { path: string; request: MessageName; response: MessageName }>;
+export type Method = keyof typeof METHODS;
+
+const MESSAGE_BYTES_MAX = 512 * 2 ** 20;
+const same = (bytes: Buffer): Buffer => bytes;
+
+/** A connection to one server. */
+export class EtcdClient {
+  readonly #client: Client;
+
+  /** @param address host and port */
+  constructor(address: string) {
+    this.#client = new Client(address, credentials.createInsecure(), {
+      "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
+      "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.enable_retries": 0,
+    });
+  }
+
+  /** Sends bytes to a path and gives what comes back, errors included. */
+  async send(path: string, request: Uint8Array, deadlineMs = 60_000): Promise<Answer> {
+    return new Promise((resolve) => {
+      const options = { deadline: Date.now() + deadlineMs };
+      this.#client.makeUnaryRequest(
+        path,
+        same,
+        same,
+        Buffer.from(request),
+        options,
+        (error: ServiceError | null, response) => {
+          if (error !== null) resolve({ kind: "error", code: error.code, text: error.details });
+          else resolve({ kind: "response", bytes: response ?? new Uint8Array() });
+        },
+      );
+    });
+  }
+
+  /** Calls a method and decodes what comes back. @throws CallError when the server answers with an error */
+  async call(method: Method, request: Message): Promise<Message> {
+    const { path, request: requestName, response: responseName } = METHODS[method];
+    const answer = await this.send(path, encode(requestName, request));
+    if (answer.kind === "error") throw new CallError(method, answer.code, answer.text);
+    return decode(responseName, answer.bytes);
+  }
+
+  /** Puts a key and gives the revision of the put. */
+  async put(key: string | Uint8Array, value: string | Uint8Array): Promise<number> {
+    const response = await this.call("Put", { key: asBytes(key), value: asBytes(value) });
+    return revisionOf(response);
+  }
+
+  /** The store's revision and, where a compaction happened, what it left. */
+  async revision(): Promise<number> {
+    return revisionOf(await this.call("Range", { key: asBytes("\0"), count_only: true }));
+  }
+
+  /** The hash of all keys up to a revision (0: the newest), with the revision that was compacted last. */
+  async hashKV(revision = 0): Promise<{ hash: number; compactRevision: number; revision: number }> {
+    const response = await this.call("HashKV", { revision });
+    return {
+      hash: numberOf(response["hash"]),
+      compactRevision: numberOf(response["compact_revision"]),
+      revision: revisionOf(response),
+    };
+  }
+
+  /** Every key in order, read in pages that all show the same revision. */
+  async *keys(options: { readonly revision?: number; readonly pageKeys?: number } = {}): AsyncGenerator<KeyValue> {
+    let key: Uint8Array = Uint8Array.of(0);
+    let revision = options.revision ?? 0;
+    for (;;) {
+      const page = await this.call("Range", {
+        key,
+        range_end: Uint8Array.of(0),
+        limit: options.pageKeys ?? 2_000,
+        revision,
+      });
+      if (revision === 0) revision = revisionOf(page);
+      const kvs = ((page["kvs"] ?? []) as readonly Message[]).map(keyValue);
+      yield* kvs;
+      if (page["more"] !== true) return;
+      key = Buffer.concat([kvs.at(-1)!.key, Uint8Array.of(0)]);
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+export function keyValue(message: Message): KeyValue {
+  return {
+    key: (message["key"] as Uint8Array | undefined) ?? new Uint8Array(),
+    value: (message["value"] as Uint8Array | undefined) ?? new Uint8Array(),
+    createRevision: numberOf(message["create_revision"]),
+    modRevision: numberOf(message["mod_revision"]),
+    version: numberOf(message["version"]),
+    lease: (message["lease"] as number | bigint | undefined) ?? 0,
+  };
+}
+
+/** The revision in a response's header. */
+export function revisionOf(response: Message): number {
+  return numberOf((response["header"] as Message | undefined)?.["revision"]);
+}
+
+const numberOf = (value: unknown): number => (value === undefined ? 0 : Number(value));
+
+/** Text as its UTF-8 bytes; bytes as they are. */
+export function asBytes(value: string | Uint8Array): Uint8Array {
+  return typeof value === "string" ? Buffer.from(value) : value;
+}

@@ -253,18 +253,15 @@ export class Stage {
   /** Ends what still runs, checks what was left and removes the folders. */
   async clear(): Promise<void> {
     const complaints: string[] = [];
-    for (const server of this.#servers) {
-      const stillRan = server.running;
-      if (stillRan) await server.stop().catch((error: unknown) => complaints.push(String(error)));
-      server.client.close();
-      for (const port of [server.seat.clientPort, server.seat.peerPort]) {
-        const taken = this.#servers.some((other) => other.running && other.seat.clientPort === port);
-        if (!taken && (await listens(port)))
-          complaints.push(`${server.binary.name} ended and port ${port} still answers`);
-      }
-      if (stillRan && server.binary.family === "walnut") {
-        for (const file of strayFiles(server.seat.dataDir)) complaints.push(`Walnut left a stray file: ${file}`);
-      }
+    for (const server of this.#servers.filter(({ running }) => running)) {
+      await server.stop().catch((error: unknown) => complaints.push(String(error)));
+      if (server.binary.family !== "walnut") continue;
+      for (const file of strayFiles(server.seat.dataDir)) complaints.push(`Walnut left a stray file: ${file}`);
+    }
+    for (const server of this.#servers) server.client.close();
+    const ports = new Set(this.#servers.flatMap(({ seat }) => [seat.clientPort, seat.peerPort]));
+    for (const port of ports) {
+      if (await listens(port)) complaints.push(`every server has ended and port ${port} still answers`);
     }
     if (process.env["WALNUT_KEEP"] === "1") console.error(`kept: ${this.folder}`);
     else rmSync(this.folder, { recursive: true, force: true });

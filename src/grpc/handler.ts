@@ -1,0 +1,65 @@
+/**
+ * What this room asks of those who serve something through it. Nothing here names a gRPC library or HTTP/2, so that the one below
+ * can change; nothing knows etcd.
+ *
+ * Messages are bytes on both sides: who registers a handler brings the codec.
+ */
+
+/** One call under way. */
+export interface Call {
+  /** As `/etcdserverpb.KV/Put`. */
+  readonly path: string;
+  /** The client's address, as `127.0.0.1:43210`. */
+  readonly peer: string;
+  /** A value that the client sent beside the request; the first one, by lower-case name. */
+  metadata(name: string): string | undefined;
+  /** Aborted when the client has gone, the deadline has passed or the server stops. Made at the first look at it. */
+  readonly signal: AbortSignal;
+}
+
+/** The two directions of a streaming call. Callbacks are set before the turn in which the handler was called ends. */
+export interface MessageStream {
+  onMessage: (message: Uint8Array) => void;
+  /** The client will send no more. Not called when the call was aborted. */
+  onEnd: () => void;
+  /** A `send` that answered false may go on. */
+  onDrain: () => void;
+  /** Queues a message. False means: wait for `onDrain` before more. After the end nothing is sent. */
+  send(message: Uint8Array): boolean;
+  /** Ends the call: well, or with what a handler would throw. */
+  end(error?: unknown): void;
+  /** Stops or resumes `onMessage`, so that a client cannot send faster than it is served. */
+  pause(): void;
+  resume(): void;
+}
+
+export type Handler =
+  | {
+      readonly kind: "unary";
+      /** May answer at once: no promise is made then. */
+      readonly handle: (request: Uint8Array, call: Call) => Uint8Array | Promise<Uint8Array>;
+    }
+  | {
+      readonly kind: "serverStreaming";
+      /** The next message is asked for when the client can take it. Ended early (`return`) when the call is aborted. */
+      readonly handle: (request: Uint8Array, call: Call) => AsyncIterable<Uint8Array>;
+    }
+  | {
+      /** Client streaming is a bidirectional call that answers once. */
+      readonly kind: "bidirectional";
+      readonly handle: (stream: MessageStream, call: Call) => void;
+    };
+
+export type HandlerKind = Handler["kind"];
+
+/** Handlers by path. */
+export type HandlerTable = ReadonlyMap<string, Handler>;
+
+/** Turns whatever a handler threw into what the client is told. */
+export type ErrorMapper = (error: unknown) => { readonly status: number; readonly text: string };
+
+/** Told of each call's beginning and end, for metrics and logs. `path` is one of the table's. */
+export interface CallObserver {
+  started(path: string, kind: HandlerKind): void;
+  ended(path: string, kind: HandlerKind, status: number): void;
+}

@@ -1,0 +1,113 @@
+/** Plain HTTP/1.1 beside gRPC: a table of handlers by path, over `node:http`. */
+import http from "node:http";
+import type { Duplex } from "node:stream";
+import type { Clock } from "../platform/clock.js";
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Without the query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly peer: string;
+  header(name: string): string | undefined;
+  /** All of the body; rejects when it is over the server's limit. */
+  body(): Promise<Uint8Array>;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: string | Uint8Array;
+}
+
+export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
+
+/** Handlers by exact path. */
+export type HttpTable = ReadonlyMap<string, HttpHandler>;
+
+/** An answer as Go's `http.Error` gives it: plain text with a line's end. */
+export function plainAnswer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): HttpAnswer {
+  return {
+    status,
+    headers: { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff", ...headers },
+    body: `${text}\n`,
+  };
+}
+
+export class HttpServer {
+  readonly #server: http.Server;
+  readonly #clock: Clock;
+
+  constructor(
+    options: { readonly bodyBytesMax: number },
+    dependencies: { readonly clock: Clock; readonly table: HttpTable },
+  ) {
+    this.#clock = dependencies.clock;
+    this.#server = http.createServer((request, response) => {
+      void serve(request, response, dependencies.table, options.bodyBytesMax);
+    });
+  }
+
+  /** Serves a connection; what was read of it must have been put back. */
+  accept(connection: Duplex): void {
+    this.#server.emit("connection", connection);
+  }
+
+  /** Closes connections that wait for a request now, and the others after `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    this.#server.closeIdleConnections();
+    const timer = this.#clock.after(graceMs, () => this.#server.closeAllConnections());
+    await new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+    timer.cancel();
+  }
+
+  destroy(): void {
+    this.#server.closeAllConnections();
+  }
+}
+
+/** Never rejects. */
+async function serve(
+  request: http.IncomingMessage,
+  response: http.ServerResponse,
+  table: HttpTable,
+  bodyBytesMax: number,
+): Promise<void> {
+  const { status, headers, body } = await answer(request, table, bodyBytesMax);
+  response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
+
+async function answer(request: http.IncomingMessage, table: HttpTable, bodyBytesMax: number): Promise<HttpAnswer> {
+  try {
+    const url = new URL(request.url ?? "/", "http://localhost");
+    const handler = table.get(url.pathname);
+    if (handler === undefined) return plainAnswer(404, "404 page not found");
+    const { remoteAddress, remotePort } = request.socket;
+    return await handler({
+      method: request.method ?? "GET",
+      path: url.pathname,
+      query: url.searchParams,
+      peer: `${remoteAddress ?? ""}:${remotePort ?? 0}`,
+      header: (name) => {
+        const value = request.headers[name];
+        return typeof value === "string" ? value : value?.[0];
+      },
+      body: () => readBody(request, bodyBytesMax),
+    });
+  } catch {
+    // A handler answers its own errors; what comes here is a bug or a URL that is none. No stack leaves the house.
+    return plainAnswer(500, "Internal Server Error");
+  }
+}
+
+async function readBody(request: http.IncomingMessage, bytesMax: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > bytesMax) throw new Error(`the body is over ${bytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,108 @@
+/**
+ * One port for gRPC and HTTP/1.1. A connection that begins as HTTP/2's preface does ("PRI", which is no HTTP/1.1 method) goes to the
+ * gRPC server, any other to the HTTP server.
+ *
+ * Laws: a connection that says nothing is closed in time; after `stop` has resolved no socket is left.
+ */
+import net from "node:net";
+import { CodedError } from "../base/errors.js";
+import type { Clock } from "../platform/clock.js";
+import type { Address } from "../platform/network.js";
+import type { GrpcServer } from "./server.js";
+import type { HttpServer } from "./http.js";
+
+export class PortError extends CodedError<"PORT_IN_USE" | "PORT_UNUSABLE"> {
+  override readonly name = "PortError";
+}
+
+export interface SharedPortDependencies {
+  readonly clock: Clock;
+  readonly grpc: GrpcServer;
+  readonly http: HttpServer;
+}
+
+/** A connection that has not sent its first bytes after this time is closed. */
+const FIRST_BYTES_MS = 20_000;
+
+/** "PRI": three bytes are enough, and every client sends more at once. */
+const PREFACE = Buffer.from("PRI");
+
+export class SharedPort {
+  readonly #dependencies: SharedPortDependencies;
+  readonly #server: net.Server;
+  readonly #sockets = new Set<net.Socket>();
+  /** Where it listens, with the port that the system chose. */
+  readonly address: Address;
+
+  private constructor(server: net.Server, address: Address, dependencies: SharedPortDependencies) {
+    this.#server = server;
+    this.address = address;
+    this.#dependencies = dependencies;
+    server.on("connection", (socket) => this.#onConnection(socket));
+  }
+
+  /** @throws PortError `PORT_IN_USE`, `PORT_UNUSABLE` with the address and what to do */
+  static async listen(address: Address, dependencies: SharedPortDependencies): Promise<SharedPort> {
+    const server = net.createServer({ noDelay: true });
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error) => reject(refusal(address, error)));
+      server.once("listening", resolve);
+      if (address.kind === "unix") server.listen(address.path);
+      else server.listen(address.port, address.host);
+    });
+    const bound = server.address();
+    const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+    return new SharedPort(server, address.kind === "tcp" ? { ...address, port } : address, dependencies);
+  }
+
+  #onConnection(socket: net.Socket): void {
+    this.#sockets.add(socket);
+    const timer = this.#dependencies.clock.after(FIRST_BYTES_MS, () => socket.destroy());
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      timer.cancel();
+      this.#sockets.delete(socket);
+    });
+    // Put back only once it is known where to: unshift makes the socket readable again at once.
+    let first = Buffer.alloc(0);
+    const look = (): void => {
+      const chunk = socket.read() as Buffer | null;
+      if (chunk === null) return;
+      first = Buffer.concat([first, chunk]);
+      const known = Math.min(first.length, PREFACE.length);
+      const mayBeHttp2 = first.subarray(0, known).equals(PREFACE.subarray(0, known));
+      if (mayBeHttp2 && known < PREFACE.length) return;
+      socket.off("readable", look);
+      timer.cancel();
+      socket.unshift(first);
+      if (mayBeHttp2) this.#dependencies.grpc.accept(socket);
+      else this.#dependencies.http.accept(socket);
+    };
+    socket.on("readable", look);
+  }
+
+  /** Takes no more connections; lets calls under way end, and cuts them off after `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+    await Promise.all([this.#dependencies.grpc.stop(graceMs), this.#dependencies.http.stop(graceMs)]);
+    this.destroy();
+    await closed;
+  }
+
+  /** Closes everything at once. */
+  destroy(): void {
+    this.#dependencies.grpc.destroy();
+    this.#dependencies.http.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+  }
+}
+
+function refusal(address: Address, cause: NodeJS.ErrnoException): PortError {
+  const place = address.kind === "unix" ? address.path : `${address.host}:${address.port}`;
+  if (cause.code === "EADDRINUSE") {
+    const detail = `${place} is in use: stop what listens there, or choose another --listen-client-urls`;
+    return new PortError("PORT_IN_USE", detail, { cause });
+  }
+  return new PortError("PORT_UNUSABLE", `cannot listen on ${place} (${cause.code ?? cause.message})`, { cause });
+}

@@ -1,0 +1,98 @@
+/** A server on a port of its own with a client beside it, both gone when the test ends. */
+import assert from "node:assert/strict";
+import type { TestContext } from "node:test";
+import * as grpc from "@grpc/grpc-js";
+import type { Clock } from "../../platform/clock.js";
+import type { Call, CallObserver, Handler } from "../handler.js";
+import { type HttpHandler, HttpServer } from "../http.js";
+import { SharedPort } from "../port.js";
+import { GRPC_SERVER_DEFAULTS, GrpcServer, type GrpcServerOptions } from "../server.js";
+
+/** Real time, for plays over real sockets. */
+export const testClock: Clock = {
+  now: () => performance.now(),
+  wallNow: () => Date.now(),
+  after: (delayMs, run) => {
+    const timer = setTimeout(run, delayMs).unref();
+    return { cancel: () => clearTimeout(timer) };
+  },
+  every: (intervalMs, run) => {
+    const timer = setInterval(run, intervalMs).unref();
+    return { cancel: () => clearInterval(timer) };
+  },
+  yield: () => new Promise((resolve) => void setImmediate(resolve)),
+};
+
+export interface Status {
+  readonly code: number;
+  readonly details: string;
+}
+
+export interface Fixture {
+  readonly port: number;
+  readonly sharedPort: SharedPort;
+  readonly grpc: GrpcServer;
+  readonly client: grpc.Client;
+  readonly unary: (
+    path: string,
+    request?: Uint8Array,
+    options?: grpc.CallOptions,
+    metadata?: grpc.Metadata,
+  ) => Promise<Uint8Array>;
+  /** The status that the call fails with. */
+  readonly failure: (path: string, request?: Uint8Array, options?: grpc.CallOptions) => Promise<Status>;
+}
+
+const asBuffer = (message: Uint8Array): Buffer => Buffer.from(message);
+const same = (message: Buffer): Buffer => message;
+
+export async function grpcFixture(
+  t: TestContext,
+  handlers: Record<string, Handler>,
+  parts: { options?: Partial<GrpcServerOptions>; http?: Record<string, HttpHandler>; observer?: CallObserver } = {},
+): Promise<Fixture> {
+  const server = new GrpcServer(
+    { ...GRPC_SERVER_DEFAULTS, messageBytesMax: 1024 * 1024, ...parts.options },
+    {
+      clock: testClock,
+      handlers: new Map(Object.entries(handlers)),
+      mapError: (error) => ({ status: 2, text: error instanceof Error ? error.message : String(error) }),
+      ...(parts.observer === undefined ? {} : { observer: parts.observer }),
+    },
+  );
+  const http = new HttpServer(
+    { bodyBytesMax: 1000 },
+    { clock: testClock, table: new Map(Object.entries(parts.http ?? {})) },
+  );
+  const sharedPort = await SharedPort.listen(
+    { kind: "tcp", host: "127.0.0.1", port: 0 },
+    { clock: testClock, grpc: server, http },
+  );
+  assert.equal(sharedPort.address.kind, "tcp");
+  const port = sharedPort.address.kind === "tcp" ? sharedPort.address.port : 0;
+  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure());
+  t.after(async () => {
+    client.close();
+    await sharedPort.stop(5000);
+    assert.equal(server.callCount, 0, "no call is left under way");
+  });
+  const unary: Fixture["unary"] = (path, request = new Uint8Array(0), options = {}, metadata = new grpc.Metadata()) =>
+    new Promise((resolve, reject) => {
+      client.makeUnaryRequest(path, asBuffer, same, request, metadata, options, (error, answer) => {
+        if (error !== null) reject(error);
+        else resolve(answer ?? new Uint8Array(0));
+      });
+    });
+  const failure: Fixture["failure"] = async (path, request, options) => {
+    try {
+      await unary(path, request, options);
+    } catch (error) {
+      const { code, details } = error as grpc.ServiceError;
+      return { code, details };
+    }
+    return assert.fail(`${path} answered`);
+  };
+  return { port, sharedPort, grpc: server, client, unary, failure };
+}
+
+export const echo: Handler = { kind: "unary", handle: (request: Uint8Array, _call: Call) => request };

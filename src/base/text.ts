@@ -4,14 +4,16 @@
  * Keys live in memory as latin1 strings: one byte a character, so that `<` compares as bytes do (design decision 7).
  */
 
+/** A text put together from characters stays in pieces from 13 characters on: slow to hash, and 32 bytes a character. */
+const PIECED_TEXT_MAX = 12;
+
 /** Each byte as the character of the same number. */
 export function latin1FromBytes(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  if (end - start <= 64) {
-    let text = "";
+  let text = "";
+  if (end - start <= PIECED_TEXT_MAX) {
     for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i]!);
     return text;
   }
-  let text = "";
   for (let at = start; at < end; at += 4096) {
     text += String.fromCharCode.apply(null, bytes.subarray(at, Math.min(end, at + 4096)) as unknown as number[]);
   }

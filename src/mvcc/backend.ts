@@ -1,0 +1,537 @@
+/**
+ * The batch layer over `db`: many changes in one bolt transaction, committed every 100 ms or 10,000 writes.
+ *
+ * There is one open write transaction. Changes go into it and reads go through it, so that a read sees what was
+ * written a moment ago and is not on the disk yet. A commit hands the transaction to bolt, which writes it out while the
+ * next transaction is already open: neither reads nor writes wait for the disk.
+ *
+ * Laws:
+ * - what one synchronous turn writes is never split over two commits: an applied entry and its consistent index reach the
+ *   disk together. A batch that is full is therefore committed in a microtask, after the turn that filled it;
+ * - the hook runs right before each commit and writes into the same transaction;
+ * - one commit is under way at a time; changes made meanwhile gather, and go with the next;
+ * - after a failed commit nothing is accepted any more: `failed` says why, `onFailure` was told once.
+ *
+ * Defragmentation does not stop the world. A pinned read is copied into a temporary file while changes go on and are
+ * noted; then commits are held back, the noted changes are repeated in the new file and made durable there, the new file
+ * takes the place of the old one, and the few changes that came in those last moments are repeated into its open transaction:
+ *
+ *     old   ──pin──── changes, commits ────hold┐
+ *     new     └─copy───────────────────┘replay, sync, rename, sync the folder, open ─┴─ changes, commits ──
+ */
+import type { BucketTable } from "../base/bucket-table.js";
+import { CodedError, describeError } from "../base/errors.js";
+import { crc32c } from "../base/crc32c.js";
+import { BATCH_INTERVAL_MS, BATCH_WRITES_MAX, SLICE_MS_MAX } from "../base/limits.js";
+import { bytesFromLatin1 } from "../base/text.js";
+import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
+import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite } from "./bolt-door.js";
+
+/** The buckets of etcd 3.5's `db`. */
+export const BUCKETS = {
+  key: "key",
+  meta: "meta",
+  lease: "lease",
+  alarm: "alarm",
+  cluster: "cluster",
+  members: "members",
+  membersRemoved: "members_removed",
+  auth: "auth",
+  authUsers: "authUsers",
+  authRoles: "authRoles",
+} as const;
+
+/** `BACKEND_FAILED`: a commit failed, so nothing is accepted. `DEFRAGMENT_FAILED`: `db` is as it was. */
+export class BackendError extends CodedError<
+  "BACKEND_FAILED" | "BACKEND_CLOSED" | "DEFRAGMENT_FAILED" | "DEFRAGMENT_BUSY"
+> {
+  override readonly name = "BackendError";
+}
+
+/** Writing into the transaction that is open. */
+export interface BucketWriter extends BucketTable {
+  createBucket(bucket: string): void;
+}
+
+export interface BackendDependencies {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface BackendOptions {
+  /** What reads and writes the file. */
+  readonly engine: BoltEngine;
+  readonly batchIntervalMs?: number;
+  readonly batchWritesMax?: number;
+  readonly onFailure?: (error: BackendError) => void;
+}
+
+/** A consistent copy of `db`, pinned until `end`. */
+export interface BackendSnapshot {
+  readonly sizeBytes: number;
+  pages(): AsyncIterable<Uint8Array>;
+  end(): void;
+}
+
+/** A change, noted while a defragmentation runs; no value is a deletion, no key a new bucket. */
+interface Change {
+  readonly bucket: string;
+  readonly key: Uint8Array | undefined;
+  readonly value: Uint8Array | undefined;
+}
+
+/** Fill of pages of the bucket `key`, whose keys only ever grow: etcd's figure for sequential puts. */
+const SEQUENTIAL_FILL = 0.9;
+/** Changes repeated into the new file, or entries hashed, between two looks at the clock. */
+const STEPS_PER_LOOK = 256;
+
+export class Backend implements BucketWriter {
+  readonly path: string;
+  /** Told once, when a commit fails. */
+  onFailure: (error: BackendError) => void;
+
+  readonly #d: BackendDependencies;
+  readonly #options: BackendOptions;
+  readonly #batchIntervalMs: number;
+  readonly #batchWritesMax: number;
+  #database: BoltDatabase;
+  #write: BoltWrite;
+  /** Buckets of the open transaction that were used. */
+  readonly #buckets = new Map<string, BoltBucket>();
+  #pendingWrites = 0;
+  #timer: Timer | undefined;
+  #fullCommitAsked = false;
+  #inFlight: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  #beforeCommit: (write: BucketWriter) => void = () => undefined;
+  #failed: BackendError | undefined;
+  #closed = false;
+  /** What changed since the pin of the defragmentation that runs. */
+  #changes: Change[] | undefined;
+  /** Resolves when commits, held back by a defragmentation, may go on. */
+  #held: Promise<void> | undefined;
+  #defragmentation: Promise<void> | undefined;
+  #commits = 0;
+
+  private constructor(d: BackendDependencies, path: string, options: BackendOptions, database: BoltDatabase) {
+    this.#d = d;
+    this.path = path;
+    this.#options = options;
+    this.#batchIntervalMs = options.batchIntervalMs ?? BATCH_INTERVAL_MS;
+    this.#batchWritesMax = options.batchWritesMax ?? BATCH_WRITES_MAX;
+    this.onFailure = options.onFailure ?? (() => undefined);
+    this.#database = database;
+    this.#write = database.beginWrite();
+  }
+
+  /** Opens `db`, or makes it. Removes what an interrupted defragmentation left. */
+  static async open(d: BackendDependencies, path: string, options: BackendOptions): Promise<Backend> {
+    if ((await d.disk.stat(temporaryPath(path))) !== undefined) await d.disk.removeFile(temporaryPath(path));
+    return new Backend(d, path, options, await options.engine.open(d, path));
+  }
+
+  /** Bytes of the file. */
+  get sizeBytes(): number {
+    return this.#database.sizeBytes;
+  }
+
+  /** Bytes of the file that hold something; the rest is free for new pages. */
+  get sizeInUseBytes(): number {
+    return this.#database.sizeBytes - this.#database.freeBytes;
+  }
+
+  /** Why nothing is accepted any more; undefined while all is well. */
+  get failed(): BackendError | undefined {
+    return this.#failed;
+  }
+
+  /** Writes that no commit has taken yet. */
+  get pendingWrites(): number {
+    return this.#pendingWrites;
+  }
+
+  /** Commits that are durable, since the start. */
+  get commits(): number {
+    return this.#commits;
+  }
+
+  get(bucket: string, key: Uint8Array): Uint8Array | undefined {
+    return this.#bucket(bucket)?.get(key);
+  }
+
+  /** Puts into the open transaction; a bucket that is missing is made. `key` and `value` must not change any more. */
+  put(bucket: string, key: Uint8Array, value: Uint8Array): void {
+    this.#assertUsable();
+    (this.#bucket(bucket) ?? this.#newBucket(bucket)).put(key, value);
+    this.#changes?.push({ bucket, key, value });
+    this.#noteWrite();
+  }
+
+  delete(bucket: string, key: Uint8Array): boolean {
+    this.#assertUsable();
+    const found = this.#bucket(bucket)?.delete(key) ?? false;
+    this.#changes?.push({ bucket, key, value: undefined });
+    this.#noteWrite();
+    return found;
+  }
+
+  createBucket(bucket: string): void {
+    this.#assertUsable();
+    if (this.#bucket(bucket) !== undefined) return;
+    this.#newBucket(bucket);
+    this.#noteWrite();
+  }
+
+  hasBucket(bucket: string): boolean {
+    return this.#bucket(bucket) !== undefined;
+  }
+
+  keys(bucket: string): Uint8Array[] {
+    const keys: Uint8Array[] = [];
+    this.forEach(bucket, undefined, undefined, (key) => void keys.push(key));
+    return keys;
+  }
+
+  /**
+   * Calls for each key in `[from, to)`, in order, until the callback answers false.
+   * The bucket must not change before this returns.
+   */
+  forEach(
+    bucket: string,
+    from: Uint8Array | undefined,
+    to: Uint8Array | undefined,
+    visit: (key: Uint8Array, value: Uint8Array) => boolean | void,
+  ): void {
+    this.#bucket(bucket)?.forEach(from, to, visit);
+  }
+
+  /** The hook writes what must reach the disk together with the batch (consistent index, term, conf state). */
+  setBeforeCommit(hook: (write: BucketWriter) => void): void {
+    this.#beforeCommit = hook;
+  }
+
+  /**
+   * Commits what was written so far.
+   *
+   * @returns resolves when it is durable; at once when nothing is pending or under way
+   * @throws BackendError `BACKEND_FAILED` (as a rejection)
+   */
+  commitNow(): Promise<void> {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    const before = this.#held ?? this.#inFlight;
+    if (before === undefined) return this.#startCommit();
+    this.#next ??= before.then(() => {
+      this.#next = undefined;
+      return this.commitNow();
+    });
+    return this.#next;
+  }
+
+  /** Everything written so far, durable, as pages to stream. */
+  async snapshot(): Promise<BackendSnapshot> {
+    await this.commitNow();
+    return this.#database.beginRead({ durable: true });
+  }
+
+  /**
+   * A read of everything written up to the turn in which `pinned` is called, even if it is not durable yet. The caller ends it.
+   *
+   * @param pinned called in the same turn as the pin: what it notes (a revision) belongs to what the read sees
+   */
+  async pin(pinned: () => void): Promise<BoltRead> {
+    while ((this.#held ?? this.#inFlight) !== undefined) await (this.#held ?? this.#inFlight);
+    void this.#startCommit().catch(() => undefined); // a failure reaches everyone through `onFailure`
+    this.#assertUsable();
+    pinned();
+    return this.#database.beginRead();
+  }
+
+  /**
+   * The checksum of etcd's Hash call: CRC-32C over each bucket's name and its keys and values, in order.
+   * Consistent index and term are left out, since members of one cluster differ in them.
+   */
+  async hash(pinned: () => void = () => undefined): Promise<number> {
+    const read = await this.pin(pinned);
+    try {
+      let crc = 0;
+      for (const name of read.bucketNames()) {
+        crc = crc32c(crc, name);
+        const isMeta = sameText(name, BUCKETS.meta);
+        await visitInSlices(this.#d.clock, read.bucket(name)!, undefined, undefined, (key, value) => {
+          if (isMeta && (sameText(key, "consistent_index") || sameText(key, "term"))) return;
+          crc = crc32c(crc32c(crc, key), value);
+        });
+      }
+      return crc;
+    } finally {
+      read.end();
+    }
+  }
+
+  /**
+   * Rewrites `db` without its free pages. Reads and writes go on.
+   *
+   * @throws BackendError `DEFRAGMENT_FAILED` when the copy could not be made (no space, say): `db` is as it was, and serves;
+   *   `DEFRAGMENT_BUSY` when another one runs
+   */
+  async defragment(): Promise<void> {
+    this.#assertUsable();
+    if (this.#defragmentation !== undefined)
+      throw new BackendError("DEFRAGMENT_BUSY", `${this.path} is being defragmented already`);
+    const began = this.#d.clock.now();
+    const before = { size: this.sizeBytes, inUse: this.sizeInUseBytes };
+    this.#d.log.info("defragmenting", { path: this.path, "current-db-size-bytes": before.size });
+    this.#defragmentation = this.#copyAndSwap();
+    try {
+      await this.#defragmentation;
+    } finally {
+      this.#defragmentation = undefined;
+    }
+    this.#d.log.info("finished defragmenting directory", {
+      path: this.path,
+      "current-db-size-bytes-diff": this.sizeBytes - before.size,
+      "current-db-size-bytes": this.sizeBytes,
+      "current-db-size-in-use-bytes-diff": this.sizeInUseBytes - before.inUse,
+      "current-db-size-in-use-bytes": this.sizeInUseBytes,
+      took: `${Math.round(this.#d.clock.now() - began)}ms`,
+    });
+  }
+
+  /** Commits what is pending and closes the file. A failed backend closes without a commit. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    try {
+      if (this.#defragmentation !== undefined) await this.#defragmentation.catch(() => undefined);
+      while (this.#failed === undefined && (this.#pendingWrites > 0 || this.#inFlight !== undefined)) {
+        await this.commitNow();
+      }
+    } finally {
+      this.#closed = true;
+      this.#disarmTimer();
+      this.#write.rollback();
+      await this.#database.close();
+    }
+  }
+
+  #bucket(name: string): BoltBucket | undefined {
+    const known = this.#buckets.get(name);
+    if (known !== undefined) return known;
+    const bucket = this.#write.bucket(bytesFromLatin1(name));
+    if (bucket === undefined) return undefined;
+    return this.#keepBucket(name, bucket);
+  }
+
+  #newBucket(name: string): BoltBucket {
+    this.#changes?.push({ bucket: name, key: undefined, value: undefined });
+    return this.#keepBucket(name, this.#write.createBucketIfNotExists(bytesFromLatin1(name)));
+  }
+
+  #keepBucket(name: string, bucket: BoltBucket): BoltBucket {
+    if (name === BUCKETS.key) bucket.fillPercent = SEQUENTIAL_FILL;
+    this.#buckets.set(name, bucket);
+    return bucket;
+  }
+
+  #assertUsable(): void {
+    if (this.#failed !== undefined) throw this.#failed;
+    if (this.#closed) throw new BackendError("BACKEND_CLOSED", `${this.path} is closed`);
+  }
+
+  #noteWrite(): void {
+    this.#pendingWrites++;
+    if (this.#pendingWrites >= this.#batchWritesMax) this.#commitAfterTurn();
+    else this.#armTimer();
+  }
+
+  #armTimer(): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = this.#d.clock.after(this.#batchIntervalMs, () => {
+      this.#timer = undefined;
+      this.#commitInBackground();
+    });
+  }
+
+  #disarmTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #commitAfterTurn(): void {
+    if (this.#fullCommitAsked) return;
+    this.#fullCommitAsked = true;
+    void Promise.resolve().then(() => this.#commitFull());
+  }
+
+  #commitFull(): void {
+    this.#fullCommitAsked = false;
+    this.#commitInBackground();
+  }
+
+  #commitInBackground(): void {
+    void this.commitNow().catch(() => undefined); // a failure reaches everyone through `onFailure`
+  }
+
+  /** Hands the open transaction over and opens the next one, all in this turn. */
+  #startCommit(): Promise<void> {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    if (this.#pendingWrites === 0) return Promise.resolve();
+    let landed: Promise<void>;
+    try {
+      this.#beforeCommit(this);
+      this.#disarmTimer();
+      landed = this.#write.commit();
+      this.#beginWrite(this.#database);
+    } catch (error) {
+      return Promise.reject(this.#fail(error));
+    }
+    return (this.#inFlight = this.#settle(landed));
+  }
+
+  async #settle(landed: Promise<void>): Promise<void> {
+    try {
+      await landed;
+      this.#commits++;
+    } catch (error) {
+      throw this.#fail(error);
+    } finally {
+      this.#inFlight = undefined;
+    }
+  }
+
+  #beginWrite(database: BoltDatabase): void {
+    this.#database = database;
+    this.#write = database.beginWrite();
+    this.#buckets.clear();
+    this.#pendingWrites = 0;
+  }
+
+  #fail(cause: unknown): BackendError {
+    if (this.#failed === undefined) {
+      const detail = `a commit to ${this.path} failed, and what it held is in doubt: ${describeError(cause)}; restart the member`;
+      this.#failed = new BackendError("BACKEND_FAILED", detail, { cause });
+      this.#disarmTimer();
+      this.onFailure(this.#failed);
+    }
+    return this.#failed;
+  }
+
+  async #copyAndSwap(): Promise<void> {
+    const temporary = temporaryPath(this.path);
+    let release: (() => void) | undefined;
+    try {
+      const changes: Change[] = [];
+      const read = await this.pin(() => (this.#changes = changes));
+      try {
+        await this.#options.engine.compact(read, this.#d, temporary);
+      } finally {
+        read.end();
+      }
+      // From here on no commit starts, so that what the old file holds does not run away from what the new one gets.
+      while (this.#inFlight !== undefined) await this.#inFlight;
+      this.#assertUsable();
+      this.#held = new Promise((resolve) => (release = resolve));
+      const repeated = await this.#repeatDurably(temporary, changes);
+      await this.#swap(temporary, changes, repeated);
+    } catch (error) {
+      if (this.#failed !== undefined) throw this.#failed;
+      await this.#d.disk.removeFile(temporary).catch(() => undefined); // the first failure is the one to tell
+      const detail = `${this.path} could not be defragmented and serves on as it was: ${describeError(error)}`;
+      throw new BackendError("DEFRAGMENT_FAILED", detail, { cause: error });
+    } finally {
+      this.#changes = undefined;
+      this.#held = undefined;
+      release?.();
+    }
+  }
+
+  /** Repeats in the new file what changed since the pin, and makes it durable; answers how many changes it repeated. */
+  async #repeatDurably(temporary: string, changes: readonly Change[]): Promise<number> {
+    const database = await this.#options.engine.open(this.#d, temporary);
+    try {
+      const write = database.beginWrite();
+      let repeated = 0;
+      while (changes.length - repeated > STEPS_PER_LOOK) {
+        repeat(write, changes, repeated, repeated + STEPS_PER_LOOK);
+        repeated += STEPS_PER_LOOK;
+        await this.#d.clock.yield();
+      }
+      // The hook and the last changes in one turn: a crash after the rename must find the consistent index of just these.
+      this.#beforeCommit(this);
+      repeat(write, changes, repeated, changes.length);
+      repeated = changes.length;
+      await write.commit();
+      return repeated;
+    } finally {
+      await database.close();
+    }
+  }
+
+  /** The new file takes the old one's place. A failure from the rename on leaves in doubt which of them a restart finds. */
+  async #swap(temporary: string, changes: readonly Change[], repeated: number): Promise<void> {
+    const old = this.#database;
+    await this.#d.disk.rename(temporary, this.path);
+    try {
+      await this.#d.disk.syncFolder(parentPath(this.path));
+      const database = await this.#options.engine.open(this.#d, this.path);
+      const pending = this.#pendingWrites;
+      this.#write.rollback();
+      this.#beginWrite(database);
+      repeat(this.#write, changes, repeated, changes.length);
+      this.#pendingWrites = pending;
+      await old.close();
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    if (this.#pendingWrites > 0) this.#armTimer();
+  }
+}
+
+function repeat(write: BoltWrite, changes: readonly Change[], from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    const { bucket, key, value } = changes[i]!;
+    const target = write.createBucketIfNotExists(bytesFromLatin1(bucket));
+    if (bucket === BUCKETS.key) target.fillPercent = SEQUENTIAL_FILL;
+    if (key === undefined) continue;
+    if (value === undefined) target.delete(key);
+    else target.put(key, value);
+  }
+}
+
+/** Visits `[from, to)` of a pinned bucket, giving the loop back every few milliseconds. */
+export async function visitInSlices(
+  clock: Clock,
+  bucket: BoltBucket,
+  from: Uint8Array | undefined,
+  to: Uint8Array | undefined,
+  visit: (key: Uint8Array, value: Uint8Array) => void,
+): Promise<void> {
+  let low = from;
+  for (;;) {
+    const began = clock.now();
+    let steps = 0;
+    let stoppedAt: Uint8Array | undefined;
+    bucket.forEach(low, to, (key, value) => {
+      if (++steps % STEPS_PER_LOOK === 0 && clock.now() - began >= SLICE_MS_MAX / 2) {
+        stoppedAt = key;
+        return false;
+      }
+      visit(key, value);
+      return true;
+    });
+    if (stoppedAt === undefined) return;
+    low = stoppedAt;
+    await clock.yield();
+  }
+}
+
+function sameText(bytes: Uint8Array, text: string): boolean {
+  if (bytes.length !== text.length) return false;
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+/** Named as etcd names its own, so that both servers' clean-up knows it. */
+function temporaryPath(path: string): string {
+  return `${path}.tmp.defragment`;
+}

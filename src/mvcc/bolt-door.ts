@@ -1,0 +1,54 @@
+/**
+ * What the backend needs of a bolt database. `src/bolt` is the real one; tests have a simple twin in memory.
+ */
+import type { Clock, Disk, Log } from "../platform/index.js";
+
+export interface BoltEngine {
+  /** Opens a database file, or makes it. */
+  open(d: { readonly disk: Disk; readonly clock: Clock; readonly log: Log }, path: string): Promise<BoltDatabase>;
+  /** Writes what a read sees into a new file without free pages, and syncs it. */
+  compact(
+    read: BoltRead,
+    d: { readonly disk: Disk; readonly clock: Clock; readonly log: Log },
+    path: string,
+  ): Promise<void>;
+}
+
+export interface BoltDatabase {
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+  beginWrite(): BoltWrite;
+  /** Sees the last transaction handed to `commit`; with `durable` the last whose commit landed. */
+  beginRead(options?: { readonly durable?: boolean }): BoltRead;
+  close(): Promise<void>;
+}
+
+export interface BoltWrite {
+  bucket(name: Uint8Array): BoltBucket | undefined;
+  createBucketIfNotExists(name: Uint8Array): BoltBucket;
+  /** Takes the transaction in this turn; a new one may begin at once. Resolves when it is durable. */
+  commit(): Promise<void>;
+  rollback(): void;
+}
+
+export interface BoltRead {
+  readonly sizeBytes: number;
+  bucket(name: Uint8Array): BoltBucket | undefined;
+  /** Names of the top level's buckets, in order. */
+  bucketNames(): Uint8Array[];
+  pages(): AsyncIterable<Uint8Array>;
+  end(): void;
+}
+
+export interface BoltBucket {
+  fillPercent: number;
+  get(key: Uint8Array): Uint8Array | undefined;
+  put(key: Uint8Array, value: Uint8Array): void;
+  delete(key: Uint8Array): boolean;
+  /** Calls for each key in `[from, to)`, in order, until the callback answers false. */
+  forEach(
+    from: Uint8Array | undefined,
+    to: Uint8Array | undefined,
+    visit: (key: Uint8Array, value: Uint8Array) => boolean | void,
+  ): void;
+}

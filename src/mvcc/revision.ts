@@ -1,0 +1,111 @@
+/**
+ * Revisions: `main` counts transactions that changed something, `sub` the changes inside one.
+ *
+ * In the bucket `key` a revision is a key of 17 bytes, or of 18 when the change was a deletion:
+ *
+ * | bytes | meaning                               |
+ * |-------|---------------------------------------|
+ * | 0-7   | main, big endian                      |
+ * | 8     | `_` (0x5f)                            |
+ * | 9-16  | sub, big endian                       |
+ * | 17    | `t` (0x74), only for a tombstone      |
+ *
+ * Byte order is the order of revisions. The marks in the bucket `meta` hold a revision in the 17-byte form.
+ */
+import { readUint32BE, readUint64BE, writeUint32BE, writeUint64BE } from "../base/bytes.js";
+
+export interface Revision {
+  readonly main: number;
+  readonly sub: number;
+}
+
+export const REVISION_BYTES = 17;
+export const TOMBSTONE_BYTES = 18;
+const SEPARATOR = 0x5f;
+const TOMBSTONE_MARK = 0x74;
+const SUB_OFFSET = 9;
+
+/** Revision keys sort below this one when their main revision is below `main`: for ends of scans. */
+export function mainRevisionBytes(main: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  writeUint64BE(bytes, 0, main);
+  return bytes;
+}
+
+export function revisionBytes(main: number, sub: number): Uint8Array {
+  const bytes = new Uint8Array(REVISION_BYTES);
+  writeRevision(bytes, main, sub);
+  return bytes;
+}
+
+export function tombstoneBytes(main: number, sub: number): Uint8Array {
+  const bytes = new Uint8Array(TOMBSTONE_BYTES);
+  writeRevision(bytes, main, sub);
+  bytes[REVISION_BYTES] = TOMBSTONE_MARK;
+  return bytes;
+}
+
+/** Writes the 17-byte form at the beginning of `bytes`. */
+export function writeRevision(bytes: Uint8Array, main: number, sub: number): void {
+  writeUint64BE(bytes, 0, main);
+  bytes[8] = SEPARATOR;
+  if (sub <= 0xffff_ffff) {
+    writeUint32BE(bytes, SUB_OFFSET, 0);
+    writeUint32BE(bytes, SUB_OFFSET + 4, sub);
+  } else {
+    writeUint64BE(bytes, SUB_OFFSET, sub);
+  }
+}
+
+/** The main revision of a key of the bucket `key`. Throws `WIRE_OUT_OF_RANGE` above 2^53-1. */
+export function mainOf(bytes: Uint8Array): number {
+  return readUint64BE(bytes, 0);
+}
+
+export function subOf(bytes: Uint8Array): number {
+  return readUint64BE(bytes, SUB_OFFSET);
+}
+
+export function isTombstoneKey(bytes: Uint8Array): boolean {
+  return bytes.length === TOMBSTONE_BYTES && bytes[REVISION_BYTES] === TOMBSTONE_MARK;
+}
+
+/** Whether `bytes` have the form of a revision key: length, separator and mark. */
+export function isRevisionKey(bytes: Uint8Array): boolean {
+  if (bytes.length !== REVISION_BYTES && !isTombstoneKey(bytes)) return false;
+  return bytes[8] === SEPARATOR && readUint32BE(bytes, 0) < 0x20_0000 && readUint32BE(bytes, SUB_OFFSET) < 0x20_0000;
+}
+
+/** `main/sub`, for messages. */
+export function describeRevision(main: number, sub: number): string {
+  return `${main}/${sub}`;
+}
+
+/**
+ * A set of revisions without the pauses of one large `Set`: a set for each 65,536 main revisions, so that none
+ * grows past what one table copy may cost.
+ */
+export class RevisionSet {
+  readonly #pages = new Map<number, Set<number>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  add(main: number, sub: number): void {
+    const page = Math.floor(main / PAGE_REVISIONS);
+    let set = this.#pages.get(page);
+    if (set === undefined) this.#pages.set(page, (set = new Set()));
+    const before = set.size;
+    set.add((main % PAGE_REVISIONS) + sub * PAGE_REVISIONS);
+    this.#size += set.size - before;
+  }
+
+  has(main: number, sub: number): boolean {
+    const set = this.#pages.get(Math.floor(main / PAGE_REVISIONS));
+    return set !== undefined && set.has((main % PAGE_REVISIONS) + sub * PAGE_REVISIONS);
+  }
+}
+
+const PAGE_REVISIONS = 65_536;

@@ -1,0 +1,422 @@
+/**
+ * The multi-version store: every change of every key since the last compaction, each under its revision.
+ *
+ * The key index (in memory) says which revision a read sees; the bucket `key` of `db` holds, under that revision, the key with
+ * its value. All changes of one write transaction share a main revision; a transaction that changes nothing uses none.
+ *
+ * Laws:
+ * - `compactRevision <= revision`; both only grow;
+ * - the index knows exactly the revisions that `db` holds, but for those that a compaction under way has still to delete;
+ * - one write transaction at a time, opened and ended within one synchronous turn;
+ * - reads are synchronous and see all that ended before them.
+ *
+ * `db` is restored by walking over the bucket `key` once, in the order of revisions. Compaction is told in `compaction.ts`.
+ */
+import { invariant } from "../base/errors.js";
+import { SLICE_MS_MAX } from "../base/limits.js";
+import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import type { Clock, Log } from "../platform/index.js";
+import { decodeKeyValue, encodeKeyValue } from "../proto/fast/key-value.js";
+import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
+import { EMPTY_BYTES } from "../base/bytes.js";
+import { BUCKETS, type Backend } from "./backend.js";
+import { Compactor, type CompactionOptions, readMarks } from "./compaction.js";
+import { compactedError, futureError, MvccError } from "./errors.js";
+import { KeyIndex, type KeyHistory, type KeySpan } from "./key-index.js";
+import { noLeases, type LeaseAttacher } from "./leases.js";
+import {
+  describeRevision,
+  isRevisionKey,
+  isTombstoneKey,
+  mainOf,
+  REVISION_BYTES,
+  revisionBytes,
+  subOf,
+  tombstoneBytes,
+  writeRevision,
+  type Revision,
+} from "./revision.js";
+
+export interface StoreDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface StoreOptions extends CompactionOptions {
+  readonly leases?: LeaseAttacher;
+  /** Told every few milliseconds while the index is built. */
+  readonly onProgress?: (progress: RestoreProgress) => void;
+  readonly observer?: Observer;
+}
+
+export interface RestoreProgress {
+  /** Revisions read so far. */
+  readonly revisions: number;
+  /** The main revision reached. */
+  readonly main: number;
+}
+
+/** Told of each write transaction that changed something, after it ended. It must not write. */
+export type Observer = (transaction: ChangedKeys) => void;
+
+export interface ChangedKeys {
+  readonly revision: number;
+  /** In the order of their sub revisions. What a key was before is a range at `revision - 1`. */
+  readonly changes: readonly Change[];
+}
+
+/** A put, or a deletion of which `kv` knows the key and the revision only. */
+export interface Change {
+  readonly deleted: boolean;
+  readonly kv: KeyValue;
+}
+
+export interface RangeOptions {
+  /** Main revision to read at; 0 or less means the current one. */
+  readonly revision?: number;
+  /** At most so many pairs; 0 or less means all. */
+  readonly limit?: number;
+  /** Only the count. */
+  readonly countOnly?: boolean;
+}
+
+export interface RangeResult {
+  readonly kvs: KeyValue[];
+  /** Keys of the span at that revision, whatever the limit. */
+  readonly count: number;
+  /** The current revision when the read was made. */
+  readonly revision: number;
+}
+
+/** What can be read from: the store, and a write transaction (which sees its own changes). */
+export interface ReadView {
+  /** The current revision; inside a write transaction the one it began at. */
+  readonly revision: number;
+  /** The last compaction's revision; -1 when there was none. */
+  readonly compactRevision: number;
+  /** @throws MvccError `MVCC_COMPACTED`, `MVCC_FUTURE_REVISION` */
+  range(span: KeySpan, options?: RangeOptions): RangeResult;
+}
+
+export interface KeyValueHash {
+  readonly hash: number;
+  /** The compaction that the hash starts from; -1 when there was none. */
+  readonly compactRevision: number;
+  readonly currentRevision: number;
+}
+
+/** Revisions restored between two looks at the clock. */
+const STEPS_PER_LOOK = 256;
+/** A new store is at revision 1, as etcd's is. */
+const FIRST_REVISION = 1;
+
+export class Store implements ReadView {
+  readonly #d: StoreDependencies;
+  readonly #backend: Backend;
+  readonly #leases: LeaseAttacher;
+  readonly #index = new KeyIndex();
+  readonly #compactor: Compactor;
+  readonly #scratch = new Uint8Array(REVISION_BYTES);
+  readonly #doors: TransactionDoors = {
+    rangeAt: (span, options, current) => this.#rangeAt(span, options, current),
+    compactRevision: () => this.#compactor.revision,
+    put: (key, value, lease, main, sub) => this.#put(key, value, lease, main, sub),
+    deleteSpan: (span, at, main, sub) => this.#deleteSpan(span, at, main, sub),
+    end: (changes) => this.#end(changes),
+  };
+  #observer: Observer | undefined;
+  #revision = FIRST_REVISION;
+  #transaction: WriteTxn | undefined;
+
+  private constructor(d: StoreDependencies, backend: Backend, options: StoreOptions) {
+    this.#d = d;
+    this.#backend = backend;
+    this.#leases = options.leases ?? noLeases;
+    this.#observer = options.observer;
+    this.#compactor = new Compactor({ clock: d.clock, log: d.log, backend, index: this.#index }, options);
+  }
+
+  /**
+   * Builds the index from `db`, in slices, and resumes a compaction that was not finished.
+   *
+   * @throws MvccError `MVCC_CORRUPT`
+   */
+  static async open(d: StoreDependencies, backend: Backend, options: StoreOptions = {}): Promise<Store> {
+    backend.createBucket(BUCKETS.key);
+    backend.createBucket(BUCKETS.meta);
+    await backend.commitNow();
+    const store = new Store(d, backend, options);
+    await store.#restore(options.onProgress ?? (() => undefined));
+    return store;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get compactRevision(): number {
+    return this.#compactor.revision;
+  }
+
+  /** Keys that are there now. */
+  get keyCount(): number {
+    return this.#index.liveCount;
+  }
+
+  hasLease(lease: bigint): boolean {
+    return this.#leases.has(lease);
+  }
+
+  setObserver(observer: Observer | undefined): void {
+    this.#observer = observer;
+  }
+
+  range(span: KeySpan, options: RangeOptions = {}): RangeResult {
+    return this.#rangeAt(span, options, this.#revision);
+  }
+
+  /** Begins a write transaction. `end` must follow in the same turn. */
+  write(): WriteTxn {
+    invariant(this.#transaction === undefined, "one write transaction at a time");
+    return (this.#transaction = new WriteTxn(this.#revision, this.#doors));
+  }
+
+  /**
+   * Compacts up to a revision. The index and the mark that it is scheduled change at once, `db` shrinks in the background.
+   *
+   * @returns `finished` resolves when the last superseded revision is deleted (in the open batch, not yet durable)
+   * @throws MvccError `MVCC_COMPACTED`, `MVCC_FUTURE_REVISION`
+   */
+  compact(revision: number): { readonly finished: Promise<void> } {
+    return this.#compactor.compact(revision, this.#revision);
+  }
+
+  /** The checksum of the whole of `db`, as etcd's Hash call gives it, and the revision it belongs to. */
+  async hash(): Promise<{ readonly hash: number; readonly revision: number }> {
+    let revision = 0;
+    const hash = await this.#backend.hash(() => (revision = this.#revision));
+    return { hash, revision };
+  }
+
+  /**
+   * The checksum of the history up to a revision, as etcd's HashKV call gives it: equal on all members.
+   *
+   * @param revision 0 means the current one
+   * @throws MvccError `MVCC_COMPACTED`, `MVCC_FUTURE_REVISION`
+   */
+  hashKv(revision: number): Promise<KeyValueHash> {
+    return this.#compactor.hashKv(revision, () => this.#revision);
+  }
+
+  /** Stops compactions at their next step; they resume at the next start. */
+  async close(): Promise<void> {
+    await this.#compactor.close();
+  }
+
+  #rangeAt(span: KeySpan, options: RangeOptions, current: number): RangeResult {
+    const asked = options.revision ?? 0;
+    if (asked > current) throw futureError(asked, current);
+    const at = asked <= 0 ? current : asked;
+    if (at < this.#compactor.revision) throw compactedError(at, this.#compactor.revision);
+    if (options.countOnly === true) {
+      return { kvs: [], count: this.#index.countAt(span, at, at === current), revision: current };
+    }
+    const limit = options.limit ?? 0;
+    const kvs: KeyValue[] = [];
+    this.#index.visitAt(span, at, (_, revision) => {
+      kvs.push(this.#valueAt(revision));
+      return kvs.length !== limit;
+    });
+    const cutOff = limit > 0 && kvs.length === limit && span.end !== undefined;
+    return { kvs, count: cutOff ? this.#index.countAt(span, at, at === current) : kvs.length, revision: current };
+  }
+
+  #valueAt(revision: Revision): KeyValue {
+    writeRevision(this.#scratch, revision.main, revision.sub);
+    const value = this.#backend.get(BUCKETS.key, this.#scratch);
+    if (value === undefined) throw corruptError(this.#backend.path, revision.main, revision.sub, "is missing");
+    return decodeKeyValue(value);
+  }
+
+  #put(key: Uint8Array, value: Uint8Array, lease: bigint, main: number, sub: number): KeyValue {
+    const name = latin1FromBytes(key);
+    const history = this.#index.put(name, main, sub);
+    const { created: createRevision, version } = history;
+    const kv: KeyValue = { key, createRevision, modRevision: main, version, value, lease };
+    this.#backend.put(BUCKETS.key, revisionBytes(main, sub), encodeKeyValue(kv));
+    this.#detach(name);
+    if (lease !== 0n) invariant(this.#leases.attach(lease, name), () => `a put was let through with lease ${lease}`);
+    return kv;
+  }
+
+  #deleteSpan(span: KeySpan, at: number, main: number, firstSub: number): KeyValue[] {
+    const histories: KeyHistory[] = [];
+    this.#index.visitAt(span, at, (history) => histories.push(history) > 0);
+    return histories.map((history, i) => {
+      const kv = tombstoneOf(bytesFromLatin1(history.key));
+      this.#backend.put(BUCKETS.key, tombstoneBytes(main, firstSub + i), encodeKeyValue(kv));
+      this.#index.tombstone(history, main, firstSub + i);
+      this.#detach(history.key);
+      kv.modRevision = main;
+      return kv;
+    });
+  }
+
+  #detach(key: string): void {
+    const lease = this.#leases.leaseOf(key);
+    if (lease !== 0n) this.#leases.detach(lease, key);
+  }
+
+  #end(changes: readonly Change[]): number {
+    this.#transaction = undefined;
+    if (changes.length > 0) {
+      this.#revision++;
+      this.#observer?.({ revision: this.#revision, changes });
+    }
+    return this.#revision;
+  }
+
+  async #restore(onProgress: (progress: RestoreProgress) => void): Promise<void> {
+    const marks = readMarks(this.#backend);
+    const leased = new Map<string, bigint>();
+    let from: Uint8Array | undefined = revisionBytes(FIRST_REVISION, 0);
+    let revisions = 0;
+    while (from !== undefined) {
+      const began = this.#d.clock.now();
+      let stoppedAt: Uint8Array | undefined;
+      this.#backend.forEach(BUCKETS.key, from, undefined, (key, value) => {
+        if (revisions % STEPS_PER_LOOK === 0 && this.#d.clock.now() - began >= SLICE_MS_MAX / 2) {
+          stoppedAt = key;
+          return false;
+        }
+        this.#restoreRevision(key, value, leased);
+        revisions++;
+        return true;
+      });
+      onProgress({ revisions, main: this.#revision });
+      from = stoppedAt?.slice();
+      if (from !== undefined) await this.#d.clock.yield();
+    }
+    // What a compaction deleted may have been the newest revisions: the marks know of them.
+    this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);
+    this.#reattach(leased);
+    this.#d.log.info("kvstore restored", { "current-rev": this.#revision });
+    this.#compactor.restore(marks, this.#revision);
+  }
+
+  #restoreRevision(key: Uint8Array, value: Uint8Array, leased: Map<string, bigint>): void {
+    if (!isRevisionKey(key)) {
+      throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${key.length} bytes in the bucket key`);
+    }
+    const main = mainOf(key);
+    const sub = subOf(key);
+    const kv = this.#decode(value, main, sub);
+    const name = latin1FromBytes(kv.key);
+    this.#revision = main;
+    if (isTombstoneKey(key)) {
+      this.#index.restoreTombstone(name, main, sub);
+    } else {
+      if (kv.modRevision !== main) {
+        throw corruptError(this.#backend.path, main, sub, `says that it is of revision ${kv.modRevision}`);
+      }
+      this.#index.restorePut(name, main, sub, kv.createRevision, kv.version);
+    }
+    if (kv.lease !== 0n) leased.set(name, kv.lease);
+    else if (leased.size > 0) leased.delete(name);
+  }
+
+  #decode(value: Uint8Array, main: number, sub: number): KeyValue {
+    try {
+      return decodeKeyValue(value);
+    } catch (error) {
+      throw corruptError(this.#backend.path, main, sub, "does not decode", error);
+    }
+  }
+
+  #reattach(leased: ReadonlyMap<string, bigint>): void {
+    for (const [key, lease] of leased) {
+      if (!this.#leases.attach(lease, key)) this.#d.log.error("failed to attach a lease", { "lease-id": lease });
+    }
+  }
+}
+
+/** What a write transaction asks of its store. */
+interface TransactionDoors {
+  rangeAt(span: KeySpan, options: RangeOptions, current: number): RangeResult;
+  compactRevision(): number;
+  put(key: Uint8Array, value: Uint8Array, lease: bigint, main: number, sub: number): KeyValue;
+  deleteSpan(span: KeySpan, at: number, main: number, firstSub: number): KeyValue[];
+  end(changes: readonly Change[]): number;
+}
+
+/** Changes that share one main revision. There is no way back: checks come before the first change. */
+export class WriteTxn implements ReadView {
+  /** The revision at which the transaction began. */
+  readonly revision: number;
+  readonly #doors: TransactionDoors;
+  readonly #changes: Change[] = [];
+  #ended = false;
+
+  constructor(revision: number, doors: TransactionDoors) {
+    this.revision = revision;
+    this.#doors = doors;
+  }
+
+  get compactRevision(): number {
+    return this.#doors.compactRevision();
+  }
+
+  /** The changes so far. */
+  get changes(): readonly Change[] {
+    return this.#changes;
+  }
+
+  /** Sees what this transaction changed. */
+  range(span: KeySpan, options: RangeOptions = {}): RangeResult {
+    return this.#doors.rangeAt(span, options, this.#current);
+  }
+
+  /**
+   * Puts a key; `key` and `value` must not change any more. The lease must exist, or be 0n.
+   *
+   * @returns the transaction's main revision
+   */
+  put(key: Uint8Array, value: Uint8Array, lease: bigint): number {
+    this.#assertOpen();
+    const kv = this.#doors.put(key, value, lease, this.revision + 1, this.#changes.length);
+    this.#changes.push({ deleted: false, kv });
+    return this.revision + 1;
+  }
+
+  /** Deletes the keys of a span. `revision` is the transaction's main revision once anything changed. */
+  deleteRange(span: KeySpan): { readonly deleted: number; readonly revision: number } {
+    this.#assertOpen();
+    const deleted = this.#doors.deleteSpan(span, this.#current, this.revision + 1, this.#changes.length);
+    for (const kv of deleted) this.#changes.push({ deleted: true, kv });
+    return { deleted: deleted.length, revision: this.#current };
+  }
+
+  /** Ends the transaction; answers the store's revision after it. */
+  end(): number {
+    this.#assertOpen();
+    this.#ended = true;
+    return this.#doors.end(this.#changes);
+  }
+
+  get #current(): number {
+    return this.#changes.length > 0 ? this.revision + 1 : this.revision;
+  }
+
+  #assertOpen(): void {
+    invariant(!this.#ended, "a write transaction that ended is not used any more");
+  }
+}
+
+function corruptError(path: string, main: number, sub: number, what: string, cause?: unknown): MvccError {
+  const detail = `${path}: revision ${describeRevision(main, sub)} ${what}; restore this member from a healthy one`;
+  return new MvccError("MVCC_CORRUPT", detail, { cause });
+}
+
+function tombstoneOf(key: Uint8Array): KeyValue {
+  return { key, createRevision: 0, modRevision: 0, version: 0, value: EMPTY_BYTES, lease: 0n };
+}

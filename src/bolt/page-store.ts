@@ -1,0 +1,186 @@
+/**
+ * Pages by id: from memory where possible, else from the file, at once.
+ *
+ * Laws: what the file does not have durably is pinned here and never evicted, so a miss can always be read from the file. An
+ * id stands for one content as long as any state that can be read has it; when the free list lets go of an id, its page leaves
+ * the cache, too. Memory is bounded by a budget of bytes: a clock passes over the pages and takes out those that were not read
+ * since it last came by.
+ */
+import type { DiskFile } from "../platform/disk.js";
+import { invariant } from "../base/errors.js";
+import { compareBytes } from "../base/bytes.js";
+import { BoltError } from "./errors.js";
+import { DEPTH_MAX } from "./format.js";
+import { damage, parseHeader, parsePage, type Page, type PageOrigin, type TreePage } from "./page.js";
+
+export class PageStore {
+  readonly path: string;
+  readonly pageSize: number;
+  readonly #file: DiskFile;
+  readonly #budgetBytes: number;
+  readonly #pages = new Map<number, TreePage>();
+  #hand: Iterator<[number, TreePage]>;
+  #bytes = 0;
+  #misses = 0;
+  /** Every page that may be asked for is below. Set by the database: the high water mark of its newest state. */
+  highWater: number;
+  /** Tells pages that nothing may use; a pointer to one is damage. */
+  isFree: (id: number) => boolean = () => false;
+
+  constructor(file: DiskFile, path: string, pageSize: number, highWater: number, budgetBytes: number) {
+    this.#file = file;
+    this.path = path;
+    this.pageSize = pageSize;
+    this.highWater = highWater;
+    this.#budgetBytes = budgetBytes;
+    this.#hand = this.#pages.entries();
+  }
+
+  /** Bytes of the pages in memory. */
+  get cachedBytes(): number {
+    return this.#bytes;
+  }
+
+  /** Pages that had to be read from the file. */
+  get misses(): number {
+    return this.#misses;
+  }
+
+  /**
+   * The branch or leaf page with this id.
+   *
+   * @throws BoltError for a page that is damaged, DiskError when it cannot be read
+   */
+  get(id: number): TreePage {
+    const page = this.#pages.get(id);
+    if (page === undefined) return this.#load(id);
+    page.recent = true;
+    return page;
+  }
+
+  /**
+   * The child of a branch, proven to hold only keys that belong there, so that a damaged pointer cannot lead to another part of
+   * the tree. The proof is remembered in the child.
+   */
+  childOf(parent: TreePage, index: number): TreePage {
+    const child = parent.childAt(index);
+    if (typeof child !== "number") return child;
+    const page = this.get(child);
+    if (page.provenUnder !== parent.serial) {
+      this.#proveRange(parent, index, page, child);
+      page.provenUnder = parent.serial;
+    }
+    return page;
+  }
+
+  #proveRange(parent: TreePage, index: number, page: TreePage, id: number): void {
+    const count = page.count;
+    const wrong = (detail: string): BoltError =>
+      damage(this.#origin(id), "BOLT_PAGE_ORDER", 0, `${detail} that the branch above gives it`);
+    if (count === 0) throw wrong("an empty page is not within the range of keys");
+    if (compareBytes(page.keyAt(0), parent.keyAt(index)) < 0) throw wrong("its first key is below the range of keys");
+    if (index + 1 >= parent.count) return;
+    if (compareBytes(page.keyAt(count - 1), parent.keyAt(index + 1)) >= 0) {
+      throw wrong("its last key is above the range of keys");
+    }
+  }
+
+  /** For walks down a tree. Deeper than any tree can be is a cycle. */
+  checkDepth(depth: number, page: TreePage): void {
+    if (depth < DEPTH_MAX) return;
+    const place = { path: this.path };
+    throw new BoltError("BOLT_PAGE_ORDER", place, `branches go deeper than ${DEPTH_MAX} levels (${page.count} keys)`);
+  }
+
+  /** Keeps a page that the file does not have yet. */
+  pin(id: number, page: TreePage): void {
+    page.pinned = true;
+    this.#put(id, page);
+  }
+
+  /** The file has the page durably now. */
+  unpin(id: number): void {
+    const page = this.#pages.get(id);
+    if (page !== undefined) page.pinned = false;
+  }
+
+  /** Puts an encoded page in the place of the node that it was encoded from. */
+  replace(id: number, node: TreePage, page: Page): void {
+    if (this.#pages.get(id) !== node) return;
+    page.pinned = node.pinned;
+    this.#put(id, page);
+  }
+
+  /** Nobody will ask for this page again. */
+  forget(id: number): void {
+    const page = this.#pages.get(id);
+    if (page === undefined) return;
+    invariant(!page.pinned, () => `page ${id} is forgotten before it is durable`);
+    this.#pages.delete(id);
+    this.#bytes -= page.span * this.pageSize;
+  }
+
+  #put(id: number, page: TreePage): void {
+    const old = this.#pages.get(id);
+    if (old !== undefined) this.#bytes -= old.span * this.pageSize;
+    this.#pages.set(id, page);
+    this.#bytes += page.span * this.pageSize;
+    if (this.#bytes > this.#budgetBytes) this.#evict(id);
+  }
+
+  /** One step of the clock's hand for each byte over the budget, at most two rounds: pinned pages may exceed the budget. */
+  #evict(spared: number): void {
+    let steps = Math.min(2 * this.#pages.size, 64);
+    while (this.#bytes > this.#budgetBytes && steps-- > 0) {
+      let next = this.#hand.next();
+      if (next.done === true) {
+        this.#hand = this.#pages.entries();
+        next = this.#hand.next();
+        if (next.done === true) return;
+      }
+      const [id, page] = next.value;
+      if (page.pinned || id === spared) continue;
+      if (page.recent) {
+        page.recent = false;
+        continue;
+      }
+      this.#pages.delete(id);
+      this.#bytes -= page.span * this.pageSize;
+    }
+  }
+
+  #origin(id: number): PageOrigin {
+    return { path: this.path, pageSize: this.pageSize, id, offset: id * this.pageSize };
+  }
+
+  #load(id: number): TreePage {
+    const origin = this.#origin(id);
+    if (id < 2 || id >= this.highWater) {
+      const detail = `a pointer to page ${id}, pages are [2, ${this.highWater})`;
+      throw new BoltError("BOLT_PAGE_BOUNDS", { path: this.path, page: id }, detail);
+    }
+    if (this.isFree(id)) throw damage(origin, "BOLT_PAGE_SHARED", 0, "the page is in use and in the free list");
+    this.#misses++;
+    const page = parsePage(origin, readWhole(this.#file, origin, this.highWater), this.highWater);
+    this.#put(id, page);
+    return page;
+  }
+}
+
+/** Reads a page with its overflow pages, as many as its header says, which is checked first. */
+export function readWhole(file: DiskFile, origin: PageOrigin, highWater: number): Uint8Array {
+  const first = new Uint8Array(origin.pageSize);
+  readExactly(file, origin, first, 0);
+  const { span } = parseHeader(origin, first, highWater);
+  if (span === 1) return first;
+  const whole = new Uint8Array(span * origin.pageSize);
+  whole.set(first);
+  readExactly(file, origin, whole.subarray(origin.pageSize), origin.pageSize);
+  return whole;
+}
+
+function readExactly(file: DiskFile, origin: PageOrigin, into: Uint8Array, at: number): void {
+  const count = file.readNow(into, origin.offset + at);
+  if (count === into.length) return;
+  throw damage(origin, "BOLT_TRUNCATED", at, `${into.length} bytes are due, the file has ${count} of them`);
+}

@@ -98,7 +98,7 @@ export class EntryWindow {
       this.#head = 0;
       return;
     }
-    this.#slots.fill(FORGOTTEN, this.#head, head);
+    for (let at = this.#head; at < head; at++) this.#slots[at] = FORGOTTEN;
     this.#head = head;
     if (head >= SLACK_MIN && head * 2 >= this.#slots.length) {
       this.#slots = this.#slots.slice(head);

@@ -11,7 +11,7 @@
  * Law: `match < next`.
  */
 import { invariant } from "../base/errors.js";
-import { Inflights } from "./inflights.js";
+import type { Inflights } from "./inflights.js";
 
 export type ProgressState = "probe" | "replicate" | "snapshot";
 

@@ -1,7 +1,7 @@
 /** The configuration together with what is known of each member: progress, and votes during an election. */
 import { describeConfiguration, EMPTY_CONFIGURATION, type Configuration } from "./configuration.js";
 import { Inflights } from "./inflights.js";
-import { Progress } from "./progress.js";
+import type { Progress } from "./progress.js";
 import { jointCommittedIndex, jointVoteResult, sortedIds, type VoteResult } from "./quorum.js";
 
 /** A configuration and the progress of everyone in it. */

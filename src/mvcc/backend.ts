@@ -231,7 +231,8 @@ export class Backend implements BucketWriter {
   /** Everything written so far, durable, as pages to stream. */
   async snapshot(): Promise<BackendSnapshot> {
     await this.commitNow();
-    return this.#database.beginRead({ durable: true });
+    const read = this.#database.beginRead({ durable: true });
+    return { sizeBytes: read.sizeBytes, pages: () => read.copy(), end: () => read.end() };
   }
 
   /**
@@ -255,7 +256,7 @@ export class Backend implements BucketWriter {
     const read = await this.pin(pinned);
     try {
       let crc = 0;
-      for (const name of read.bucketNames()) {
+      for (const name of read.buckets()) {
         crc = crc32c(crc, name);
         const isMeta = sameText(name, BUCKETS.meta);
         await visitInSlices(this.#d.clock, read.bucket(name)!, undefined, undefined, (key, value) => {

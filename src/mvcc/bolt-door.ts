@@ -35,14 +35,17 @@ export interface BoltRead {
   readonly sizeBytes: number;
   bucket(name: Uint8Array): BoltBucket | undefined;
   /** Names of the top level's buckets, in order. */
-  bucketNames(): Uint8Array[];
-  pages(): AsyncIterable<Uint8Array>;
+  buckets(): Iterable<Uint8Array>;
+  /** The whole file as this read sees it, `sizeBytes` in all. */
+  copy(): AsyncIterable<Uint8Array>;
   end(): void;
 }
 
 export interface BoltBucket {
   fillPercent: number;
+  /** A view that stays right for as long as it is held. */
   get(key: Uint8Array): Uint8Array | undefined;
+  /** Copies both. */
   put(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): boolean;
   /** Calls for each key in `[from, to)`, in order, until the callback answers false. */

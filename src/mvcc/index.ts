@@ -1,6 +1,7 @@
 /** The multi-version store on `db`, and etcd's requests on it. */
 export * from "./backend.js";
 export type * from "./bolt-door.js";
+export * from "./bolt-engine.js";
 export { readMarks, type CompactionMarks, type CompactionOptions } from "./compaction.js";
 export { MvccError, type MvccErrorCode } from "./errors.js";
 export type { KeySpan } from "./key-index.js";

@@ -27,7 +27,7 @@ class MemoryBucket implements BoltBucket {
 
   put(key: Uint8Array, value: Uint8Array): void {
     const present = this.get(key) !== undefined;
-    this.pairs.splice(this.#position(key), present ? 1 : 0, { key, value });
+    this.pairs.splice(this.#position(key), present ? 1 : 0, { key: key.slice(), value: value.slice() });
   }
 
   delete(key: Uint8Array): boolean {
@@ -143,11 +143,11 @@ class MemoryRead implements BoltRead {
     return this.tree.get(latin1FromBytes(name));
   }
 
-  bucketNames(): Uint8Array[] {
+  buckets(): Uint8Array[] {
     return [...this.tree.keys()].sort().map(bytesFromLatin1);
   }
 
-  async *pages(): AsyncIterable<Uint8Array> {
+  async *copy(): AsyncIterable<Uint8Array> {
     yield* [];
   }
 }

@@ -1,0 +1,287 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import type { LeaseAttacher } from "./leases.js";
+import { isTombstoneKey, mainOf, subOf } from "./revision.js";
+import { ALL, one, showKeyValue, StoreFixture, storeFixture } from "./testing/fixture.js";
+import type { ChangedKeys } from "./store.js";
+
+test("a put is read at its revision and not before; versions and create revisions are etcd's", async (t) => {
+  const s = await storeFixture(t);
+  assert.equal(s.store.revision, 1);
+  assert.equal(s.put("a", "1"), 2);
+  assert.equal(s.put("b", "2"), 3);
+  assert.equal(s.put("a", "3"), 4);
+  assert.deepEqual(s.show(), ["a=3 2/4/2", "b=2 3/3/1"]);
+  assert.deepEqual(s.show(one("a"), 3), ["a=1 2/2/1"]);
+  assert.deepEqual(s.show(ALL, 1), []);
+  assert.equal(s.delete("a"), 1);
+  assert.deepEqual(s.show(), ["b=2 3/3/1"]);
+  assert.equal(s.put("a", "4"), 6);
+  assert.deepEqual(s.show(one("a")), ["a=4 6/6/1"]);
+  assert.equal(s.store.keyCount, 2);
+});
+
+test("changes of one transaction share a revision; it reads its own writes", async (t) => {
+  const s = await storeFixture(t);
+  s.put("old", "x");
+  const txn = s.store.write();
+  assert.equal(txn.put(bytesFromLatin1("a"), bytesFromLatin1("1"), 0n), 3);
+  assert.equal(txn.range(one("a")).revision, 3);
+  assert.equal(txn.put(bytesFromLatin1("b"), bytesFromLatin1("2"), 0n), 3);
+  assert.deepEqual(txn.deleteRange(one("old")), { deleted: 1, revision: 3 });
+  assert.deepEqual(txn.range(ALL).kvs.map(showKeyValue), ["a=1 3/3/1", "b=2 3/3/1"]);
+  assert.equal(txn.end(), 3);
+  assert.deepEqual(rowsOf(s), ["2/0 old", "3/0 a", "3/1 b", "3/2t old"]);
+});
+
+test("a transaction that changes nothing uses no revision", async (t) => {
+  const s = await storeFixture(t);
+  s.put("a");
+  const txn = s.store.write();
+  assert.deepEqual(txn.deleteRange({ key: "x", end: "z" }), { deleted: 0, revision: 2 });
+  assert.equal(txn.end(), 2);
+  assert.equal(s.store.revision, 2);
+});
+
+test("a range counts what its limit cuts off, now and at an older revision", async (t) => {
+  const s = await storeFixture(t);
+  for (let i = 0; i < 20; i++) s.put(`k${i.toString().padStart(2, "0")}`, String(i));
+  s.delete("k05", "k10");
+  const span = { key: "k02", end: "k18" };
+  assert.deepEqual(count(s.store.range(span, { limit: 3 })), [3, 11]);
+  assert.deepEqual(count(s.store.range(span, { limit: 3, revision: 21 })), [3, 16]);
+  assert.deepEqual(count(s.store.range(span, { countOnly: true })), [0, 11]);
+  assert.deepEqual(count(s.store.range({ key: "k10", end: "" }, {})), [10, 10]);
+  assert.deepEqual(count(s.store.range({ key: "k10", end: "k10" }, {})), [0, 0]);
+});
+
+function count({ kvs, count }: { readonly kvs: readonly unknown[]; readonly count: number }): [number, number] {
+  return [kvs.length, count];
+}
+
+test("revisions of the future and of the compacted past are refused", async (t) => {
+  const s = await storeFixture(t);
+  for (let i = 0; i < 5; i++) s.put("a", String(i));
+  assert.throws(() => s.store.range(one("a"), { revision: 7 }), { code: "MVCC_FUTURE_REVISION" });
+  assert.throws(() => s.store.compact(7), { code: "MVCC_FUTURE_REVISION" });
+  await s.compact(4);
+  assert.throws(() => s.store.range(one("a"), { revision: 3 }), { code: "MVCC_COMPACTED" });
+  assert.deepEqual(s.show(one("a"), 4), ["a=2 2/4/3"]);
+  assert.throws(() => s.store.compact(4), { code: "MVCC_COMPACTED" });
+  await assert.rejects(s.store.hashKv(3), { code: "MVCC_COMPACTED" });
+  await assert.rejects(s.store.hashKv(9), { code: "MVCC_FUTURE_REVISION" });
+});
+
+test("a compaction deletes what nobody can see, and keeps a tombstone at its own revision", async (t) => {
+  const s = await storeFixture(t);
+  s.put("a", "1");
+  s.put("a", "2");
+  s.delete("a");
+  s.put("b", "1");
+  s.delete("b");
+  s.put("c", "1");
+  await s.compact(6);
+  assert.deepEqual(rowsOf(s), ["6/0t b", "7/0 c"]);
+  await s.compact(7);
+  assert.deepEqual(rowsOf(s), ["7/0 c"]);
+});
+
+test("a compaction that a stop cuts short is finished after the next start", async (t) => {
+  const s = await storeFixture(t, { store: { compactionBatchMax: 10 } });
+  for (let i = 0; i < 100; i++) s.put("a", String(i));
+  const { finished } = s.store.compact(100);
+  const outcome = assert.rejects(finished, { code: "MVCC_CLOSED" });
+  await s.restart();
+  await outcome;
+  assert.ok(rowsOf(s).length > 10, "the first run was cut short");
+  assert.equal(s.store.compactRevision, 100);
+  await s.clock.run(1_000);
+  assert.deepEqual(rowsOf(s), ["100/0 a", "101/0 a"]);
+  assert.deepEqual(s.show(), ["a=99 2/101/100"]);
+});
+
+test("the revision does not fall back when a compaction deleted the newest ones", async (t) => {
+  const s = await storeFixture(t);
+  s.put("a");
+  s.delete("a");
+  s.put("b");
+  s.delete("b");
+  await s.compact(5);
+  await s.restart();
+  assert.equal(s.store.revision, 5);
+  assert.equal(s.store.compactRevision, 5);
+});
+
+test("an observer hears of each transaction that changed something, once", async (t) => {
+  const heard: string[] = [];
+  const observer = ({ revision, changes }: ChangedKeys): void => {
+    const shown = changes.map(
+      ({ deleted, kv }) => `${deleted ? "-" : "+"}${latin1FromBytes(kv.key)}@${kv.modRevision}`,
+    );
+    heard.push(`${revision}: ${shown.join(" ")}`);
+  };
+  const s = await storeFixture(t, { store: { observer } });
+  s.put("a");
+  s.put("b");
+  s.delete("x");
+  s.delete("a", "c");
+  assert.deepEqual(heard, ["2: +a@2", "3: +b@3", "4: -a@4 -b@4"]);
+});
+
+test("a key hangs on the lease of its last put, and is taken off by a put or a deletion", async (t) => {
+  const hung = new Map<string, bigint>();
+  const leases: LeaseAttacher = {
+    has: (lease) => lease === 7n,
+    leaseOf: (key) => hung.get(key) ?? 0n,
+    attach: (lease, key) => lease === 7n && hung.set(key, lease).size > 0,
+    detach: (_, key) => void hung.delete(key),
+  };
+  const s = await storeFixture(t, { store: { leases } });
+  s.put("a", "1", 7n);
+  s.put("b", "1", 7n);
+  s.put("c", "1", 7n);
+  s.put("a", "2");
+  s.delete("b");
+  assert.deepEqual([...hung], [["c", 7n]]);
+  hung.clear();
+  await s.restart();
+  assert.deepEqual([...hung], [["c", 7n]]);
+});
+
+test("a value that does not decode is named, with its revision", async (t) => {
+  const s = await storeFixture(t);
+  s.put("a", "1");
+  s.backend.put("key", s.backend.keys("key")[0]!, Uint8Array.of(0xff));
+  await s.store.close();
+  await s.backend.commitNow();
+  await assert.rejects(s.open(), /MVCC_CORRUPT: .*db: revision 2\/0 does not decode/);
+  s.backend.put("key", s.backend.keys("key")[0]!, bytesFromLatin1("\x0a\x01a\x10\x02\x18\x02\x20\x01"));
+  await s.backend.commitNow();
+  await s.open();
+});
+
+/** The rows of the bucket `key`: revision, mark, key. */
+function rowsOf(s: StoreFixture): string[] {
+  const rows: string[] = [];
+  s.backend.forEach("key", undefined, undefined, (key, value) => {
+    const name = latin1FromBytes(value.subarray(2, 2 + value[1]!));
+    rows.push(`${mainOf(key)}/${subOf(key)}${isTombstoneKey(key) ? "t" : ""} ${name}`);
+  });
+  return rows;
+}
+
+/** The simple twin: what each key was after each revision. */
+class Twin {
+  revision = 1;
+  compacted = -1;
+  readonly states = new Map<number, Map<string, string>>([[1, new Map()]]);
+
+  change(change: (state: Map<string, string>, main: number) => boolean): void {
+    const state = new Map(this.states.get(this.revision));
+    if (!change(state, this.revision + 1)) return;
+    this.states.set(++this.revision, state);
+  }
+
+  put(state: Map<string, string>, key: string, value: string, main: number): void {
+    const match = / (\d+)\/\d+\/(\d+)$/.exec(state.get(key) ?? "");
+    const created = match === null ? main : Number(match[1]);
+    const version = match === null ? 1 : Number(match[2]) + 1;
+    state.set(key, `${key}=${value} ${created}/${main}/${version}`);
+  }
+
+  shown(revision: number): string[] {
+    return [...this.states.get(revision)!].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, shown]) => shown);
+  }
+}
+
+const key = fc.constantFrom("a", "b", "c", "d", "e", "\xff\xfe");
+const operation = fc.oneof(
+  fc.record({ kind: fc.constant("put" as const), key, value: fc.string({ maxLength: 3, unit: "binary-ascii" }) }),
+  fc.record({ kind: fc.constant("delete" as const), key, end: fc.option(key, { nil: undefined }) }),
+);
+const step = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({ kind: fc.constant("txn" as const), operations: fc.array(operation, { maxLength: 4 }) }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("compact" as const), back: fc.nat(5) }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "restart" as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "time" as const }) },
+);
+
+test("after any work, compactions and restarts the store answers as a table of all states does", async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const s = new StoreFixture({ store: { compactionBatchMax: 3 }, backend: { batchWritesMax: 5 } });
+      await s.open();
+      const twin = new Twin();
+      for (const step of steps) {
+        if (step.kind === "restart") await s.restart();
+        else if (step.kind === "time") await s.clock.run(200);
+        else if (step.kind === "compact") compact(s, twin, twin.revision - step.back);
+        else transaction(s, twin, step.operations);
+      }
+      compare(s, twin);
+      await s.restart();
+      await s.clock.run(1_000);
+      compare(s, twin);
+      await s.close();
+    }),
+    { numRuns: Number(process.env["WALNUT_PROPERTY_RUNS"] ?? 150) },
+  );
+  assert.ok(t.name.length > 0);
+});
+
+function transaction(
+  s: StoreFixture,
+  twin: Twin,
+  operations: readonly (
+    { kind: "put"; key: string; value: string } | { kind: "delete"; key: string; end: string | undefined }
+  )[],
+): void {
+  const txn = s.store.write();
+  const touched = new Set<string>();
+  twin.change((state, main) => {
+    let changed = false;
+    for (const operation of operations) {
+      if (operation.kind === "put") {
+        if (touched.has(operation.key)) continue; // etcd's API lets a transaction touch a key once
+        touched.add(operation.key);
+        txn.put(bytesFromLatin1(operation.key), bytesFromLatin1(operation.value), 0n);
+        twin.put(state, operation.key, operation.value, main);
+        changed = true;
+        continue;
+      }
+      const { key, end } = operation;
+      const hit = [...state.keys()].filter((name) => (end === undefined ? name === key : name >= key && name < end));
+      if (hit.some((name) => touched.has(name))) continue;
+      assert.equal(txn.deleteRange({ key, end }).deleted, hit.length);
+      for (const name of hit) {
+        state.delete(name);
+        touched.add(name);
+        changed = true;
+      }
+    }
+    return changed;
+  });
+  txn.end();
+}
+
+function compact(s: StoreFixture, twin: Twin, revision: number): void {
+  if (revision <= twin.compacted) {
+    assert.throws(() => s.store.compact(revision), { code: "MVCC_COMPACTED" });
+    return;
+  }
+  s.store.compact(revision).finished.catch(() => undefined); // a restart may cut it short
+  twin.compacted = revision;
+}
+
+function compare(s: StoreFixture, twin: Twin): void {
+  assert.equal(s.store.revision, twin.revision);
+  for (let at = Math.max(1, twin.compacted); at <= twin.revision; at++) {
+    assert.deepEqual(s.show(ALL, at), twin.shown(at), `at revision ${at}`);
+    assert.equal(s.store.range(ALL, { revision: at, countOnly: true }).count, twin.shown(at).length);
+  }
+}

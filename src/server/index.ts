@@ -4,3 +4,5 @@ export * from "./errors.js";
 export * from "./layout.js";
 export * from "./metrics.js";
 export * from "./options.js";
+export { Member, type MemberDependencies, type MemberHooks } from "./member.js";
+export type { BootProgress } from "./boot.js";

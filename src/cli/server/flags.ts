@@ -1,0 +1,173 @@
+/**
+ * etcd 3.5's server flags: which there are, what they default to, and which of them do something here. A flag that is known and
+ * not supported yet may be given with its default value; with another one it is refused by name, for a server that ignores
+ * what it was told is worse than one that does not start.
+ */
+
+interface FlagDescription {
+  readonly kind: "text" | "number" | "boolean" | "duration" | "urls" | "list";
+  /** As etcd's help shows it; empty where there is none. */
+  readonly default: string;
+  /** What the help says; undefined marks a flag that is not supported yet. */
+  readonly help?: string;
+  /** Values that may be given though the flag does nothing here. */
+  readonly accepted?: readonly string[];
+}
+
+const unsupported = (kind: FlagDescription["kind"], value = ""): FlagDescription => ({ kind, default: value });
+
+export const SERVER_FLAGS = {
+  name: { kind: "text", default: "default", help: "This member's name." },
+  "data-dir": { kind: "text", default: "${name}.etcd", help: "Where the data lies." },
+  "wal-dir": { kind: "text", default: "", help: "A folder of its own for the log." },
+  "snapshot-count": { kind: "number", default: "100000", help: "Entries between two snapshots." },
+  "experimental-snapshot-catchup-entries": {
+    kind: "number",
+    default: "5000",
+    help: "Entries kept behind a snapshot for slow followers.",
+  },
+  "heartbeat-interval": { kind: "number", default: "100", help: "Milliseconds between heart-beats." },
+  "election-timeout": { kind: "number", default: "1000", help: "Milliseconds until an election." },
+  "listen-client-urls": { kind: "urls", default: "http://localhost:2379", help: "Where clients are served (http)." },
+  "listen-peer-urls": {
+    kind: "urls",
+    default: "http://localhost:2380",
+    help: "Where other members are to be served. A cluster of one member opens no peer port yet.",
+  },
+  "max-snapshots": { kind: "number", default: "5", help: "Snapshot files to keep; 0 keeps all." },
+  "max-wals": { kind: "number", default: "5", help: "Log segments to keep; 0 keeps all." },
+  "quota-backend-bytes": { kind: "number", default: "0", help: "Limit of db's size; 0 is 2 GiB, below 0 none." },
+  "backend-batch-interval": { kind: "duration", default: "", help: "Time between two commits to db." },
+  "backend-batch-limit": { kind: "number", default: "0", help: "Writes between two commits to db." },
+  "max-txn-ops": { kind: "number", default: "128", help: "Operations in one transaction." },
+  "max-request-bytes": { kind: "number", default: "1572864", help: "Largest request." },
+  "initial-advertise-peer-urls": { kind: "urls", default: "http://localhost:2380", help: "Peer URLs of this member." },
+  "initial-cluster": { kind: "text", default: "", help: "Members of a new cluster, as name=URL,…" },
+  "initial-cluster-state": { kind: "text", default: "new", help: "new or existing." },
+  "initial-cluster-token": { kind: "text", default: "etcd-cluster", help: "Token of a new cluster." },
+  "advertise-client-urls": {
+    kind: "urls",
+    default: "http://localhost:2379",
+    help: "Client URLs that others are told.",
+  },
+  "pre-vote": { kind: "boolean", default: "true", help: "Try an election out before it spends a term." },
+  "force-new-cluster": { kind: "boolean", default: "false", help: "Make a cluster of this member alone." },
+  "log-level": { kind: "text", default: "info", help: "debug, info, warn, error, panic or fatal." },
+  "log-outputs": { kind: "list", default: "default", help: "stderr, stdout, or files." },
+  "log-format": { kind: "text", default: "json", help: "json or console." },
+  logger: { kind: "text", default: "zap", help: "Only zap, the format of the lines." },
+  "config-file": {
+    kind: "text",
+    default: "",
+    help: "etcd's YAML file; other flags and the environment are ignored then.",
+  },
+  "strict-reconfig-check": {
+    kind: "boolean",
+    default: "true",
+    help: "Refuse changes of members that would lose the quorum.",
+  },
+  "initial-election-tick-advance": { kind: "boolean", default: "true", help: "Shorten the first election timeout." },
+  "backend-bbolt-freelist-type": {
+    kind: "text",
+    default: "map",
+    accepted: ["map", "array"],
+  },
+  "experimental-txn-mode-write-with-shared-buffer": { kind: "boolean", default: "true", accepted: ["true", "false"] },
+  "max-concurrent-streams": unsupported("text", "math.MaxUint32"),
+  "listen-client-http-urls": unsupported("urls"),
+  "enable-grpc-gateway": unsupported("boolean", "true"),
+  "grpc-keepalive-min-time": unsupported("duration", "5s"),
+  "grpc-keepalive-interval": unsupported("duration", "2h"),
+  "grpc-keepalive-timeout": unsupported("duration", "20s"),
+  "socket-reuse-port": unsupported("boolean", "false"),
+  "socket-reuse-address": unsupported("boolean", "false"),
+  "raft-read-timeout": unsupported("duration", "5s"),
+  "raft-write-timeout": unsupported("duration", "5s"),
+  discovery: unsupported("text"),
+  "discovery-fallback": unsupported("text", "proxy"),
+  "discovery-proxy": unsupported("text"),
+  "discovery-srv": unsupported("text"),
+  "discovery-srv-name": unsupported("text"),
+  "auto-compaction-retention": unsupported("text", "0"),
+  "auto-compaction-mode": unsupported("text", "periodic"),
+  "enable-v2": unsupported("boolean", "false"),
+  "v2-deprecation": unsupported("text", "not-yet"),
+  "cert-file": unsupported("text"),
+  "key-file": unsupported("text"),
+  "client-cert-auth": unsupported("boolean", "false"),
+  "client-cert-file": unsupported("text"),
+  "client-key-file": unsupported("text"),
+  "client-crl-file": unsupported("text"),
+  "client-cert-allowed-hostname": unsupported("text"),
+  "trusted-ca-file": unsupported("text"),
+  "auto-tls": unsupported("boolean", "false"),
+  "peer-cert-file": unsupported("text"),
+  "peer-key-file": unsupported("text"),
+  "peer-client-cert-auth": unsupported("boolean", "false"),
+  "peer-trusted-ca-file": unsupported("text"),
+  "peer-cert-allowed-cn": unsupported("text"),
+  "peer-cert-allowed-hostname": unsupported("text"),
+  "peer-auto-tls": unsupported("boolean", "false"),
+  "peer-client-cert-file": unsupported("text"),
+  "peer-client-key-file": unsupported("text"),
+  "peer-crl-file": unsupported("text"),
+  "self-signed-cert-validity": unsupported("number", "1"),
+  "cipher-suites": unsupported("list"),
+  "tls-min-version": unsupported("text", "TLS1.2"),
+  "tls-max-version": unsupported("text"),
+  cors: unsupported("text", "*"),
+  "host-whitelist": unsupported("text", "*"),
+  "auth-token": unsupported("text", "simple"),
+  "bcrypt-cost": unsupported("number", "10"),
+  "auth-token-ttl": unsupported("number", "300"),
+  "enable-pprof": unsupported("boolean", "false"),
+  metrics: unsupported("text", "basic"),
+  "listen-metrics-urls": unsupported("urls"),
+  "enable-log-rotation": unsupported("boolean", "false"),
+  "log-rotation-config-json": unsupported(
+    "text",
+    '{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}',
+  ),
+  proxy: unsupported("text", "off"),
+  "proxy-failure-wait": unsupported("number", "5000"),
+  "proxy-refresh-interval": unsupported("number", "30000"),
+  "proxy-dial-timeout": unsupported("number", "1000"),
+  "proxy-write-timeout": unsupported("number", "5000"),
+  "proxy-read-timeout": unsupported("number", "0"),
+  "unsafe-no-fsync": unsupported("boolean", "false"),
+  "experimental-enable-distributed-tracing": unsupported("boolean", "false"),
+  "experimental-distributed-tracing-address": unsupported("text", "localhost:4317"),
+  "experimental-distributed-tracing-service-name": unsupported("text", "etcd"),
+  "experimental-distributed-tracing-instance-id": unsupported("text"),
+  "experimental-distributed-tracing-sampling-rate": unsupported("number", "0"),
+  "experimental-initial-corrupt-check": unsupported("boolean", "false"),
+  "experimental-corrupt-check-time": unsupported("duration", "0s"),
+  "experimental-compact-hash-check-enabled": unsupported("boolean", "false"),
+  "experimental-compact-hash-check-time": unsupported("duration", "1m"),
+  "experimental-enable-v2v3": unsupported("text"),
+  "experimental-enable-lease-checkpoint": unsupported("boolean", "false"),
+  "experimental-enable-lease-checkpoint-persist": unsupported("boolean", "false"),
+  "experimental-compaction-batch-limit": unsupported("number", "1000"),
+  "experimental-compaction-sleep-interval": unsupported("duration", "10ms"),
+  "experimental-peer-skip-client-san-verification": unsupported("boolean", "false"),
+  "experimental-watch-progress-notify-interval": unsupported("duration", "10m"),
+  "experimental-downgrade-check-time": unsupported("duration", "5s"),
+  "experimental-memory-mlock": unsupported("boolean", "false"),
+  "experimental-warning-apply-duration": unsupported("duration", "100ms"),
+  "experimental-bootstrap-defrag-threshold-megabytes": unsupported("number", "0"),
+  "experimental-stop-grpc-service-on-defrag": unsupported("boolean", "false"),
+} as const satisfies Record<string, FlagDescription>;
+
+export type FlagName = keyof typeof SERVER_FLAGS;
+
+export const flagDescription = (name: FlagName): FlagDescription => SERVER_FLAGS[name];
+
+export function isFlagName(name: string): name is FlagName {
+  return Object.hasOwn(SERVER_FLAGS, name);
+}
+
+/** Whether the value may be given for this flag: always for a supported one, else only what changes nothing. */
+export function isSupported(name: FlagName, value: string): boolean {
+  const flag = flagDescription(name);
+  return flag.help !== undefined || value === flag.default || (flag.accepted?.includes(value) ?? false);
+}

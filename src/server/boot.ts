@@ -1,0 +1,447 @@
+/**
+ * From a data directory to a member that can run. One of three beginnings:
+ *
+ * - a new cluster: no log yet; folders, `db` and a log are made, and the initial members become the log's first entries;
+ * - a restart: there is a log; the newest snapshot that it knows is loaded, the log is read from there on;
+ * - a restart by force (`--force-new-cluster`): the same, and then all other members are taken out.
+ *
+ * Law: what a directory must be refused for is found before anything in it is changed. `db` comes first, for its lock also keeps
+ * a second server out; then the snapshot, then the log, the only one that opening changes (a torn end is repaired).
+ */
+import { invariant, CodedError, describeError } from "../base/errors.js";
+import { latin1FromBytes, utf8FromText } from "../base/text.js";
+import { boltEngine, Backend, BUCKETS } from "../mvcc/index.js";
+import {
+  compareIds,
+  computeClusterId,
+  computeMemberId,
+  encodeMember,
+  memberIdText,
+  type Member,
+} from "../membership/member.js";
+import { Membership } from "../membership/membership.js";
+import { parentPath, DiskError, type Disk, type Platform } from "../platform/index.js";
+import type { Snapshot } from "../proto/raft.js";
+import { decodeWalMetadata, encodeWalMetadata } from "../proto/wal.js";
+import { MemoryStorage, RawNode, type RaftLogger } from "../raft/index.js";
+import { SnapshotStore } from "../snap/index.js";
+import { createWal, openWal, validSnapshotEntries, walExists, type WalContents, type WalWriter } from "../wal/index.js";
+import { loadProgress, type Progress } from "./applier.js";
+import { CLUSTER_VERSION } from "./contract.js";
+import { MemberError } from "./errors.js";
+import { forceNewCluster } from "./force-new-cluster.js";
+import { layoutOf, type Layout } from "./layout.js";
+import { checkOptions, type MemberOptions } from "./options.js";
+import { SnapshotData } from "./snapshot-data.js";
+
+/** Bytes of entries in one message to a peer, and messages to one that may be on their way (etcd's figures). */
+const MESSAGE_BYTES_MAX = 1024 * 1024;
+const MESSAGES_IN_FLIGHT_MAX = 512;
+
+export interface BootProgress {
+  /** What is being read. */
+  readonly phase: "log" | "keys";
+  /** Bytes of the log, or revisions. */
+  readonly done: number;
+  /** Undefined where it is not known beforehand. */
+  readonly total: number | undefined;
+}
+
+/** All that boot opened; whoever has it closes it. */
+export interface Booted {
+  readonly kind: "new" | "restart";
+  readonly memberId: bigint;
+  readonly clusterId: bigint;
+  readonly layout: Layout;
+  readonly node: RawNode;
+  readonly storage: MemoryStorage;
+  readonly wal: WalWriter;
+  readonly snapshots: SnapshotStore;
+  readonly backend: Backend;
+  readonly membership: Membership;
+  readonly snapshotData: SnapshotData;
+  readonly progress: Progress;
+  /** What the log begins behind; undefined when it begins at its first entry. */
+  readonly snapshot: Snapshot | undefined;
+}
+
+export interface BootHooks {
+  readonly onProgress?: (progress: BootProgress) => void;
+  readonly onBackendFailure: (error: Error) => void;
+}
+
+/** @throws MemberError, or the error of the room that refused; the directory is as it was then */
+export async function boot(platform: Platform, options: MemberOptions, hooks: BootHooks): Promise<Booted> {
+  checkOptions(options);
+  const layout = layoutOf(options.dataDir, options.walDir);
+  const restart = await walExists(platform.disk, layout.walDir);
+  if (!restart) checkNewMember(options);
+  const opened: { close(): Promise<void> }[] = [];
+  try {
+    return restart
+      ? await restartMember(platform, options, layout, hooks, opened)
+      : await startMember(platform, options, layout, hooks, opened);
+  } catch (error) {
+    for (const resource of opened.reverse()) await resource.close().catch(() => undefined); // the first failure is the one to tell
+    throw error;
+  }
+}
+
+// ---- a new member -------------------------------------------------------------------------------------------------
+
+function checkNewMember(options: MemberOptions): void {
+  if (options.initialClusterState === "existing") {
+    throw new MemberError(
+      "OPTIONS_INVALID",
+      "--initial-cluster-state=existing: joining a cluster is not supported yet; start a new cluster of one member, or use etcd",
+    );
+  }
+  if (options.initialCluster.size > 1) {
+    throw new MemberError(
+      "OPTIONS_INVALID",
+      `--initial-cluster names ${options.initialCluster.size} members: clusters of several members are not supported yet; name one`,
+    );
+  }
+}
+
+async function startMember(
+  platform: Platform,
+  options: MemberOptions,
+  layout: Layout,
+  hooks: BootHooks,
+  opened: { close(): Promise<void> }[],
+): Promise<Booted> {
+  const { disk, log } = platform;
+  const members = initialMembers(options);
+  const self = members.find((member) => member.name === options.name);
+  invariant(self !== undefined, "checked options name this member");
+  const clusterId = computeClusterId(members.map((member) => member.id));
+
+  await makeFolders(disk, layout);
+  const backend = await openBackend(platform, options, layout, hooks);
+  opened.push(backend);
+  const progress = loadProgress(backend);
+  if (progress.consistentIndex > 0) throw lostLog(layout, progress.consistentIndex, "there is no log");
+  const snapshots = new SnapshotStore({ disk, log }, layout.snapDir);
+  const metadata = encodeWalMetadata({ nodeId: self.id, clusterId });
+  const wal = await createWal(platform, layout.walDir, metadata, { segmentBytes: options.segmentBytes });
+  opened.push(wal);
+
+  log.info("starting local member", {
+    "local-member-id": memberIdText(self.id),
+    "cluster-id": memberIdText(clusterId),
+  });
+  const storage = new MemoryStorage();
+  const node = makeNode(platform, options, self.id, storage);
+  node.bootstrap(members.map((member) => ({ id: member.id, context: encodeMember(member) })));
+  return {
+    kind: "new",
+    memberId: self.id,
+    clusterId,
+    layout,
+    node,
+    storage,
+    wal,
+    snapshots,
+    backend,
+    membership: new Membership({ clusterId, localId: self.id }, log),
+    snapshotData: new SnapshotData(undefined),
+    progress,
+    snapshot: undefined,
+  };
+}
+
+function initialMembers(options: MemberOptions): Member[] {
+  const members = [...options.initialCluster].map(([name, peerUrls]) => ({
+    id: computeMemberId(peerUrls, options.initialClusterToken),
+    peerUrls: [...peerUrls].sort(),
+    isLearner: false,
+    name,
+    clientUrls: [],
+  }));
+  return members.sort((a, b) => compareIds(a.id, b.id));
+}
+
+/** Folders with durable names, from the data directory down. */
+async function makeFolders(disk: Disk, layout: Layout): Promise<void> {
+  for (const folder of [layout.dataDir, layout.memberDir, layout.snapDir]) {
+    await makeFolderWithParents(disk, folder);
+  }
+  await makeFolderWithParents(disk, parentPath(layout.walDir));
+}
+
+async function makeFolderWithParents(disk: Disk, folder: string): Promise<void> {
+  const found = await disk.stat(folder);
+  if (found?.kind === "folder") return;
+  if (found !== undefined) {
+    throw new MemberError(
+      "DATA_DIR_UNUSABLE",
+      `${folder} is a ${found.kind}, not a folder: move it away or choose another --data-dir`,
+    );
+  }
+  const parent = parentPath(folder);
+  if (parent !== folder) await makeFolderWithParents(disk, parent);
+  await disk.makeFolder(folder);
+  await disk.syncFolder(parent);
+}
+
+// ---- a restart ----------------------------------------------------------------------------------------------------
+
+async function restartMember(
+  platform: Platform,
+  options: MemberOptions,
+  layout: Layout,
+  hooks: BootHooks,
+  opened: { close(): Promise<void> }[],
+): Promise<Booted> {
+  const { disk, log } = platform;
+  const snapshots = new SnapshotStore({ disk, log }, layout.snapDir);
+  const db = new OpenDb(platform, options, layout, hooks);
+  opened.push(db);
+  if ((await disk.stat(layout.dbPath)) !== undefined) await db.open(); // its lock keeps others out of the directory
+  const known = await validSnapshotEntries(platform, layout.walDir);
+  const snapshot = await snapshots.loadNewest(known);
+  if (snapshot === undefined) log.info("No snapshot found. Recovering WAL from scratch!");
+  const backend = await recoverBackend(db, disk, layout, snapshots, snapshot);
+  log.info("recovered v3 backend", {
+    "backend-size-bytes": backend.sizeBytes,
+    "backend-size-in-use-bytes": backend.sizeInUseBytes,
+    "consistent-index": loadProgress(backend).consistentIndex,
+  });
+  const progress = loadProgress(backend);
+
+  const at = { index: snapshot?.metadata.index ?? 0, term: snapshot?.metadata.term ?? 0 };
+  const { writer: wal, contents } = await openWal(platform, layout.walDir, at, {
+    segmentBytes: options.segmentBytes,
+    onProgress: ({ bytesRead, bytesTotal }) => hooks.onProgress?.({ phase: "log", done: bytesRead, total: bytesTotal }),
+    beforeChange: (found) => checkLogReaches(layout, found, at.index, progress),
+  });
+  opened.push(wal);
+  const { nodeId, clusterId } = decodeWalMetadata(contents.metadata);
+  const membership = new Membership({ clusterId, localId: nodeId }, log);
+  const snapshotData = new SnapshotData(snapshot?.data);
+  if (snapshot !== undefined) membership.recover(snapshotData.state());
+  checkClusterVersion(layout, membership.clusterVersion);
+
+  const forced = options.forceNewCluster
+    ? await forceAlone(wal, nodeId, snapshot, contents, progress, log)
+    : { entries: contents.entries, hardState: contents.hardState };
+  log.info(options.forceNewCluster ? "forcing restart member" : "restarting local member", {
+    "cluster-id": memberIdText(clusterId),
+    "local-member-id": memberIdText(nodeId),
+    "commit-index": forced.hardState.commit,
+  });
+  const storage = new MemoryStorage();
+  if (snapshot !== undefined) storage.applySnapshot(snapshot);
+  storage.setHardState(forced.hardState);
+  storage.append(forced.entries);
+  const node = makeNode(platform, options, nodeId, storage);
+  return {
+    kind: "restart",
+    memberId: nodeId,
+    clusterId,
+    layout,
+    node,
+    storage,
+    wal,
+    snapshots,
+    backend,
+    membership,
+    snapshotData,
+    progress,
+    snapshot,
+  };
+}
+
+async function forceAlone(
+  wal: WalWriter,
+  localId: bigint,
+  snapshot: Snapshot | undefined,
+  contents: WalContents,
+  progress: Progress,
+  log: Platform["log"],
+): Promise<Pick<WalContents, "entries" | "hardState">> {
+  const { confState } = snapshot?.metadata ?? {};
+  const forced = forceNewCluster(localId, confState, contents.entries, contents.hardState, progress.consistentIndex);
+  if (forced.discarded > 0) {
+    log.info("discarding uncommitted WAL entries", {
+      "commit-index-from-wal": contents.hardState.commit,
+      "number-of-discarded-entries": forced.discarded,
+    });
+  }
+  await wal.save(forced.hardState, forced.appended);
+  await wal.sync();
+  return { entries: [...forced.entries], hardState: forced.hardState };
+}
+
+/** `db` while boot finds out which file it is to be. */
+class OpenDb {
+  readonly #platform: Platform;
+  readonly #options: MemberOptions;
+  readonly #layout: Layout;
+  readonly #hooks: BootHooks;
+  backend: Backend | undefined;
+
+  constructor(platform: Platform, options: MemberOptions, layout: Layout, hooks: BootHooks) {
+    this.#platform = platform;
+    this.#options = options;
+    this.#layout = layout;
+    this.#hooks = hooks;
+  }
+
+  async open(): Promise<Backend> {
+    this.backend = await openBackend(this.#platform, this.#options, this.#layout, this.#hooks);
+    return this.backend;
+  }
+
+  async close(): Promise<void> {
+    await this.backend?.close();
+    this.backend = undefined;
+  }
+}
+
+/**
+ * Checks `db` before the log is touched. One that is missing or older than the snapshot is replaced by the one that came with
+ * the snapshot, where a crash came between the two; without a snapshot a missing one is filled again from the log.
+ */
+async function recoverBackend(
+  db: OpenDb,
+  disk: Disk,
+  layout: Layout,
+  snapshots: SnapshotStore,
+  snapshot: Snapshot | undefined,
+): Promise<Backend> {
+  const index = snapshot?.metadata.index ?? 0;
+  const received = snapshot === undefined ? undefined : await snapshots.findDatabase(index);
+  if (db.backend === undefined && snapshot !== undefined && received === undefined) {
+    throw new MemberError(
+      "DB_MISSING",
+      `database file (${layout.dbPath}) of the backend is missing, and the log begins behind snapshot ${index}: ` +
+        "restore the directory from a backup, or remove this member and add it again",
+    );
+  }
+  const behind = db.backend !== undefined && loadProgress(db.backend).consistentIndex < index;
+  if (received !== undefined && (db.backend === undefined || behind)) {
+    await db.close();
+    await disk.rename(received, layout.dbPath);
+    await disk.syncFolder(layout.snapDir);
+  }
+  const backend = db.backend ?? (await db.open());
+  const { consistentIndex } = loadProgress(backend);
+  if (consistentIndex < index) {
+    throw new MemberError(
+      "DB_BEHIND_SNAPSHOT",
+      `database file (${layout.dbPath} index ${consistentIndex}) does not match with snapshot (index ${index}): ` +
+        "db is older than the newest snapshot, and the log between them is gone. Put the right db back from a backup, " +
+        "or remove this member and add it again",
+    );
+  }
+  checkDb(layout, backend);
+  return backend;
+}
+
+async function openBackend(
+  platform: Platform,
+  options: MemberOptions,
+  layout: Layout,
+  hooks: BootHooks,
+): Promise<Backend> {
+  try {
+    return await Backend.open(platform, layout.dbPath, {
+      engine: boltEngine,
+      batchIntervalMs: options.batchIntervalMs,
+      batchWritesMax: options.batchWritesMax,
+      onFailure: hooks.onBackendFailure,
+    });
+  } catch (error) {
+    if (error instanceof CodedError && (error.code === "BOLT_LOCKED" || error.code === "DISK_LOCKED")) {
+      throw new MemberError(
+        "DATA_DIR_LOCKED",
+        `${layout.dbPath} is locked by another process: stop the server that uses ${layout.dataDir} (\`fuser ${layout.dbPath}\` names it)`,
+        { cause: error },
+      );
+    }
+    if (error instanceof DiskError) {
+      throw new MemberError("DATA_DIR_UNUSABLE", `cannot open ${layout.dbPath}: ${describeError(error)}`, {
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
+
+/** What this version must not serve. */
+function checkDb(layout: Layout, backend: Backend): void {
+  const storageVersion = backend.get(BUCKETS.meta, utf8FromText("storageVersion"));
+  if (storageVersion !== undefined && !latin1FromBytes(storageVersion).startsWith("3.5.")) {
+    throw new MemberError(
+      "DATA_DIR_NEWER",
+      `${layout.dbPath} was written by etcd ${latin1FromBytes(storageVersion)}, and this version serves 3.5: ` +
+        "downgrade the cluster first (`etcdctl downgrade enable 3.5`, then `etcdutl migrate --target-version 3.5`)",
+    );
+  }
+  const enabled = backend.get(BUCKETS.auth, utf8FromText("authEnabled"));
+  if (enabled?.[0] === 1) {
+    throw new MemberError(
+      "DATA_DIR_UNSUPPORTED",
+      `authentication is enabled in ${layout.dbPath}, and this version would let everybody in: ` +
+        "disable it with `etcdctl auth disable` on etcd first",
+    );
+  }
+}
+
+/** `db` never runs ahead of the log, for only entries that the disk has are applied: if it is, the log has lost its end. */
+function checkLogReaches(layout: Layout, contents: WalContents, snapshotIndex: number, progress: Progress): void {
+  const lastIndex = contents.entries.at(-1)?.index ?? snapshotIndex;
+  if (progress.consistentIndex <= lastIndex) return;
+  throw lostLog(layout, progress.consistentIndex, `the log in ${layout.walDir} ends at ${lastIndex}`);
+}
+
+function lostLog(layout: Layout, consistentIndex: number, found: string): MemberError {
+  return new MemberError(
+    "LOG_BEHIND_DB",
+    `${layout.dbPath} holds entries up to ${consistentIndex}, but ${found}: a part of the log is lost. ` +
+      "Restore the log from a backup; or keep what db holds: `etcdctl snapshot restore` makes a new directory of it " +
+      "(--skip-hash-check for a copied db)",
+  );
+}
+
+function checkClusterVersion(layout: Layout, version: string | undefined): void {
+  if (version === undefined) return;
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const [ownMajor = 0, ownMinor = 0] = CLUSTER_VERSION.split(".").map(Number);
+  if (major < ownMajor || (major === ownMajor && minor <= ownMinor)) return;
+  throw new MemberError(
+    "DATA_DIR_NEWER",
+    `the cluster of ${layout.dataDir} has version ${version}, and this server serves ${CLUSTER_VERSION}: ` +
+      "downgrade the cluster first, or start a server of that version",
+  );
+}
+
+// ---- raft ---------------------------------------------------------------------------------------------------------
+
+function makeNode(platform: Platform, options: MemberOptions, id: bigint, storage: MemoryStorage): RawNode {
+  return new RawNode({
+    id,
+    electionTicks: Math.floor(options.electionMs / options.heartbeatMs),
+    heartbeatTicks: 1,
+    storage,
+    asyncStorageWrites: true,
+    maxSizePerMessage: MESSAGE_BYTES_MAX,
+    maxInflightMessages: MESSAGES_IN_FLIGHT_MAX,
+    checkQuorum: true,
+    preVote: options.preVote,
+    log: raftLogger(platform),
+    random: platform.random,
+  });
+}
+
+function raftLogger(platform: Platform): RaftLogger {
+  const log = platform.log.with({ logger: "raft" });
+  return {
+    debug: (text) => log.debug(text),
+    info: (text) => log.info(text),
+    warning: (text) => log.warn(text),
+    error: (text) => log.error(text),
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * Linearizable reads by read index (raft thesis, 6.4): a read waits until a majority confirmed that the leader still leads, and
+ * until this member has applied what the leader had committed by then. Reads that come while a confirmation is under way share
+ * the next one.
+ *
+ * Each try has an ID of its own, so that a late answer to an earlier one is never taken for the confirmation of reads that
+ * came after it.
+ */
+import { equalBytes } from "../base/bytes.js";
+import type { ReadState } from "../raft/index.js";
+import { RequestError } from "./errors.js";
+
+/** Pause after which a confirmation that got no answer is asked for again (etcd's 500 ms). */
+export const READ_RETRY_MS = 500;
+
+interface Waiting {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+interface Confirmation {
+  readonly waiting: readonly Waiting[];
+  readonly deadline: number;
+  /** The IDs of its tries. */
+  readonly contexts: Uint8Array[];
+  retryAt: number;
+  /** Known once confirmed: the index that must be applied. */
+  index: number | undefined;
+}
+
+export interface ReadsDependencies {
+  /** Asks raft for a read index; the answer comes through `onReadStates`. */
+  request(context: Uint8Array): void;
+  nextContext(): Uint8Array;
+  now(): number;
+  appliedIndex(): number;
+  hasLeader(): boolean;
+  onLateAnswer(): void;
+  onFailed(): void;
+}
+
+export class LinearizableReads {
+  readonly #dependencies: ReadsDependencies;
+  readonly #timeoutMs: number;
+  #next: Waiting[] = [];
+  #current: Confirmation | undefined;
+  #closed: RequestError | undefined;
+
+  constructor(dependencies: ReadsDependencies, timeoutMs: number) {
+    this.#dependencies = dependencies;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Resolves when a read made now sees all that was acknowledged before. */
+  wait(): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    return new Promise((resolve, reject) => {
+      this.#next.push({ resolve, reject });
+      if (this.#current === undefined) this.#begin();
+    });
+  }
+
+  #begin(): void {
+    if (this.#next.length === 0) return;
+    const now = this.#dependencies.now();
+    this.#current = {
+      waiting: this.#next,
+      deadline: now + this.#timeoutMs,
+      contexts: [],
+      retryAt: now,
+      index: undefined,
+    };
+    this.#next = [];
+    this.#ask(this.#current);
+  }
+
+  #ask(confirmation: Confirmation): void {
+    const context = this.#dependencies.nextContext();
+    confirmation.contexts.push(context);
+    confirmation.retryAt = this.#dependencies.now() + READ_RETRY_MS;
+    this.#dependencies.request(context);
+  }
+
+  onReadStates(states: readonly ReadState[]): void {
+    for (const state of states) {
+      const current = this.#current;
+      if (current === undefined || !current.contexts.some((context) => equalBytes(context, state.context))) {
+        this.#dependencies.onLateAnswer();
+        continue;
+      }
+      current.index ??= state.index;
+    }
+    this.onApplied();
+  }
+
+  /** Something was applied: the current reads may be due. */
+  onApplied(): void {
+    const current = this.#current;
+    if (current?.index === undefined || this.#dependencies.appliedIndex() < current.index) return;
+    this.#current = undefined;
+    for (const read of current.waiting) read.resolve();
+    this.#begin();
+  }
+
+  onLeaderChanged(): void {
+    this.#refuseCurrent(new RequestError("SERVER_LEADER_CHANGED", "the leader changed while the read was confirmed"));
+  }
+
+  /** Asks again, or gives up. */
+  onTick(): void {
+    const current = this.#current;
+    if (current === undefined) return;
+    const now = this.#dependencies.now();
+    if (now >= current.deadline) {
+      const code = this.#dependencies.hasLeader() ? "SERVER_TIMEOUT" : "SERVER_NO_LEADER";
+      this.#refuseCurrent(new RequestError(code, `no read index within ${this.#timeoutMs} ms`));
+    } else if (current.index === undefined && now >= current.retryAt) {
+      this.#ask(current);
+    }
+  }
+
+  #refuseCurrent(error: RequestError): void {
+    const current = this.#current;
+    if (current === undefined || current.index !== undefined) return;
+    this.#current = undefined;
+    this.#dependencies.onFailed();
+    for (const read of current.waiting) read.reject(error);
+    this.#begin();
+  }
+
+  close(error: RequestError): void {
+    this.#closed = error;
+    const waiting = [...(this.#current?.waiting ?? []), ...this.#next];
+    this.#current = undefined;
+    this.#next = [];
+    for (const read of waiting) read.reject(error);
+  }
+}

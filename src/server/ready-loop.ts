@@ -1,0 +1,209 @@
+/**
+ * raft's Ready loop: what the core decided, carried out. The order of effects of a write is `#persist`, and nowhere else.
+ *
+ * raft runs with asynchronous storage writes: each Ready addresses its disk work to the append thread and its committed
+ * entries to the apply thread as messages, which carry the messages that may leave when the work is done. Both "threads" are
+ * here: the log's writer and the applier. So entries are applied only when this member's own disk has them, a leader's messages
+ * leave while its disk works, and a follower's acknowledgements wait for the disk.
+ *
+ * Gathering: all that comes in during one turn of the event loop becomes one Ready; while a write is in flight the log's
+ * writer gathers what follows into its next write. Nothing waits for a timer.
+ */
+import { invariant } from "../base/errors.js";
+import { SLICE_MS_MAX } from "../base/limits.js";
+import type { Clock } from "../platform/clock.js";
+import { equalHardStates, EMPTY_HARD_STATE, type Entry, type HardState, type Message } from "../proto/raft.js";
+import {
+  LOCAL_APPEND_THREAD,
+  LOCAL_APPLY_THREAD,
+  type MemoryStorage,
+  type RawNode,
+  type ReadState,
+  type SoftState,
+} from "../raft/index.js";
+import type { WalWriter } from "../wal/index.js";
+import type { Peers } from "./peers.js";
+
+/** Entries applied between two looks at the clock. */
+const ENTRIES_BETWEEN_LOOKS = 64;
+
+export interface ReadyLoopDependencies {
+  readonly memberId: bigint;
+  readonly node: RawNode;
+  /** raft's view of what is durable. */
+  readonly storage: MemoryStorage;
+  readonly wal: WalWriter;
+  readonly peers: Peers;
+  readonly clock: Clock;
+}
+
+export interface ReadyLoopEvents {
+  onSoftState(state: SoftState): void;
+  onReadStates(states: readonly ReadState[]): void;
+  onHardState(state: HardState): void;
+  apply(entry: Entry): void;
+  /** All entries of a batch are applied. */
+  onApplied(): void;
+  /** The disk, or a law, failed: the member stops. Nothing is acknowledged after this. */
+  onFailure(error: unknown): void;
+}
+
+export class ReadyLoop {
+  readonly #dependencies: ReadyLoopDependencies;
+  readonly #events: ReadyLoopEvents;
+  readonly #applyQueue: Message[] = [];
+  #scheduled = false;
+  #applying = false;
+  #stopped = false;
+  #writes = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(dependencies: ReadyLoopDependencies, events: ReadyLoopEvents) {
+    this.#dependencies = dependencies;
+    this.#events = events;
+  }
+
+  /** Something was put into the core: what it decides of it is carried out when this turn's other events are in, too. */
+  schedule(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    this.#dependencies.clock.yield().then(
+      () => {
+        this.#scheduled = false;
+        this.#guard(() => this.#carryOut());
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** Carries out nothing more, and resolves when no write is in flight. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#writes > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #carryOut(): void {
+    const { node } = this.#dependencies;
+    while (!this.#stopped && node.hasReady()) {
+      const ready = node.ready();
+      if (ready.softState !== undefined) this.#events.onSoftState(ready.softState);
+      if (ready.readStates.length > 0) this.#events.onReadStates(ready.readStates);
+      const outgoing: Message[] = [];
+      for (const message of ready.messages) {
+        if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message);
+        else if (message.to === LOCAL_APPLY_THREAD) this.#applyQueue.push(message);
+        else outgoing.push(message);
+      }
+      if (outgoing.length > 0) this.#dependencies.peers.send(outgoing);
+    }
+    this.#applySlice();
+  }
+
+  #startPersisting(message: Message): void {
+    this.#writes++;
+    this.#persist(message).then(
+      () => this.#writeEnded(),
+      (error: unknown) => {
+        this.#fail(error);
+        this.#writeEnded();
+      },
+    );
+  }
+
+  #writeEnded(): void {
+    this.#writes--;
+    if (this.#writes > 0) return;
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
+  }
+
+  /** The order of effects. The log resolves saves in the order in which they were given. */
+  async #persist(message: Message): Promise<void> {
+    const { wal, storage } = this.#dependencies;
+    invariant(message.snapshot === undefined, "a cluster of one member receives no snapshot");
+    const hardState = hardStateOf(message);
+    await wal.save(hardState, message.entries); // durable before anybody hears of it, this member's own vote included
+    if (this.#stopped) return;
+    this.#guard(() => {
+      if (hardState !== undefined) {
+        storage.setHardState(hardState);
+        this.#events.onHardState(hardState);
+      }
+      storage.append(message.entries); // before the answers, which let the core forget its copy
+      this.#deliver(message.responses);
+    });
+  }
+
+  #deliver(responses: readonly Message[]): void {
+    const { memberId, node, peers } = this.#dependencies;
+    const outgoing: Message[] = [];
+    for (const response of responses) {
+      if (response.to === memberId) node.step(response);
+      else outgoing.push(response);
+    }
+    if (outgoing.length > 0) peers.send(outgoing);
+    this.schedule();
+  }
+
+  /** Applies what is queued, in slices, so that heart-beats have their turn. */
+  #applySlice(): void {
+    if (this.#applying) return;
+    const { clock } = this.#dependencies;
+    const until = clock.now() + SLICE_MS_MAX;
+    let applied = 0;
+    for (let message = this.#applyQueue[0]; message !== undefined; message = this.#applyQueue[0]) {
+      const from = this.#applyFrom;
+      for (let position = from; position < message.entries.length; position++) {
+        if (this.#stopped) return;
+        this.#events.apply(message.entries[position]!);
+        applied++;
+        if (applied % ENTRIES_BETWEEN_LOOKS === 0 && clock.now() >= until) {
+          this.#applyFrom = position + 1;
+          this.#continueApplying();
+          return;
+        }
+      }
+      this.#applyFrom = 0;
+      this.#applyQueue.shift();
+      this.#deliver(message.responses);
+      this.#events.onApplied();
+    }
+  }
+
+  /** Where in the first queued message the next slice goes on. */
+  #applyFrom = 0;
+
+  #continueApplying(): void {
+    this.#applying = true;
+    this.#dependencies.clock.yield().then(
+      () => {
+        this.#applying = false;
+        this.#guard(() => this.#applySlice());
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** A failure below ends the member: state may be half changed. */
+  #guard(work: () => void): void {
+    if (this.#stopped) return;
+    try {
+      work();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#events.onFailure(error);
+  }
+}
+
+/** The hard state that a storage message carries: all three fields, or none when nothing changed. */
+function hardStateOf(message: Message): HardState | undefined {
+  const state = { term: message.term, vote: message.vote, commit: message.commit };
+  return equalHardStates(state, EMPTY_HARD_STATE) ? undefined : state;
+}

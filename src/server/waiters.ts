@@ -29,7 +29,7 @@ export class Waiters {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return new Promise((resolve, reject) => {
       const deadline = now + this.#timeoutMs;
-      this.#waiting.set(id, { deadline, resolve: resolve as (value: unknown) => void, reject });
+      this.#waiting.set(id, { deadline, resolve, reject });
     });
   }
 

@@ -14,8 +14,8 @@
 import { EMPTY_BYTES, WireError } from "../base/bytes.js";
 import { latin1FromBytes, textFromUtf8, utf8FromText } from "../base/text.js";
 
-/** Messages inside messages, counted from the outermost. A nested transaction takes two. */
-const DEPTH_MAX = 100;
+/** Messages inside messages, counted from the outermost. A nested transaction takes two; etcd allows 128 of them. */
+const DEPTH_MAX = 300;
 
 /** A writer keeps its buffer for the next one up to this size: larger ones are rare, and would stay forever. */
 const KEPT_BYTES_MAX = 65_536;

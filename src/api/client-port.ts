@@ -1,0 +1,40 @@
+/** The client port of a member: the services and the HTTP answers on one address. */
+import { REQUEST_OVERHEAD_BYTES } from "../base/limits.js";
+import { type CallObserver, GRPC_SERVER_DEFAULTS, GrpcServer, HttpServer, SharedPort } from "../grpc/index.js";
+import type { GrpcServerOptions } from "../grpc/server.js";
+import type { Clock } from "../platform/clock.js";
+import type { Address } from "../platform/network.js";
+import type { MemberService } from "../server/contract.js";
+import type { Metrics } from "../server/metrics.js";
+import { toClientError } from "./errors.js";
+import { createHttpTable, type HttpDependencies } from "./http.js";
+import { createHandlers } from "./services.js";
+
+export interface ClientPortDependencies {
+  readonly clock: Clock;
+  readonly member: MemberService;
+  readonly metrics: Metrics;
+  readonly exposition: HttpDependencies["exposition"];
+  readonly observer?: CallObserver;
+}
+
+/**
+ * Opens an address for clients. Stop it with `stop(graceMs)`; where it listens is in `address`.
+ *
+ * @throws PortError when the address cannot be used
+ */
+export function openClientPort(
+  address: Address,
+  dependencies: ClientPortDependencies,
+  options: Partial<GrpcServerOptions> = {},
+): Promise<SharedPort> {
+  const { clock, member, observer } = dependencies;
+  const messageBytesMax = member.limits.requestBytesMax + REQUEST_OVERHEAD_BYTES;
+  const handlers = createHandlers(dependencies);
+  const grpc = new GrpcServer(
+    { ...GRPC_SERVER_DEFAULTS, messageBytesMax, ...options },
+    { clock, handlers, mapError: toClientError, ...(observer === undefined ? {} : { observer }) },
+  );
+  const http = new HttpServer({ bodyBytesMax: messageBytesMax }, { clock, table: createHttpTable(dependencies) });
+  return SharedPort.listen(address, { clock, grpc, http });
+}

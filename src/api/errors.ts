@@ -1,0 +1,77 @@
+/**
+ * The one table from the codes that rooms throw to what a client is told: gRPC's status and etcd's exact text. Clients match on
+ * both, so the texts are etcd 3.5's letter for letter.
+ *
+ * An error without a code here is told as UNKNOWN with its sentence, as etcd does; a stack never leaves the house.
+ */
+import { CodedError, InvariantError } from "../base/errors.js";
+import { GrpcError, GrpcStatus } from "../grpc/status.js";
+
+export interface ClientError {
+  readonly status: GrpcStatus;
+  readonly text: string;
+}
+
+const error = (status: GrpcStatus, text: string): ClientError => ({ status, text: `etcdserver: ${text}` });
+const { invalidArgument, outOfRange, resourceExhausted, notFound, failedPrecondition, unavailable } = GrpcStatus;
+
+/** By code, the rooms' and (those with API_) this room's own. */
+export const CLIENT_ERRORS = {
+  API_EMPTY_KEY: error(invalidArgument, "key is not provided"),
+  API_VALUE_PROVIDED: error(invalidArgument, "value is provided"),
+  API_LEASE_PROVIDED: error(invalidArgument, "lease is provided"),
+  API_TOO_MANY_OPERATIONS: error(invalidArgument, "too many operations in txn request"),
+  API_DUPLICATE_KEY: error(invalidArgument, "duplicate key given in txn request"),
+  // 3.6's text: 3.5 has none, it falls over an unknown sort target.
+  API_INVALID_SORT: error(invalidArgument, "invalid sort option"),
+  API_NOT_FOR_LEARNER: error(unavailable, "rpc not supported for learner"),
+  API_AUTH_NOT_ENABLED: error(failedPrecondition, "authentication is not enabled"),
+
+  KEY_NOT_FOUND: error(invalidArgument, "key not found"),
+  MVCC_COMPACTED: error(outOfRange, "mvcc: required revision has been compacted"),
+  MVCC_FUTURE_REVISION: error(outOfRange, "mvcc: required revision is a future revision"),
+
+  LEASE_NOT_FOUND: error(notFound, "requested lease not found"),
+  LEASE_EXISTS: error(failedPrecondition, "lease already exists"),
+  LEASE_TTL_TOO_LARGE: error(outOfRange, "too large lease TTL"),
+
+  MEMBER_ID_REMOVED: error(notFound, "member not found"),
+  MEMBER_NOT_FOUND: error(notFound, "member not found"),
+  MEMBER_EXISTS: error(failedPrecondition, "member ID already exist"),
+  MEMBER_PEER_URL_EXISTS: error(failedPrecondition, "Peer URLs already exists"),
+  MEMBER_NOT_LEARNER: error(failedPrecondition, "can only promote a learner member"),
+  MEMBER_TOO_MANY_LEARNERS: error(failedPrecondition, "too many learner members in cluster"),
+
+  SERVER_NO_SPACE: error(resourceExhausted, "mvcc: database space exceeded"),
+  SERVER_CORRUPT: error(GrpcStatus.dataLoss, "corrupt cluster"),
+  SERVER_TOO_MANY_REQUESTS: error(resourceExhausted, "too many requests"),
+  SERVER_REQUEST_TOO_LARGE: error(invalidArgument, "request is too large"),
+  SERVER_TIMEOUT: error(unavailable, "request timed out"),
+  // The caller has gone, so nobody reads it; 3.5 has no status for it but UNKNOWN.
+  SERVER_CANCELED: error(GrpcStatus.unknown, "request cancelled"),
+  SERVER_LEADER_CHANGED: error(unavailable, "leader changed"),
+  SERVER_NO_LEADER: error(unavailable, "no leader"),
+  SERVER_NOT_LEADER: error(failedPrecondition, "not leader"),
+  SERVER_STOPPED: error(unavailable, "server stopped"),
+  SERVER_UNHEALTHY: error(unavailable, "unhealthy cluster"),
+} as const satisfies Record<string, ClientError>;
+
+export type ClientErrorCode = keyof typeof CLIENT_ERRORS;
+
+/** What the checks of this room throw. */
+export class ApiError extends CodedError<Extract<ClientErrorCode, `API_${string}` | "KEY_NOT_FOUND">> {
+  override readonly name = "ApiError";
+}
+
+/** What a client is told of whatever was thrown. */
+export function toClientError(thrown: unknown): ClientError {
+  if (thrown instanceof GrpcError) return thrown;
+  if (thrown instanceof CodedError) {
+    const code = (thrown as CodedError<string>).code;
+    const known = (CLIENT_ERRORS as Readonly<Record<string, ClientError>>)[code];
+    return known ?? { status: GrpcStatus.unknown, text: thrown.message };
+  }
+  // A bug of ours: the log has the details.
+  if (thrown instanceof InvariantError) return { status: GrpcStatus.internal, text: "walnut: internal error" };
+  return { status: GrpcStatus.unknown, text: thrown instanceof Error ? thrown.message : String(thrown) };
+}

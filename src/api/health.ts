@@ -1,0 +1,45 @@
+/** gRPC's own health service. A member that is up serves; the port closes when it does not. */
+import type { Handler } from "../grpc/handler.js";
+import { GrpcError, GrpcStatus } from "../grpc/status.js";
+import {
+  HealthCheckRequest,
+  HealthCheckResponse,
+  HealthCheckResponse_ServingStatus,
+} from "../proto/generated/grpc/health/v1/health.js";
+import { decodeRequest } from "./service.js";
+
+const { SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
+
+/** etcd knows the server as a whole only, under the empty name. */
+function statusOf(service: string): HealthCheckResponse_ServingStatus {
+  return service === "" ? SERVING : SERVICE_UNKNOWN;
+}
+
+export function healthHandlers(): [string, Handler][] {
+  return [
+    [
+      "/grpc.health.v1.Health/Check",
+      {
+        kind: "unary",
+        handle: (bytes: Uint8Array) => {
+          const status = statusOf(decodeRequest(HealthCheckRequest, bytes).service);
+          if (status === SERVICE_UNKNOWN) throw new GrpcError(GrpcStatus.notFound, "unknown service");
+          return HealthCheckResponse.encode({ status }).finish();
+        },
+      },
+    ],
+    [
+      "/grpc.health.v1.Health/Watch",
+      {
+        kind: "bidirectional",
+        handle: (stream) => {
+          // The status does not change while the port is open: the first answer is followed by silence.
+          stream.onMessage = (bytes) => {
+            const status = statusOf(decodeRequest(HealthCheckRequest, bytes).service);
+            stream.send(HealthCheckResponse.encode({ status }).finish());
+          };
+        },
+      },
+    ],
+  ];
+}

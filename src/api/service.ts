@@ -1,0 +1,97 @@
+/** The pieces that all services share: from bytes to messages and back, and what every call is asked before it runs. */
+import { WireError } from "../base/bytes.js";
+import type { Call, Handler } from "../grpc/handler.js";
+import { GrpcError, GrpcStatus } from "../grpc/status.js";
+import type { BinaryWriter } from "../proto/binary.js";
+import type { CallContext, MemberService } from "../server/contract.js";
+import type { Metrics } from "../server/metrics.js";
+import { ApiError, CLIENT_ERRORS } from "./errors.js";
+
+/** What the generated code offers of each message. */
+export interface Codec<Message> {
+  encode(message: Message): BinaryWriter;
+  decode(bytes: Uint8Array): Message;
+}
+
+/** What services get to work with. */
+export interface ServiceDependencies {
+  readonly member: MemberService;
+  readonly metrics: Metrics;
+}
+
+/** Whether a learner serves it. */
+export type LearnerRule<Request> = (request: Request) => boolean;
+
+const never = (): boolean => false;
+
+/** A handler of one request and one answer. `run` gets the call as the member wants it. */
+export function unary<Request, Response>(
+  dependencies: ServiceDependencies,
+  request: Codec<Request>,
+  response: Codec<Response>,
+  run: (request: Request, context: CallContext) => Promise<Response> | Response,
+  servedByLearner: LearnerRule<Request> = never,
+): Handler {
+  return {
+    kind: "unary",
+    handle: async (bytes, call) => {
+      const message = decodeRequest(request, bytes);
+      admit(dependencies, call, "unary", servedByLearner(message));
+      return response.encode(await run(message, contextOf(call))).finish();
+    },
+  };
+}
+
+/** @throws GrpcError `INTERNAL`, as grpc-go answers bytes that are no message */
+export function decodeRequest<Request>(codec: Codec<Request>, bytes: Uint8Array): Request {
+  try {
+    return codec.decode(bytes);
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    const why = error.code === "WIRE_TRUNCATED" ? "unexpected EOF" : error.detail;
+    throw new GrpcError(GrpcStatus.internal, `grpc: error unmarshalling request: ${why}`, { cause: error });
+  }
+}
+
+/** What etcd's interceptors ask of every call: is it one for a learner; is there a leader, when the client insists on one. */
+export function admit(
+  { member, metrics }: ServiceDependencies,
+  call: Call,
+  type: "unary" | "stream",
+  servedByLearner: boolean,
+): void {
+  if (!servedByLearner && member.isLearner()) throw new ApiError("API_NOT_FOR_LEARNER", "this member is a learner");
+  const version = call.metadata("client-api-version") ?? "unknown";
+  metrics.count("etcd_server_client_requests_total", 1, { type, client_api_version: version });
+  if (call.metadata("hasleader") === "true" && member.leader() === 0n) {
+    const { status, text } = CLIENT_ERRORS.SERVER_NO_LEADER;
+    throw new GrpcError(status, text);
+  }
+}
+
+export function contextOf(call: Call): CallContext {
+  const token = call.metadata("token") ?? call.metadata("authorization");
+  return token === undefined ? new Context(call) : new ContextWithToken(call, token);
+}
+
+/** The signal is made only when the member looks at it. */
+class Context implements CallContext {
+  readonly #call: Call;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  get signal(): AbortSignal {
+    return this.#call.signal;
+  }
+}
+
+class ContextWithToken extends Context {
+  readonly token: string;
+
+  constructor(call: Call, token: string) {
+    super(call);
+    this.token = token;
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * etcd's v3 services over one member, as a table of handlers by path.
+ *
+ * Served: KV, Maintenance, Cluster.MemberList, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * a difference between "Walnut does not do this yet" and "there is no such thing".
+ */
+import { createHash } from "node:crypto";
+import { invariant } from "../base/errors.js";
+import type { Call, Handler, HandlerTable } from "../grpc/handler.js";
+import { GrpcError, GrpcStatus } from "../grpc/status.js";
+import type { Member } from "../membership/member.js";
+import { AuthDefinition } from "../proto/generated/etcdserverpb/auth.js";
+import {
+  ClusterDefinition,
+  type Member as MemberMessage,
+  MemberListRequest,
+  MemberListResponse,
+} from "../proto/generated/etcdserverpb/cluster.js";
+import {
+  CompactionRequest,
+  CompactionResponse,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  KVDefinition,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  TxnRequest,
+  TxnResponse,
+} from "../proto/generated/etcdserverpb/kv.js";
+import { LeaseDefinition } from "../proto/generated/etcdserverpb/lease.js";
+import {
+  AlarmRequest,
+  AlarmResponse,
+  DefragmentRequest,
+  DefragmentResponse,
+  HashKVRequest,
+  HashKVResponse,
+  HashRequest,
+  HashResponse,
+  MaintenanceDefinition,
+  SnapshotRequest,
+  SnapshotResponse,
+  StatusRequest,
+  StatusResponse,
+} from "../proto/generated/etcdserverpb/maintenance.js";
+import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
+import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
+import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
+import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./checks.js";
+import { CLIENT_ERRORS } from "./errors.js";
+import { healthHandlers } from "./health.js";
+import { admit, decodeRequest, type ServiceDependencies, unary } from "./service.js";
+
+/** Bytes of `db` in one message of a snapshot (etcd's). */
+const SNAPSHOT_PIECE_BYTES = 32 * 1024;
+
+/** Every handler of the client port. */
+export function createHandlers(dependencies: ServiceDependencies): HandlerTable {
+  return new Map<string, Handler>([
+    ...unservedHandlers(),
+    ...kvHandlers(dependencies),
+    ...maintenanceHandlers(dependencies),
+    ...clusterHandlers(dependencies),
+    ...authHandlers(),
+    ...healthHandlers(),
+  ]);
+}
+
+function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
+  const { member } = dependencies;
+  return [
+    [
+      "/etcdserverpb.KV/Range",
+      unary(
+        dependencies,
+        RangeRequest,
+        RangeResponse,
+        (request, context) => {
+          checkRange(request);
+          return member.range(request, context);
+        },
+        (request) => request.serializable,
+      ),
+    ],
+    [
+      "/etcdserverpb.KV/Put",
+      unary(dependencies, PutRequest, PutResponse, (request, context) => {
+        checkPut(request);
+        return member.put(request, context);
+      }),
+    ],
+    [
+      "/etcdserverpb.KV/DeleteRange",
+      unary(dependencies, DeleteRangeRequest, DeleteRangeResponse, (request, context) => {
+        checkDeleteRange(request);
+        return member.deleteRange(request, context);
+      }),
+    ],
+    [
+      "/etcdserverpb.KV/Txn",
+      unary(dependencies, TxnRequest, TxnResponse, (request, context) => {
+        checkTxn(request, member.limits.txnOperationsMax);
+        return member.txn(request, context);
+      }),
+    ],
+    [
+      "/etcdserverpb.KV/Compact",
+      unary(dependencies, CompactionRequest, CompactionResponse, (request, context) =>
+        member.compact(request, context),
+      ),
+    ],
+  ];
+}
+
+function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handler][] {
+  const { member } = dependencies;
+  return [
+    [
+      "/etcdserverpb.Maintenance/Status",
+      unary(
+        dependencies,
+        StatusRequest,
+        StatusResponse,
+        () => member.status(),
+        () => true,
+      ),
+    ],
+    ["/etcdserverpb.Maintenance/Hash", unary(dependencies, HashRequest, HashResponse, () => member.hash())],
+    [
+      "/etcdserverpb.Maintenance/HashKV",
+      unary(dependencies, HashKVRequest, HashKVResponse, (request) => member.hashKv(request)),
+    ],
+    [
+      "/etcdserverpb.Maintenance/Alarm",
+      unary(dependencies, AlarmRequest, AlarmResponse, (request, context) => member.alarm(request, context)),
+    ],
+    [
+      "/etcdserverpb.Maintenance/Defragment",
+      unary(dependencies, DefragmentRequest, DefragmentResponse, async () => {
+        await member.defragment();
+        // 3.5 sends no header here.
+        return { header: undefined };
+      }),
+    ],
+    [
+      "/etcdserverpb.Maintenance/Snapshot",
+      {
+        kind: "serverStreaming",
+        handle: (bytes: Uint8Array, call: Call) => {
+          decodeRequest(SnapshotRequest, bytes);
+          admit(dependencies, call, "stream", true);
+          return snapshotMessages(dependencies);
+        },
+      },
+    ],
+  ];
+}
+
+/** `db` in pieces, each with the count of bytes after it, then the SHA-256 of all. */
+async function* snapshotMessages({ member }: ServiceDependencies): AsyncGenerator<Uint8Array> {
+  const { totalBytes, chunks } = await member.snapshot();
+  const hash = createHash("sha256");
+  const encode = (blob: Uint8Array, remainingBytes: number): Uint8Array =>
+    SnapshotResponse.encode({ header: undefined, remainingBytes, blob, version: "" }).finish();
+  let sent = 0;
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += SNAPSHOT_PIECE_BYTES) {
+      const piece = chunk.subarray(at, at + SNAPSHOT_PIECE_BYTES);
+      hash.update(piece);
+      sent += piece.length;
+      yield encode(piece, totalBytes - sent);
+    }
+  }
+  invariant(sent === totalBytes, () => `a snapshot of ${totalBytes} bytes had ${sent}`);
+  yield encode(hash.digest(), 0);
+}
+
+function clusterHandlers(dependencies: ServiceDependencies): [string, Handler][] {
+  const { member } = dependencies;
+  return [
+    [
+      "/etcdserverpb.Cluster/MemberList",
+      unary(dependencies, MemberListRequest, MemberListResponse, async (request, context) => {
+        const { header, members } = await member.memberList(request.linearizable, context);
+        return { header, members: members.map(memberMessage) };
+      }),
+    ],
+  ];
+}
+
+function memberMessage(member: Member): MemberMessage {
+  return {
+    ID: member.id,
+    name: member.name,
+    peerURLs: [...member.peerUrls],
+    clientURLs: [...member.clientUrls],
+    isLearner: member.isLearner,
+  };
+}
+
+/** A client with a name and password asks for a token first, and goes on without one when told that auth is off. */
+function authHandlers(): [string, Handler][] {
+  const { status, text } = CLIENT_ERRORS.API_AUTH_NOT_ENABLED;
+  return [["/etcdserverpb.Auth/Authenticate", refusing(status, text)]];
+}
+
+/** All methods of etcd's services; those that are served replace theirs. */
+function unservedHandlers(): [string, Handler][] {
+  const handlers: [string, Handler][] = [];
+  const definitions = [
+    KVDefinition,
+    WatchDefinition,
+    LeaseDefinition,
+    ClusterDefinition,
+    MaintenanceDefinition,
+    AuthDefinition,
+    LockDefinition,
+    ElectionDefinition,
+  ];
+  for (const { fullName, methods } of definitions) {
+    for (const { name } of Object.values(methods) as { name: string }[]) {
+      const text = `walnut: ${fullName}/${name} is not served yet`;
+      handlers.push([`/${fullName}/${name}`, refusing(GrpcStatus.unimplemented, text)]);
+    }
+  }
+  return handlers;
+}
+
+function refusing(status: GrpcStatus, text: string): Handler {
+  return {
+    kind: "unary",
+    handle: () => {
+      throw new GrpcError(status, text);
+    },
+  };
+}

@@ -1,0 +1,293 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { type TestContext, test } from "node:test";
+import * as grpc from "@grpc/grpc-js";
+import { NodeClock } from "../platform/node/clock.js";
+import {
+  AlarmRequest,
+  AlarmResponse,
+  AlarmType,
+  DefragmentResponse,
+  healthpb,
+  MemberListResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  SnapshotResponse,
+  StatusResponse,
+  TxnRequest,
+} from "../proto/index.js";
+import { RequestError, type RequestErrorCode } from "../server/errors.js";
+import { CLIENT_ERRORS, openClientPort, PrometheusMetrics } from "./index.js";
+import { FakeMember } from "./testing/fake-member.js";
+
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+const same = (message: Buffer): Buffer => message;
+
+interface Fixture {
+  readonly member: FakeMember;
+  readonly base: string;
+  readonly client: grpc.Client;
+  readonly call: (path: string, request?: Uint8Array, metadata?: Record<string, string>) => Promise<Buffer>;
+  /** "code text" of a call that fails. */
+  readonly failure: (path: string, request?: Uint8Array, metadata?: Record<string, string>) => Promise<string>;
+  /** Status and body. */
+  readonly get: (path: string, init?: RequestInit) => Promise<[number, string]>;
+}
+
+async function apiFixture(t: TestContext): Promise<Fixture> {
+  const member = new FakeMember();
+  const metrics = new PrometheusMetrics({ processFigures: false });
+  const port = await openClientPort(
+    { kind: "tcp", host: "127.0.0.1", port: 0 },
+    { clock: new NodeClock(), member, metrics, exposition: () => metrics.exposition(), observer: metrics },
+  );
+  const number = port.address.kind === "tcp" ? port.address.port : 0;
+  const client = new grpc.Client(`127.0.0.1:${number}`, grpc.credentials.createInsecure());
+  t.after(async () => {
+    client.close();
+    await port.stop(5000);
+  });
+  const call: Fixture["call"] = (path, request = new Uint8Array(0), fields = {}) =>
+    new Promise((resolve, reject) => {
+      const metadata = new grpc.Metadata();
+      for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
+      client.makeUnaryRequest(path, same, same, Buffer.from(request), metadata, (error, answer) => {
+        if (error !== null) reject(error);
+        else resolve(answer ?? Buffer.alloc(0));
+      });
+    });
+  const failure: Fixture["failure"] = async (path, request, metadata) => {
+    try {
+      await call(path, request, metadata);
+    } catch (error) {
+      const { code, details } = error as grpc.ServiceError;
+      return `${code} ${details}`;
+    }
+    return assert.fail(`${path} answered`);
+  };
+  const base = `http://127.0.0.1:${number}`;
+  const get: Fixture["get"] = async (path, init) => {
+    const response = await fetch(base + path, { ...init, headers: { connection: "close" } });
+    return [response.status, await response.text()];
+  };
+  return { member, base, client, call, failure, get };
+}
+
+const put = (key: string, value = "v"): Uint8Array =>
+  PutRequest.encode(PutRequest.create({ key: bytes(key), value: bytes(value) })).finish();
+const range = (fields: Partial<RangeRequest>): Uint8Array =>
+  RangeRequest.encode({ ...RangeRequest.create(), ...fields }).finish();
+
+test("a put is read back, with the member's header", async (t) => {
+  const { call, member } = await apiFixture(t);
+  assert.equal(PutResponse.decode(await call("/etcdserverpb.KV/Put", put("a", "1"))).header?.revision, 2);
+  const answer = RangeResponse.decode(await call("/etcdserverpb.KV/Range", range({ key: bytes("a") })));
+  assert.equal(answer.header?.memberId, member.memberId);
+  assert.equal(Buffer.from(answer.kvs[0]!.value).toString(), "1");
+});
+
+test("checks stand before the member, and their texts are etcd's", async (t) => {
+  const { failure, member } = await apiFixture(t);
+  assert.equal(await failure("/etcdserverpb.KV/Range"), "3 etcdserver: key is not provided");
+  const twice = [put("a"), put("a")].map((encoded) => ({
+    request: { $case: "requestPut" as const, value: PutRequest.decode(encoded) },
+  }));
+  const request = TxnRequest.encode({ compare: [], success: twice, failure: [] }).finish();
+  assert.equal(await failure("/etcdserverpb.KV/Txn", request), "3 etcdserver: duplicate key given in txn request");
+  assert.deepEqual(member.contexts, []);
+});
+
+test("a revision of 2^63-1 is a future one, not a wrong number", async (t) => {
+  const { failure } = await apiFixture(t);
+  const request = Buffer.concat([range({ key: bytes("a") }), Buffer.from("20ffffffffffffffff7f", "hex")]);
+  assert.equal(
+    await failure("/etcdserverpb.KV/Range", request),
+    "11 etcdserver: mvcc: required revision is a future revision",
+  );
+});
+
+test("every error that a member answers with has etcd's status and text", async (t) => {
+  const { failure, member } = await apiFixture(t);
+  const codes: RequestErrorCode[] = [
+    "SERVER_NO_SPACE",
+    "SERVER_CORRUPT",
+    "SERVER_TOO_MANY_REQUESTS",
+    "SERVER_REQUEST_TOO_LARGE",
+    "SERVER_TIMEOUT",
+    "SERVER_LEADER_CHANGED",
+    "SERVER_NO_LEADER",
+    "SERVER_NOT_LEADER",
+    "SERVER_STOPPED",
+    "SERVER_UNHEALTHY",
+  ];
+  for (const code of codes) {
+    member.failWith = new RequestError(code, "with details for the log");
+    const { status, text } = CLIENT_ERRORS[code as keyof typeof CLIENT_ERRORS];
+    assert.equal(await failure("/etcdserverpb.KV/Put", put("a")), `${status} ${text}`);
+  }
+  assert.match(CLIENT_ERRORS.SERVER_NO_SPACE.text, /^etcdserver: mvcc: database space exceeded$/);
+});
+
+test("an error without an entry in the table is UNKNOWN with its sentence; a bug shows no details", async (t) => {
+  const { failure, member } = await apiFixture(t);
+  member.failWith = new Error("the disk sings");
+  assert.equal(await failure("/etcdserverpb.KV/Put", put("a")), "2 the disk sings");
+  const { InvariantError } = await import("../base/errors.js");
+  member.failWith = new InvariantError("secret");
+  assert.equal(await failure("/etcdserverpb.KV/Put", put("a")), "13 walnut: internal error");
+});
+
+test("bytes that are no request are refused in grpc-go's words", async (t) => {
+  const { failure } = await apiFixture(t);
+  const text = "13 grpc: error unmarshalling request: unexpected EOF";
+  assert.equal(await failure("/etcdserverpb.KV/Put", Buffer.from("0a05", "hex")), text);
+});
+
+test("what is not served yet says so by name; what does not exist is told apart", async (t) => {
+  const { failure } = await apiFixture(t);
+  assert.equal(
+    await failure("/etcdserverpb.Lease/LeaseGrant"),
+    "12 walnut: etcdserverpb.Lease/LeaseGrant is not served yet",
+  );
+  assert.equal(await failure("/etcdserverpb.KV/Nothing"), "12 unknown method Nothing for service etcdserverpb.KV");
+  assert.equal(await failure("/etcdserverpb.Auth/Authenticate"), "9 etcdserver: authentication is not enabled");
+});
+
+test("a client that requires a leader is told when there is none; others are served", async (t) => {
+  const { call, failure, member } = await apiFixture(t);
+  member.leaderId = 0n;
+  assert.equal(await failure("/etcdserverpb.KV/Put", put("a"), { hasleader: "true" }), "14 etcdserver: no leader");
+  await call("/etcdserverpb.KV/Put", put("a"));
+});
+
+test("a learner serves its status, serializable reads and snapshots, and nothing else", async (t) => {
+  const { call, failure, member } = await apiFixture(t);
+  member.learner = true;
+  assert.equal(await failure("/etcdserverpb.KV/Put", put("a")), "14 etcdserver: rpc not supported for learner");
+  const request = { key: bytes("a") };
+  assert.match(await failure("/etcdserverpb.KV/Range", range(request)), /learner$/);
+  await call("/etcdserverpb.KV/Range", range({ ...request, serializable: true }));
+  await call("/etcdserverpb.Maintenance/Status");
+});
+
+test("the member sees the caller's token", async (t) => {
+  const { call, member } = await apiFixture(t);
+  await call("/etcdserverpb.KV/Put", put("a"), { token: "simple.7" });
+  await call("/etcdserverpb.KV/Put", put("a"));
+  assert.equal(member.contexts[0]!.token, "simple.7");
+  assert.equal(member.contexts[1]!.token, undefined);
+  assert.equal(member.contexts[1]!.signal!.aborted, true, "the call is over");
+});
+
+test("maintenance answers: status, alarms, defragmentation without a header, members", async (t) => {
+  const { call, member } = await apiFixture(t);
+  assert.equal(StatusResponse.decode(await call("/etcdserverpb.Maintenance/Status")).version, "3.5.30");
+  member.raised = [{ memberID: 5n, alarm: AlarmType.NOSPACE }];
+  const alarms = await call("/etcdserverpb.Maintenance/Alarm", AlarmRequest.encode(AlarmRequest.create()).finish());
+  assert.deepEqual(AlarmResponse.decode(alarms).alarms, [{ memberID: 5n, alarm: 1 }]);
+  assert.equal(DefragmentResponse.decode(await call("/etcdserverpb.Maintenance/Defragment")).header, undefined);
+  const { members } = MemberListResponse.decode(await call("/etcdserverpb.Cluster/MemberList"));
+  assert.deepEqual(members[0]?.peerURLs, ["http://localhost:2380"]);
+});
+
+test("a snapshot comes in etcd's pieces, counts down, and ends with its SHA-256", async (t) => {
+  const { client, member } = await apiFixture(t);
+  const stream = client.makeServerStreamRequest("/etcdserverpb.Maintenance/Snapshot", same, same, Buffer.alloc(0));
+  const pieces: SnapshotResponse[] = [];
+  for await (const message of stream as AsyncIterable<Buffer>) pieces.push(SnapshotResponse.decode(message));
+  const last = pieces.pop()!;
+  assert.deepEqual(Buffer.concat(pieces.map(({ blob }) => blob)), Buffer.from(member.database));
+  assert.deepEqual(Buffer.from(last.blob), createHash("sha256").update(member.database).digest());
+  let left = member.database.length;
+  for (const { blob, remainingBytes } of pieces) {
+    assert.ok(blob.length <= 32_768);
+    left -= blob.length;
+    assert.equal(remainingBytes, left);
+  }
+  assert.equal(last.remainingBytes, 0);
+});
+
+test("gRPC health: the server as a whole serves, other names are unknown", async (t) => {
+  const { call, failure, client } = await apiFixture(t);
+  const request = (service: string): Uint8Array => healthpb.HealthCheckRequest.encode({ service }).finish();
+  const answer = healthpb.HealthCheckResponse.decode(await call("/grpc.health.v1.Health/Check", request("")));
+  assert.equal(answer.status, healthpb.HealthCheckResponse_ServingStatus.SERVING);
+  assert.equal(await failure("/grpc.health.v1.Health/Check", request("x")), "5 unknown service");
+  const watch = client.makeServerStreamRequest(
+    "/grpc.health.v1.Health/Watch",
+    same,
+    (message) => healthpb.HealthCheckResponse.decode(message),
+    Buffer.from(request("x")),
+  );
+  watch.on("error", () => undefined);
+  const status = await new Promise((resolve) => watch.once("data", resolve));
+  watch.cancel();
+  assert.deepEqual(status, { status: healthpb.HealthCheckResponse_ServingStatus.SERVICE_UNKNOWN });
+});
+
+test("/version", async (t) => {
+  const { get, member } = await apiFixture(t);
+  assert.deepEqual(await get("/version"), [200, '{"etcdserver":"3.5.30","etcdcluster":"3.5.0"}']);
+  member.version = undefined;
+  assert.deepEqual(await get("/version"), [200, '{"etcdserver":"3.5.30","etcdcluster":"not_decided"}']);
+  assert.deepEqual(await get("/version", { method: "POST" }), [405, "Method Not Allowed\n"]);
+  assert.deepEqual(await get("/no"), [404, "404 page not found\n"]);
+});
+
+test("/health says what is wrong, and passes over what is excluded", async (t) => {
+  const { get, member } = await apiFixture(t);
+  const ill = (reason: string): [number, string] => [503, `{"health":"false","reason":"${reason}"}\n`];
+  const well: [number, string] = [200, '{"health":"true","reason":""}'];
+  assert.deepEqual(await get("/health"), well);
+  member.raised = [{ memberID: 1n, alarm: AlarmType.NOSPACE }];
+  assert.deepEqual(await get("/health"), ill("ALARM NOSPACE"));
+  assert.deepEqual(await get("/health?exclude=NOSPACE"), well);
+  assert.deepEqual(await get("/health?exclude=CORRUPT"), ill("ALARM NOSPACE"));
+  member.raised = [];
+  member.leaderId = 0n;
+  assert.deepEqual(await get("/health"), ill("RAFT NO LEADER"));
+  assert.deepEqual(await get("/health?serializable=true"), well);
+  member.leaderId = 1n;
+  member.failWith = new RequestError("SERVER_TIMEOUT", "no quorum");
+  assert.deepEqual(await get("/health"), ill("RANGE ERROR:etcdserver: request timed out"));
+});
+
+test("/livez and /readyz run their checks, all or one, and report when asked or when one fails", async (t) => {
+  const { get, member } = await apiFixture(t);
+  assert.deepEqual(await get("/livez"), [200, "ok\n"]);
+  assert.deepEqual(await get("/livez?verbose"), [200, "[+]serializable_read ok\nok\n"]);
+  assert.deepEqual(await get("/readyz/linearizable_read?verbose"), [200, "[+]linearizable_read ok\nok\n"]);
+  member.raised = [{ memberID: 1n, alarm: AlarmType.CORRUPT }];
+  member.learner = true;
+  const [status, report] = await get("/readyz");
+  assert.equal(status, 503);
+  assert.deepEqual(report.split("\n"), [
+    "[-]data_corruption failed: alarm activated: CORRUPT",
+    "[+]serializable_read ok",
+    "[+]linearizable_read ok",
+    "[-]non_learner failed: not supported for learner",
+    "",
+    "",
+  ]);
+  assert.equal((await get("/readyz?exclude=data_corruption&exclude=non_learner"))[0], 200);
+  assert.equal((await get("/livez"))[0], 200);
+});
+
+test("/metrics counts calls under etcd's names", async (t) => {
+  const { get, call, failure } = await apiFixture(t);
+  await call("/etcdserverpb.KV/Put", put("a"), { "client-api-version": "3.5" });
+  await failure("/etcdserverpb.KV/Range");
+  await get("/health");
+  const [status, text] = await get("/metrics");
+  assert.equal(status, 200);
+  for (const line of [
+    'etcd_server_client_requests_total{type="unary",client_api_version="3.5"} 1',
+    "etcd_server_health_success 1",
+    'grpc_server_handled_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_code="OK"} 1',
+    'grpc_server_handled_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Range",grpc_code="InvalidArgument"} 1',
+  ]) {
+    assert.ok(text.split("\n").includes(line), `${line}\n${text}`);
+  }
+});

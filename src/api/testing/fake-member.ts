@@ -1,0 +1,214 @@
+/**
+ * A member without consensus or disk, for plays about the API: a sorted map of keys, one revision a write. It knows no history: reading
+ * at an old revision answers as if it were compacted.
+ */
+import { compareBytes } from "../../base/bytes.js";
+import { latin1FromBytes } from "../../base/text.js";
+import type { Member } from "../../membership/member.js";
+import {
+  type AlarmMember,
+  type AlarmRequest,
+  AlarmRequest_AlarmAction,
+  type AlarmResponse,
+  type CompactionRequest,
+  type CompactionResponse,
+  type DeleteRangeRequest,
+  type DeleteRangeResponse,
+  type HashKVRequest,
+  type HashKVResponse,
+  type HashResponse,
+  type KeyValue,
+  type PutRequest,
+  type PutResponse,
+  type RangeRequest,
+  type RangeResponse,
+  type ResponseHeader,
+  type ResponseOp,
+  StatusResponse,
+  type TxnRequest,
+  type TxnResponse,
+} from "../../proto/index.js";
+import type { CallContext, DatabaseStream, MemberService } from "../../server/contract.js";
+import { RequestError } from "../../server/errors.js";
+
+export class FakeMember implements MemberService {
+  readonly memberId = 0x8e9e05c52164694dn;
+  readonly clusterId = 0xcdf818194e3a8c32n;
+  readonly name = "default";
+  readonly limits = { requestBytesMax: 1_572_864, txnOperationsMax: 128 };
+
+  /** What the next call of a service fails with. */
+  failWith: Error | undefined;
+  leaderId = this.memberId;
+  learner = false;
+  version: string | undefined = "3.5.0";
+  raised: AlarmMember[] = [];
+  database = new Uint8Array(100_000).fill(7);
+  readonly contexts: CallContext[] = [];
+
+  #revision = 1;
+  #keys: KeyValue[] = [];
+
+  range(request: RangeRequest, context?: CallContext): Promise<RangeResponse> {
+    return this.#answer(context, () => this.#range(request));
+  }
+
+  put(request: PutRequest, context?: CallContext): Promise<PutResponse> {
+    return this.#answer(context, () => this.#put(request, ++this.#revision));
+  }
+
+  deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse> {
+    return this.#answer(context, () => this.#delete(request));
+  }
+
+  /** Comparisons are taken to hold. */
+  txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse> {
+    return this.#answer(context, () => {
+      const responses = request.success.map(({ request: operation }): ResponseOp => {
+        switch (operation?.$case) {
+          case "requestRange":
+            return { response: { $case: "responseRange", value: this.#range(operation.value) } };
+          case "requestPut":
+            return { response: { $case: "responsePut", value: this.#put(operation.value, ++this.#revision) } };
+          case "requestDeleteRange":
+            return { response: { $case: "responseDeleteRange", value: this.#delete(operation.value) } };
+          default:
+            return { response: undefined };
+        }
+      });
+      return { header: this.header(), succeeded: true, responses };
+    });
+  }
+
+  compact(_request: CompactionRequest, context?: CallContext): Promise<CompactionResponse> {
+    return this.#answer(context, () => ({ header: this.header() }));
+  }
+
+  alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse> {
+    return this.#answer(context, () => {
+      const alarms = this.raised;
+      if (request.action === AlarmRequest_AlarmAction.DEACTIVATE) this.raised = [];
+      return { header: this.header(), alarms };
+    });
+  }
+
+  status(): StatusResponse {
+    return StatusResponse.create({ header: this.header(), version: "3.5.30", dbSize: 20_480, leader: this.leaderId });
+  }
+
+  hash(): Promise<HashResponse> {
+    return this.#answer(undefined, () => ({ header: this.header(), hash: 1 }));
+  }
+
+  hashKv({ revision }: HashKVRequest): Promise<HashKVResponse> {
+    const answer = { header: this.header(), hash: 7, compactRevision: -1, hashRevision: revision };
+    return this.#answer(undefined, () => answer);
+  }
+
+  defragment(): Promise<{ header: ResponseHeader }> {
+    return this.#answer(undefined, () => ({ header: this.header() }));
+  }
+
+  snapshot(): Promise<DatabaseStream> {
+    const { database } = this;
+    return this.#answer(undefined, () => ({
+      totalBytes: database.length,
+      chunks: (async function* () {
+        await Promise.resolve();
+        yield database.subarray(0, 40_000);
+        yield database.subarray(40_000);
+      })(),
+    }));
+  }
+
+  memberList(_linearizable: boolean, context?: CallContext): Promise<{ header: ResponseHeader; members: Member[] }> {
+    const member: Member = {
+      id: this.memberId,
+      name: this.name,
+      peerUrls: ["http://localhost:2380"],
+      clientUrls: ["http://localhost:2379"],
+      isLearner: this.learner,
+    };
+    return this.#answer(context, () => ({ header: this.header(), members: [member] }));
+  }
+
+  header(): ResponseHeader {
+    return { clusterId: this.clusterId, memberId: this.memberId, revision: this.#revision, raftTerm: 2 };
+  }
+
+  clusterVersion(): string | undefined {
+    return this.version;
+  }
+
+  leader(): bigint {
+    return this.leaderId;
+  }
+
+  isLearner(): boolean {
+    return this.learner;
+  }
+
+  alarms(): readonly AlarmMember[] {
+    return this.raised;
+  }
+
+  linearizableRead(context?: CallContext): Promise<void> {
+    return this.#answer(context, () => undefined);
+  }
+
+  async #answer<T>(context: CallContext | undefined, run: () => T): Promise<T> {
+    await Promise.resolve();
+    if (context !== undefined) this.contexts.push(context);
+    const { failWith } = this;
+    this.failWith = undefined;
+    if (failWith !== undefined) throw failWith;
+    return run();
+  }
+
+  #within(key: Uint8Array, rangeEnd: Uint8Array): KeyValue[] {
+    return this.#keys.filter((kv) => {
+      if (rangeEnd.length === 0) return compareBytes(kv.key, key) === 0;
+      const toTheEnd = rangeEnd.length === 1 && rangeEnd[0] === 0;
+      return compareBytes(kv.key, key) >= 0 && (toTheEnd || compareBytes(kv.key, rangeEnd) < 0);
+    });
+  }
+
+  #range(request: RangeRequest): RangeResponse {
+    if (request.revision > this.#revision) throw new FutureRevision();
+    const all = this.#within(request.key, request.rangeEnd);
+    const limited = request.limit > 0 ? all.slice(0, request.limit) : all;
+    const kvs = request.countOnly ? [] : limited;
+    return { header: this.header(), kvs, more: limited.length < all.length, count: all.length };
+  }
+
+  #put(request: PutRequest, revision: number): PutResponse {
+    const [old] = this.#within(request.key, new Uint8Array(0));
+    const kv: KeyValue = {
+      key: Uint8Array.from(request.key),
+      createRevision: old?.createRevision ?? revision,
+      modRevision: revision,
+      version: (old?.version ?? 0) + 1,
+      value: Uint8Array.from(request.value),
+      lease: request.lease,
+    };
+    this.#keys = [...this.#keys.filter((other) => other !== old), kv].sort((a, b) =>
+      latin1FromBytes(a.key) < latin1FromBytes(b.key) ? -1 : 1,
+    );
+    return { header: this.header(), prevKv: request.prevKv ? old : undefined };
+  }
+
+  #delete(request: DeleteRangeRequest): DeleteRangeResponse {
+    const gone = this.#within(request.key, request.rangeEnd);
+    this.#keys = this.#keys.filter((kv) => !gone.includes(kv));
+    if (gone.length > 0) this.#revision++;
+    return { header: this.header(), deleted: gone.length, prevKvs: request.prevKv ? gone : [] };
+  }
+}
+
+/** Stands for the store's own error: the API looks at the code alone. */
+class FutureRevision extends RequestError {
+  constructor() {
+    super("SERVER_UNHEALTHY", "the fake knows no future");
+    Object.assign(this, { code: "MVCC_FUTURE_REVISION" });
+  }
+}

@@ -109,6 +109,7 @@ export class Member implements MemberService {
   readonly #snapshotter: Snapshotter;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
+  #clientUrls: readonly string[];
   #leader = 0n;
   #commitIndex = 0;
   #state: "running" | "stopping" | "failed" = "running";
@@ -163,6 +164,7 @@ export class Member implements MemberService {
     this.memberId = booted.memberId;
     this.clusterId = booted.clusterId;
     this.name = options.name;
+    this.#clientUrls = options.advertiseClientUrls;
     this.limits = { requestBytesMax: options.requestBytesMax, txnOperationsMax: options.txnOperationsMax };
     this.#quotaBytes = effectiveQuota(options);
     this.#ids = new RequestIds(booted.memberId, platform.clock.wallNow());
@@ -324,15 +326,25 @@ export class Member implements MemberService {
 
   // ---- what the member says of itself -----------------------------------------------------------------------------
 
+  /** Tells the cluster under which URLs clients reach this member, in place of those that it was started with. */
+  async advertise(clientUrls: readonly string[]): Promise<void> {
+    this.#clientUrls = clientUrls;
+    await this.#proposeAttributes();
+  }
+
+  async #proposeAttributes(): Promise<string> {
+    const path = `/0/members/${memberIdText(this.memberId)}/attributes`;
+    await this.#proposeV2(path, attributesJson({ name: this.name, clientUrls: this.#clientUrls }));
+    return path;
+  }
+
   /** Name, client URLs and cluster version go into the log as 3.5 writes them: as requests of the v2 store. */
   async #publish(): Promise<void> {
     try {
-      const attributes = { name: this.#options.name, clientUrls: this.#options.advertiseClientUrls };
-      const path = `/0/members/${memberIdText(this.memberId)}/attributes`;
-      await this.#proposeV2(path, attributesJson(attributes));
+      const path = await this.#proposeAttributes();
       this.#log.info("published local member to cluster through raft", {
         "local-member-id": memberIdText(this.memberId),
-        "local-member-attributes": attributes,
+        "local-member-attributes": { name: this.name, clientUrls: this.#clientUrls },
         "request-path": path,
         "cluster-id": memberIdText(this.clusterId),
       });

@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+/** The `walnut` command: a server when it is given flags or nothing, else one of the commands. */
+import { CodedError, describeError } from "../base/errors.js";
+import { VERSION } from "../embed/version.js";
+import { SERVED_VERSION } from "../server/index.js";
+import { refusedExitCode, runServer } from "./server/run.js";
+import { serverHelp } from "./server/help.js";
+
+async function main(args: readonly string[]): Promise<void> {
+  const [first] = args;
+  if (first === "--version" || first === "-version" || first === "version") {
+    process.stdout.write(
+      `etcd Version: ${SERVED_VERSION}\nWalnut Version: ${VERSION}\nNode Version: ${process.version}\n`,
+    );
+  } else if (first === "--help" || first === "-help" || first === "-h" || first === "help") {
+    process.stdout.write(serverHelp());
+  } else {
+    await runServer(args);
+  }
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  // A coded error says what to do; anything else is a bug, whose stack is the clue.
+  const text =
+    error instanceof CodedError
+      ? describeError(error)
+      : error instanceof Error
+        ? (error.stack ?? error.message)
+        : String(error);
+  process.stderr.write(`walnut: ${text}\n`);
+  process.exit(refusedExitCode());
+});

@@ -1,0 +1,25 @@
+/** What `walnut --help` prints: the commands, and the flags of the server. */
+import { flagDescription, SERVER_FLAGS, type FlagName } from "./flags.js";
+
+const WIDTH = 30;
+
+export function serverHelp(): string {
+  const names = Object.keys(SERVER_FLAGS) as FlagName[];
+  const supported = names.filter((name) => flagDescription(name).help !== undefined);
+  const line = (left: string, right: string): string => `  ${left.padEnd(WIDTH)} ${right}`;
+  const flags = supported.map((name) => {
+    const { help, default: usual } = flagDescription(name);
+    return line(`--${name}`, `${help}${usual === "" ? "" : ` [${usual}]`}`);
+  });
+  return [
+    "Usage:",
+    line("walnut [flags]", "start a member; each flag also as ETCD_FLAG_NAME in the environment"),
+    line("walnut COMMAND [flags]", "run a command; `walnut COMMAND --help` tells its flags"),
+    "",
+    "Flags of the server:",
+    ...flags,
+    "",
+    "etcd 3.5's other flags are known, and refused as not supported yet when they are given another value than their default.",
+    "",
+  ].join("\n");
+}

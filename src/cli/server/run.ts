@@ -1,0 +1,121 @@
+/** `walnut` as a server: this process IS the member, its PID and its signals. */
+import { readFileSync } from "node:fs";
+import { describeError } from "../../base/errors.js";
+import { Walnut } from "../../embed/index.js";
+import { SERVED_VERSION } from "../../server/index.js";
+import { nodeLog } from "../../platform/node/index.js";
+import { DiskError } from "../../platform/index.js";
+import { BootBar } from "./boot-bar.js";
+import { ArgumentError, parseArguments, parseConfigFile, parseEnvironment, type GivenFlags } from "./arguments.js";
+import { settingsOf } from "./settings.js";
+
+/**
+ * How the process ends: refused (flags, directory), failed while it ran (the disk: sysexits' EX_IOERR), or a bug (EX_SOFTWARE).
+ * A process that was told to stop ends by that signal, as etcd does.
+ */
+const EXIT_REFUSED = 1;
+const EXIT_DISK = 74;
+const EXIT_BUG = 70;
+
+/** Flags from the command line, else the environment, else etcd's defaults; or all from a configuration file. */
+export function gatherFlags(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): GivenFlags {
+  const given = new Map([...parseEnvironment(environment), ...parseArguments(args)]);
+  const path = given.get("config-file");
+  if (path === undefined || path === "") return given;
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ArgumentError("CONFIG_FILE_INVALID", `--config-file=${path} cannot be read: ${describeError(cause)}`, {
+      cause,
+    });
+  }
+  return parseConfigFile(text, path);
+}
+
+/** Starts a member and returns when it serves; the process goes on until a signal or a failure ends it. */
+export async function runServer(args: readonly string[]): Promise<void> {
+  const settings = settingsOf(gatherFlags(args, process.env));
+  const log = nodeLog(settings.log);
+  log.info("starting an etcd server", {
+    "etcd-version": SERVED_VERSION,
+    "node-version": process.version,
+    name: settings.member.name,
+    "data-dir": settings.member.dataDir,
+  });
+  const end = (code: number, message: string, error: unknown): void => {
+    log.error(message, { error: describeError(error) });
+    process.stderr.write(`walnut: ${describeError(error)}\n`);
+    process.exit(code);
+  };
+  // A throw that nobody caught leaves state in doubt: end at once, the next start recovers from the disk.
+  process.on("uncaughtException", (error) => end(EXIT_BUG, "uncaught exception", error));
+  process.on("unhandledRejection", (reason) => end(EXIT_BUG, "unhandled rejection", reason));
+
+  const bar = new BootBar(process.stderr);
+  let walnut: Walnut;
+  try {
+    const { dataDir, advertiseClientUrls, ...member } = settings.member;
+    walnut = await Walnut.start({
+      dataDir,
+      advertiseClientUrls,
+      member,
+      listenClientUrls: settings.listenClientUrls,
+      log: { custom: log },
+      processMetrics: true,
+      onBootProgress: (progress) => bar.show(progress),
+      onFailure: (error) => end(exitCodeOf(error), "the member has failed", error),
+    });
+  } finally {
+    bar.close();
+  }
+  tellWhatNext(walnut, settings.member.dataDir);
+  stopOnSignals(walnut, log);
+}
+
+function exitCodeOf(error: unknown): number {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof DiskError) return EXIT_DISK;
+  }
+  return EXIT_BUG;
+}
+
+/** The exit code for a start that was refused. */
+export function refusedExitCode(): number {
+  return EXIT_REFUSED;
+}
+
+function tellWhatNext(walnut: Walnut, dataDir: string): void {
+  const [url = ""] = walnut.clientUrls;
+  process.stdout.write(
+    `Walnut serves etcd's API at ${walnut.clientUrls.join(", ")}; its data is in ${dataDir}\n` +
+      `Try:  npx walnut put greeting hello --endpoints=${url.replace("http://", "")}   (etcdctl does as well)\n` +
+      "Stop it with Ctrl-C.\n",
+  );
+}
+
+function stopOnSignals(walnut: Walnut, log: ReturnType<typeof nodeLog>): void {
+  const stop = (signal: NodeJS.Signals): void => {
+    log.info("received signal; shutting down", { signal });
+    const endBySignal = (): void => {
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    };
+    process.once(signal, endBySignal); // a second one ends it at once
+    walnut.stop().then(
+      () => {
+        log.info("closed etcd server");
+        endBySignal();
+      },
+      (error: unknown) => {
+        log.error("could not stop cleanly", { error: describeError(error) });
+        process.exit(exitCodeOf(error));
+      },
+    );
+  };
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+}

@@ -48,11 +48,11 @@ export class StoreFixture {
 
   /** Waits for something that needs time: turns the clock until it is done. */
   async during<Result>(work: Promise<Result>): Promise<Result> {
-    let done = false;
-    const mark = (): void => void (done = true);
+    const state = { done: false };
+    const mark = (): void => void (state.done = true);
     work.then(mark, mark);
     await settle();
-    while (!done) await this.clock.run(10);
+    while (!state.done) await this.clock.run(10);
     return work;
   }
 

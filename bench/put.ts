@@ -132,7 +132,12 @@ async function compare(
     for (const i of order) {
       const server = await stage.start(servers[i]!, seats[i]!);
       // Each start meets cold caches and, on node, code that is not compiled yet: a third of the round goes before it.
-      const warm = await load(server, body, options.inFlight, 200 + options.inFlight * 10 + Math.ceil(requests[i]! / 3));
+      const warm = await load(
+        server,
+        body,
+        options.inFlight,
+        200 + options.inFlight * 10 + Math.ceil(requests[i]! / 3),
+      );
       if (round === -1) {
         const rehearsal = await load(server, body, options.inFlight, Math.ceil(warm.perSecond / 2) + 1);
         requests[i] = Math.ceil(rehearsal.perSecond * options.seconds) + options.inFlight;

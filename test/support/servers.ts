@@ -47,11 +47,13 @@ export interface StartOptions {
 
 /** The server ended before it served. */
 export class StartError extends Error {
+  readonly pid: number;
   readonly exit: Exit;
   readonly log: readonly string[];
 
-  constructor(binary: ServerBinary, exit: Exit, log: readonly string[]) {
+  constructor(binary: ServerBinary, pid: number, exit: Exit, log: readonly string[]) {
     super(`${binary.name} did not come up: ${describeExit(exit)}; its last lines:\n${log.slice(-15).join("\n")}`);
+    this.pid = pid;
     this.exit = exit;
     this.log = log;
   }
@@ -102,7 +104,7 @@ export class Server {
     const within = options.readyWithinMs ?? READY_WITHIN_MS;
     const outcome = await Promise.race([running.ready, running.exited, deadline(within)]);
     if (outcome === "ready") return new Server(binary, seat, running, performance.now() - begin);
-    if (outcome !== "late") throw new StartError(binary, outcome, running.log);
+    if (outcome !== "late") throw new StartError(binary, running.child.pid!, outcome, running.log);
     running.child.kill("SIGKILL");
     await running.exited;
     throw new Error(
@@ -189,15 +191,16 @@ function launch(binary: ServerBinary, seat: Seat, options: StartOptions): Runnin
   return { child, ready, exited, log };
 }
 
-/** Runs a server that is expected to end by itself and gives how it ended, with what it wrote. */
+/** Runs a server that is expected to end by itself and gives how it ended, with what it wrote; one that serves is killed. */
 export async function runToEnd(
   binary: ServerBinary,
   seat: Seat,
   options: StartOptions = {},
 ): Promise<{ exit: Exit | "still running"; log: readonly string[] }> {
   const running = launch(binary, seat, options);
-  const outcome = await Promise.race([running.exited, deadline(options.readyWithinMs ?? READY_WITHIN_MS)]);
-  if (outcome !== "late") return { exit: outcome, log: running.log };
+  const late = deadline(options.readyWithinMs ?? READY_WITHIN_MS);
+  const outcome = await Promise.race([running.exited, running.ready, late]);
+  if (outcome !== "late" && outcome !== "ready") return { exit: outcome, log: running.log };
   running.child.kill("SIGKILL");
   await running.exited;
   return { exit: "still running", log: running.log };

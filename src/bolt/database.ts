@@ -33,6 +33,8 @@ import { ReadTransaction, WriteTransaction, type State, type TransactionHost } f
 const WRITE_BYTES_MAX = 512 * 1024;
 /** Buffers that one write has at most. */
 const WRITE_CHUNKS_MAX = 128;
+/** Writes of data pages under way at once. */
+const WRITES_AT_ONCE = 4;
 /** Bytes of one chunk of a copy. */
 const COPY_BYTES = 256 * 1024;
 export const CACHE_BYTES_DEFAULT = mebibytes(256);
@@ -273,23 +275,34 @@ export class BoltDatabase implements TransactionHost {
     this.#fileBytes = size;
   }
 
-  /** Writes runs of pages that lie side by side in one go. They are encoded just before, so that no turn is long. */
+  /**
+   * Writes runs of pages that lie side by side in one go each, a few of them at a time: where pages are scattered, the way to
+   * the disk and back is what takes the time. They are encoded just before, so that no turn is long.
+   */
   async #writePages(commit: PlannedCommit): Promise<void> {
     let at = 0;
-    while (at < commit.nodes.length) {
-      const first = commit.nodes[at]!;
-      const chunks: Uint8Array[] = [];
-      let bytes = 0;
-      while (at < commit.nodes.length && bytes < WRITE_BYTES_MAX && chunks.length < WRITE_CHUNKS_MAX) {
-        const node = commit.nodes[at]!;
-        if (node.id * this.pageSize !== first.id * this.pageSize + bytes) break;
-        const encoded = this.#encode(node);
-        chunks.push(encoded);
-        bytes += encoded.length;
-        at++;
+    let failed = false;
+    const writeRuns = async (): Promise<void> => {
+      while (at < commit.nodes.length && !failed) {
+        const first = commit.nodes[at]!;
+        const chunks: Uint8Array[] = [];
+        let bytes = 0;
+        while (at < commit.nodes.length && bytes < WRITE_BYTES_MAX && chunks.length < WRITE_CHUNKS_MAX) {
+          const node = commit.nodes[at]!;
+          if (node.id * this.pageSize !== first.id * this.pageSize + bytes) break;
+          const encoded = this.#encode(node);
+          chunks.push(encoded);
+          bytes += encoded.length;
+          at++;
+        }
+        await this.#file.write(chunks, first.id * this.pageSize).catch((error: unknown) => {
+          failed = true;
+          throw error;
+        });
       }
-      await this.#file.write(chunks, first.id * this.pageSize);
-    }
+    };
+    const lanes = await Promise.allSettled(Array.from({ length: WRITES_AT_ONCE }, writeRuns));
+    for (const lane of lanes) if (lane.status === "rejected") throw lane.reason;
     const { freeListSpan } = commit.state;
     const list = new Uint8Array(freeListSpan * this.pageSize);
     encodeFreeList(list, commit.freeListId, freeListSpan, commit.listed);

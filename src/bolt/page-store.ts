@@ -13,13 +13,18 @@ import { BoltError } from "./errors.js";
 import { DEPTH_MAX } from "./format.js";
 import { damage, parseHeader, parsePage, type Page, type PageOrigin, type TreePage } from "./page.js";
 
+/** Places that the clock's hand passes at most for one page that comes in. */
+const EVICTION_STEPS_MAX = 256;
+
 export class PageStore {
   readonly path: string;
   readonly pageSize: number;
   readonly #file: DiskFile;
   readonly #budgetBytes: number;
-  readonly #pages = new Map<number, TreePage>();
-  #hand: Iterator<[number, TreePage]>;
+  /** By id. An array, for ids are dense and this is the hottest look-up of all. */
+  readonly #pages: (TreePage | undefined)[] = [];
+  /** Where the clock's hand stands. */
+  #hand = 0;
   #bytes = 0;
   #misses = 0;
   /** Every page that may be asked for is below. Set by the database: the high water mark of its newest state. */
@@ -33,7 +38,6 @@ export class PageStore {
     this.pageSize = pageSize;
     this.highWater = highWater;
     this.#budgetBytes = budgetBytes;
-    this.#hand = this.#pages.entries();
   }
 
   /** Bytes of the pages in memory. */
@@ -52,7 +56,7 @@ export class PageStore {
    * @throws BoltError for a page that is damaged, DiskError when it cannot be read
    */
   get(id: number): TreePage {
-    const page = this.#pages.get(id);
+    const page = this.#pages[id];
     if (page === undefined) return this.#load(id);
     page.recent = true;
     return page;
@@ -100,53 +104,51 @@ export class PageStore {
 
   /** The file has the page durably now. */
   unpin(id: number): void {
-    const page = this.#pages.get(id);
+    const page = this.#pages[id];
     if (page !== undefined) page.pinned = false;
   }
 
   /** Puts an encoded page in the place of the node that it was encoded from. */
   replace(id: number, node: TreePage, page: Page): void {
-    if (this.#pages.get(id) !== node) return;
+    if (this.#pages[id] !== node) return;
     page.pinned = node.pinned;
     this.#put(id, page);
   }
 
   /** Nobody will ask for this page again. */
   forget(id: number): void {
-    const page = this.#pages.get(id);
+    const page = this.#pages[id];
     if (page === undefined) return;
     invariant(!page.pinned, () => `page ${id} is forgotten before it is durable`);
-    this.#pages.delete(id);
-    this.#bytes -= page.span * this.pageSize;
+    this.#drop(id, page);
   }
 
   #put(id: number, page: TreePage): void {
-    const old = this.#pages.get(id);
+    const pages = this.#pages;
+    while (pages.length <= id) pages.push(undefined);
+    const old = pages[id];
     if (old !== undefined) this.#bytes -= old.span * this.pageSize;
-    this.#pages.set(id, page);
+    pages[id] = page;
     this.#bytes += page.span * this.pageSize;
     if (this.#bytes > this.#budgetBytes) this.#evict(id);
   }
 
-  /** One step of the clock's hand for each byte over the budget, at most two rounds: pinned pages may exceed the budget. */
+  /** Turns the clock's hand until the budget holds, but only so far: what is pinned may exceed it for a while. */
   #evict(spared: number): void {
-    let steps = Math.min(2 * this.#pages.size, 64);
-    while (this.#bytes > this.#budgetBytes && steps-- > 0) {
-      let next = this.#hand.next();
-      if (next.done === true) {
-        this.#hand = this.#pages.entries();
-        next = this.#hand.next();
-        if (next.done === true) return;
-      }
-      const [id, page] = next.value;
-      if (page.pinned || id === spared) continue;
-      if (page.recent) {
-        page.recent = false;
-        continue;
-      }
-      this.#pages.delete(id);
-      this.#bytes -= page.span * this.pageSize;
+    const pages = this.#pages;
+    for (let steps = EVICTION_STEPS_MAX; steps > 0 && this.#bytes > this.#budgetBytes; steps--) {
+      if (this.#hand >= pages.length) this.#hand = 0;
+      const id = this.#hand++;
+      const page = pages[id];
+      if (page === undefined || page.pinned || id === spared) continue;
+      if (page.recent) page.recent = false;
+      else this.#drop(id, page);
     }
+  }
+
+  #drop(id: number, page: TreePage): void {
+    this.#pages[id] = undefined;
+    this.#bytes -= page.span * this.pageSize;
   }
 
   #origin(id: number): PageOrigin {

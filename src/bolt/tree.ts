@@ -29,7 +29,7 @@ export function ownChild(context: Pick<Settling, "childOf">, parent: Node, index
 
 /** Brings a bucket's tree into the shape in which it is written. Answers its root: a node, or a page that was under it. */
 export function settleRoot(root: Node, context: Settling): Node | number {
-  let pieces = settle(root, context);
+  let pieces = settle(root, context) ?? [root];
   while (pieces.length > 1) pieces = rootAbove(pieces, context);
   let top = pieces[0] ?? new Node(true);
   while (!top.leaf && top.count === 1) {
@@ -48,8 +48,8 @@ export function rootAbove(pieces: readonly Node[], context: Pick<Settling, "page
   return [branch, ...branch.split(context.pageSize, context.threshold)];
 }
 
-/** The nodes that take a node's place, in order: none when it is empty. */
-function settle(node: Node, context: Settling): Node[] {
+/** The nodes that take a node's place, in order: none when it is empty; undefined when it stays as it is. */
+function settle(node: Node, context: Settling): Node[] | undefined {
   if (!node.leaf) {
     settleChildren(node, context);
     mergeShrunkChildren(node, context);
@@ -58,6 +58,7 @@ function settle(node: Node, context: Settling): Node[] {
     free(node, context);
     return [];
   }
+  if (!node.isTooLarge(context.pageSize)) return undefined;
   return [node, ...node.split(context.pageSize, context.threshold)];
 }
 
@@ -69,13 +70,13 @@ function settleChildren(node: Node, context: Settling): void {
       continue;
     }
     const pieces = settle(child, context);
-    if (pieces.length === 0) {
+    if (pieces?.length === 0) {
       node.remove(index);
       continue;
     }
-    node.setKey(index, pieces[0]!.keys[0]!);
-    insertPieces(node, index, pieces.slice(1));
-    index += pieces.length;
+    node.setKey(index, child.keys[0]!);
+    if (pieces !== undefined) insertPieces(node, index, pieces.slice(1));
+    index += pieces?.length ?? 1;
   }
 }
 

@@ -1,12 +1,13 @@
 // Runs compiled tests and ends with one line: N passed, N failed, N skipped.
 //   node scripts/test.mjs [--fail-on-skip] [FILTER ...]     a filter is a part of a path, as in `raft` or `wal/reader`
+// Where CI is set a skipped test fails the run, as with --fail-on-skip.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..", "dist");
 const filters = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
-const failOnSkip = process.argv.includes("--fail-on-skip");
+const failOnSkip = process.argv.includes("--fail-on-skip") || (process.env.CI ?? "") !== "";
 const files = readdirSync(root, { recursive: true })
   .map(String)
   .filter((name) => name.endsWith(".test.js"))

@@ -97,4 +97,3 @@ test("locks conflict as those of the kernel do", async () => {
   assert.equal(one.tryLock("database"), true);
   one.unlock();
 });
-

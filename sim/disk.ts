@@ -239,13 +239,14 @@ export class SimDisk implements Disk {
     const next = this.#born(this.#base.clone());
     for (const operation of this.#journal) next.#take(operation);
     for (const [inode, content] of this.#live.files) next.#live.files.set(inode, content.clone()); // after failed syncs
-    next.#underWay.clear();
     return next;
   }
 
   /** A disk of its own with what is to be read now, all of it durable. */
   copy(): SimDisk {
-    return this.#born(this.#live.reachable());
+    const image = this.#live.clone();
+    image.prune();
+    return this.#born(image);
   }
 
   /** Label of the operation at a journal position. */
@@ -301,12 +302,11 @@ export class SimDisk implements Disk {
     if (inode === undefined) {
       this.#makeFolders(parentPath(path));
       inode = ++this.#inodeLast;
-      this.#record({ kind: "create", path, ...this.#place("open", path), inode });
-      this.#recordSync("sync-folder", parentPath(path), this.#find(parentPath(path))!);
-    } else this.#record({ kind: "truncate", path, inode, size: 0 });
-    this.#record({ kind: "write", path, inode, offset: 0, bytes: bytes.slice() });
-    this.#recordSync("sync", path, inode);
-    this.#underWay.clear();
+      this.#take({ kind: "create", path, ...this.#place("open", path), inode });
+      this.#takeSync("sync-folder", parentPath(path), this.#find(parentPath(path))!);
+    } else this.#take({ kind: "truncate", path, inode, size: 0 });
+    this.#take({ kind: "write", path, inode, offset: 0, bytes: bytes.slice() });
+    this.#takeSync("sync", path, inode);
   }
 
   /** The stored bytes of a file, to be damaged. */
@@ -315,12 +315,11 @@ export class SimDisk implements Disk {
     return new StoredFile(
       path,
       () => this.#contentAt(path),
-      (offset, bytes) => void this.#record({ kind: "damage", path, inode: this.#find(path)!, offset, bytes }),
+      (offset, bytes) => this.#take({ kind: "damage", path, inode: this.#find(path)!, offset, bytes }),
       (size) => {
         const inode = this.#find(path)!;
-        this.#record({ kind: "truncate", path, inode, size });
-        this.#recordSync("sync", path, inode);
-        this.#underWay.clear();
+        this.#take({ kind: "truncate", path, inode, size });
+        this.#takeSync("sync", path, inode);
       },
     );
   }
@@ -373,16 +372,17 @@ export class SimDisk implements Disk {
     return { before: this.#journal.length, except: [...this.#underWay] };
   }
 
-  /** Writes an operation down, as the last one, and does it. */
+  /** Begins an operation of the program's: it is under way until `#settled`. Answers its position in the journal. */
   #record(operation: DiskOperation): number {
     const position = this.#journal.length;
     this.#take(operation);
+    this.#underWay.add(position);
     return position;
   }
 
+  /** Writes an operation down, as the last one, and does it. */
   #take(operation: DiskOperation): void {
-    const position = this.#journal.push(operation) - 1;
-    this.#underWay.add(position);
+    this.#journal.push(operation);
     this.#platter.advance(operation);
     if (isNameOperation(operation)) {
       this.#usedBytes -= this.#bytesUnnamedBy(operation);
@@ -405,13 +405,13 @@ export class SimDisk implements Disk {
     this.#underWay.delete(position);
   }
 
-  #recordSync(kind: "sync" | "sync-folder", path: string, inode: Inode): void {
-    this.#record({ kind, path, inode, before: this.#journal.length, except: [] });
+  #takeSync(kind: "sync" | "sync-folder", path: string, inode: Inode): void {
+    this.#take({ kind, path, inode, before: this.#journal.length, except: [] });
   }
 
   #failSync(path: string, inode: Inode, before: number, fault: Fault): void {
     const afterwards = fault.afterwards ?? "new";
-    this.#record({ kind: "failed-sync", path, inode, before, seed: this.#random.next() });
+    this.#take({ kind: "failed-sync", path, inode, before, seed: this.#random.next() });
     if (afterwards === "new") return;
     const live = this.#live.files.get(inode)!;
     const platter = this.#platter.durable.files.get(inode)!.bytes();
@@ -474,8 +474,8 @@ export class SimDisk implements Disk {
   #makeFolders(path: string): void {
     if (this.#find(path) !== undefined) return;
     this.#makeFolders(parentPath(path));
-    this.#record({ kind: "make-folder", path, ...this.#place("mkdir", path), inode: ++this.#inodeLast });
-    this.#recordSync("sync-folder", parentPath(path), this.#find(parentPath(path))!);
+    this.#take({ kind: "make-folder", path, ...this.#place("mkdir", path), inode: ++this.#inodeLast });
+    this.#takeSync("sync-folder", parentPath(path), this.#find(parentPath(path))!);
   }
 }
 

@@ -125,21 +125,17 @@ export class Image {
     return image;
   }
 
-  /** An independent copy of what names lead to. */
-  reachable(): Image {
-    const copy = new Image();
+  /** Forgets what no name leads to. */
+  prune(): void {
+    const reached = new Set<Inode>();
     const visit = (inode: Inode): void => {
-      if (copy.folders.has(inode) || copy.files.has(inode)) return;
-      const names = this.folders.get(inode);
-      if (names === undefined) {
-        copy.files.set(inode, this.#fileOf(inode).clone());
-        return;
-      }
-      copy.folders.set(inode, new Map(names));
-      for (const child of names.values()) visit(child);
+      if (reached.has(inode)) return;
+      reached.add(inode);
+      for (const child of this.folders.get(inode)?.values() ?? []) visit(child);
     };
     visit(ROOT);
-    return copy;
+    for (const inode of this.files.keys()) if (!reached.has(inode)) this.files.delete(inode);
+    for (const inode of this.folders.keys()) if (!reached.has(inode)) this.folders.delete(inode);
   }
 
   /** An independent copy of everything, removed files that are still open included. */
@@ -317,7 +313,8 @@ export class Platter {
     );
     const image = this.durable.clone();
     this.#pending.forEach((pending, i) => image.apply(pending.operation, fates[i]!));
-    return image.reachable();
+    image.prune();
+    return image;
   }
 
   /** An independent copy. */

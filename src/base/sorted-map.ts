@@ -20,12 +20,14 @@ export interface Keyed {
 }
 
 const SHARDS = 64;
-const CHUNK_MAX = 512;
+const CHUNK_MAX = 256;
 /** Two neighbours are joined when both together hold no more than this, so that a split does not follow at once. */
 const CHUNK_JOINED_MAX = CHUNK_MAX / 2;
 
 interface Chunk<Entry> {
   readonly entries: Entry[];
+  /** The first entry's key: the search for a chunk stays within few lines of memory. */
+  first: string;
   /** How many of the entries are marked. */
   marked: number;
 }
@@ -58,18 +60,21 @@ export class SortedMap<Entry extends Keyed> {
   /** Adds an entry whose key must not be there. */
   add(entry: Entry): void {
     const shard = this.#shards[shardOf(entry.key)]!;
-    invariant(!shard.has(entry.key), "a key is added to a sorted map once");
+    const before = shard.size;
     shard.set(entry.key, entry);
+    invariant(shard.size === before + 1, "a key is added to a sorted map once");
     const marks = this.#isMarked(entry) ? 1 : 0;
     this.#size++;
     this.#marked += marks;
     if (this.#chunks.length === 0) {
-      this.#chunks.push({ entries: [entry], marked: marks });
+      this.#chunks.push({ entries: [entry], first: entry.key, marked: marks });
       return;
     }
     const at = this.#chunkFor(entry.key);
     const chunk = this.#chunks[at]!;
-    chunk.entries.splice(lowerBound(chunk.entries, entry.key), 0, entry);
+    const position = lowerBound(chunk.entries, entry.key);
+    chunk.entries.splice(position, 0, entry);
+    if (position === 0) chunk.first = entry.key;
     chunk.marked += marks;
     if (chunk.entries.length > CHUNK_MAX) this.#split(at);
   }
@@ -89,8 +94,12 @@ export class SortedMap<Entry extends Keyed> {
     invariant(chunk.entries[position] === entry, "the maps and the chunks of a sorted map hold the same entries");
     chunk.entries.splice(position, 1);
     chunk.marked -= marks;
-    if (chunk.entries.length === 0) this.#chunks.splice(at, 1);
-    else this.#joinSmall(at);
+    if (chunk.entries.length === 0) {
+      this.#chunks.splice(at, 1);
+    } else {
+      if (position === 0) chunk.first = chunk.entries[0]!.key;
+      this.#joinSmall(at);
+    }
     return true;
   }
 
@@ -159,6 +168,7 @@ export class SortedMap<Entry extends Keyed> {
     for (const chunk of this.#chunks) {
       invariant(chunk.entries.length > 0, "a chunk is never empty");
       invariant(chunk.entries.length <= CHUNK_MAX, "a chunk is never too long");
+      invariant(chunk.first === chunk.entries[0]!.key, "a chunk knows its first key");
       for (const { key } of chunk.entries) {
         invariant(previous === undefined || previous < key, "keys ascend");
         invariant(this.get(key)?.key === key, "what is in a chunk is in a map");
@@ -188,7 +198,7 @@ export class SortedMap<Entry extends Keyed> {
     let high = chunks.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (chunks[middle]!.entries[0]!.key <= key) low = middle + 1;
+      if (chunks[middle]!.first <= key) low = middle + 1;
       else high = middle;
     }
     return Math.max(0, low - 1);
@@ -199,7 +209,7 @@ export class SortedMap<Entry extends Keyed> {
     // Keys that arrive in order would leave half-empty chunks behind: at the end only the newest moves on.
     const cut = at === this.#chunks.length - 1 ? CHUNK_MAX : CHUNK_MAX / 2;
     const entries = chunk.entries.splice(cut);
-    const upper: Chunk<Entry> = { entries, marked: 0 };
+    const upper: Chunk<Entry> = { entries, first: entries[0]!.key, marked: 0 };
     upper.marked = this.#countIn(upper, 0, entries.length);
     chunk.marked -= upper.marked;
     this.#chunks.splice(at + 1, 0, upper);

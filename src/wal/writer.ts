@@ -1,0 +1,447 @@
+/**
+ * Appends to a log. Saves that come while a write is in flight are gathered and go to the disk as ONE write and sync
+ * (group commit); they are acknowledged together.
+ *
+ * The laws:
+ * - what was acknowledged is durable: `save` resolves after the sync (a changed commit alone is not synced, as in etcd, and waits
+ *   in memory for the next save that is);
+ * - gathered saves go out as one save, all entries and then the last state: a reader tells a torn write from damage by that order
+ *   (`aftermath.ts`);
+ * - one write is in flight at a time; its bytes do not change until it landed;
+ * - after a failed write or sync nothing is written, synced or acknowledged any more (design decision 9).
+ */
+import { describeError, invariant, InvariantError } from "../base/errors.js";
+import { SEGMENT_BYTES, SLOW_FSYNC_MS } from "../base/limits.js";
+import { mebibytes } from "../base/units.js";
+import type { Clock } from "../platform/clock.js";
+import { joinPath, type Disk, type DiskFile } from "../platform/disk.js";
+import type { Log } from "../platform/log.js";
+import type { Entry, HardState } from "../proto/raft.js";
+import type { WalSnapshot } from "../proto/wal.js";
+import { RecordEncoder } from "./encoder.js";
+import { WalError, type WalErrorCode } from "./errors.js";
+import { segmentName, segmentsAmong, type SegmentName } from "./names.js";
+import { SegmentPipeline } from "./pipeline.js";
+
+export interface WalDependencies {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface WalOptions {
+  /** A segment that reached this size is followed by a new one; etcd's 64,000,000 when left out. */
+  readonly segmentBytes?: number;
+  /** A sync that takes longer is worth a warning. */
+  readonly slowSyncMs?: number;
+  /** Whether the next segment is prepared before it is needed; true when left out. */
+  readonly prepareNextSegment?: boolean;
+}
+
+/** A segment that this process holds open and locked. */
+export interface HeldSegment extends SegmentName {
+  readonly file: DiskFile;
+}
+
+/** Where a writer goes on. */
+export interface WriterStart {
+  readonly segments: readonly HeldSegment[];
+  readonly metadata: Uint8Array;
+  readonly crc: number;
+  /** Where the next record goes in the last segment, and how large that file is. */
+  readonly offset: number;
+  readonly fileSize: number;
+  readonly hardState: HardState | undefined;
+  readonly lastIndex: number;
+}
+
+type Operation =
+  | { readonly kind: "save"; readonly hardState: HardState | undefined; readonly entries: readonly Entry[] }
+  | { readonly kind: "snapshot"; readonly snapshot: WalSnapshot }
+  | { readonly kind: "sync" };
+
+interface Waiting {
+  readonly operation: Operation;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Encoded bytes that are given to the disk at once; also the slice after which the loop gets its turn (about 4 ms). */
+const WRITE_BYTES_MAX = mebibytes(4);
+
+export class WalWriter {
+  readonly #disk: Disk;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #folder: string;
+  readonly #segmentBytes: number;
+  readonly #slowSyncMs: number;
+  readonly #metadata: Uint8Array;
+  readonly #pipeline: SegmentPipeline;
+  readonly #encoder: RecordEncoder;
+  /** Held segments, oldest first; the last one is written. */
+  #segments: HeldSegment[];
+  #offset: number;
+  #fileSize: number;
+  /** The newest state that was given. */
+  #state: HardState | undefined;
+  /** Whether `#state` is yet to be written: a commit alone waits for company. */
+  #statePending = false;
+  #lastIndex: number;
+  /** Bytes were written that no sync covered. Only inside one commit. */
+  #dirty = false;
+  #queue: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #failed: WalError | undefined;
+  #closing: Promise<void> | undefined;
+  readonly #releases = new Set<Promise<void>>();
+
+  constructor(dependencies: WalDependencies, folder: string, start: WriterStart, options: WalOptions) {
+    this.#disk = dependencies.disk;
+    this.#clock = dependencies.clock;
+    this.#log = dependencies.log;
+    this.#folder = folder;
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
+    this.#slowSyncMs = options.slowSyncMs ?? SLOW_FSYNC_MS;
+    this.#metadata = start.metadata;
+    this.#encoder = new RecordEncoder(start.crc);
+    this.#segments = [...start.segments];
+    this.#offset = start.offset;
+    this.#fileSize = start.fileSize;
+    this.#state = start.hardState;
+    this.#lastIndex = start.lastIndex;
+    const ahead = options.prepareNextSegment ?? true;
+    this.#pipeline = new SegmentPipeline(this.#disk, this.#clock, folder, this.#segmentBytes, ahead);
+  }
+
+  /** The failure that poisoned this log, if there was one. */
+  get failed(): Error | undefined {
+    return this.#failed;
+  }
+
+  /** Index of the last entry or snapshot that was given. */
+  get lastIndex(): number {
+    return this.#lastIndex;
+  }
+
+  /**
+   * Appends entries and then the state. Resolves when they are durable; at once when neither entries came nor term or vote
+   * changed (etcd's rule).
+   *
+   * @throws WalError `FSYNC_FAILED`, `WAL_WRITE_FAILED`, and `WAL_POISONED` from then on; `WAL_CLOSED`
+   */
+  save(hardState: HardState | undefined, entries: readonly Entry[]): Promise<void> {
+    const given = hardState !== undefined && isEmpty(hardState) ? undefined : hardState;
+    if (given === undefined && entries.length === 0) return this.#refusal() ?? Promise.resolve();
+    return this.#enqueue({ kind: "save", hardState: given, entries });
+  }
+
+  /** Appends a snapshot record; always synced, for it marks what may be deleted. */
+  saveSnapshot(snapshot: WalSnapshot): Promise<void> {
+    invariant(
+      snapshot.index === 0 || snapshot.confState !== undefined,
+      () => `the snapshot of index ${snapshot.index} is saved without its configuration`,
+    );
+    return this.#enqueue({ kind: "snapshot", snapshot });
+  }
+
+  /** Makes all that was saved durable, a commit alone included. */
+  sync(): Promise<void> {
+    return this.#enqueue({ kind: "sync" });
+  }
+
+  /**
+   * Gives up the segments that nothing after `index` needs: all below the largest one whose first index is smaller than
+   * `index`. From now on `purge` may remove them.
+   */
+  releaseTo(index: number): void {
+    let keepFrom = this.#segments.findIndex((segment) => segment.index >= index);
+    keepFrom = (keepFrom === -1 ? this.#segments.length : keepFrom) - 1;
+    if (keepFrom <= 0) return;
+    for (const { file, name } of this.#segments.splice(0, keepFrom)) {
+      file.unlock();
+      const release = file.close().catch((error: unknown) => {
+        this.#log.warn("failed to close a released WAL segment", { segment: name, error: describeError(error) });
+      });
+      this.#releases.add(release);
+      void release.then(() => this.#releases.delete(release));
+    }
+  }
+
+  /**
+   * Removes the oldest segments while there are more than `keep`, released ones only, and answers their names. Stops at one
+   * that another process has locked. Call it now and then (etcd: every 30 seconds).
+   */
+  async purge(keep: number): Promise<string[]> {
+    const segments = segmentsAmong((await this.#disk.list(this.#folder)).map(({ name }) => name));
+    const oldestHeld = this.#segments[0]!.sequence;
+    const removed: string[] = [];
+    for (const { name, sequence } of segments.slice(0, Math.max(0, segments.length - keep))) {
+      if (sequence >= oldestHeld || !(await this.#removeUnlocked(name))) break;
+      removed.push(name);
+    }
+    // Names go in ascending order and become durable together: what a crash brings back is below a gap, and is ignored.
+    if (removed.length > 0) {
+      await this.#disk.syncFolder(this.#folder);
+      this.#log.info("purged", { segments: removed });
+    }
+    return removed;
+  }
+
+  async #removeUnlocked(name: string): Promise<boolean> {
+    const path = joinPath(this.#folder, name);
+    const file = await this.#disk.open(path, "write");
+    try {
+      if (!file.tryLock("segment")) return false;
+      await this.#disk.removeFile(path);
+      return true;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Writes what is waiting, syncs, and gives up all files. A poisoned log is closed without writing. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const last = this.#failed === undefined ? this.#push({ kind: "sync" }) : undefined;
+    let failure: unknown;
+    await last?.catch((error: unknown) => (failure = error));
+    await this.#running;
+    await this.#pipeline.close();
+    await Promise.all(this.#releases);
+    for (const { file } of this.#segments) await file.close();
+    if (failure !== undefined) throw failure; // eslint-disable-line typescript/only-throw-error -- it came from a rejection
+  }
+
+  // ---- the queue ----
+
+  #refusal(): Promise<never> | undefined {
+    if (this.#failed !== undefined) return Promise.reject(this.#poisoned());
+    if (this.#closing !== undefined) return Promise.reject(new WalError("WAL_CLOSED", `${this.#folder} was closed`));
+    return undefined;
+  }
+
+  #poisoned(): WalError {
+    const first = this.#failed!;
+    return new WalError(
+      "WAL_POISONED",
+      `${this.#folder} takes nothing more, for an earlier write or sync failed (${first.message}); stop and start again`,
+      first.segment === undefined ? {} : { segment: first.segment },
+      { cause: first },
+    );
+  }
+
+  #enqueue(operation: Operation): Promise<void> {
+    return this.#refusal() ?? this.#push(operation);
+  }
+
+  #push(operation: Operation): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ operation, resolve, reject });
+      this.#running ??= this.#drain();
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const batch = this.#takeBatch();
+      try {
+        await this.#commit(batch.map(({ operation }) => operation));
+      } catch (error) {
+        this.#fail(error, batch);
+        break;
+      }
+      for (const { resolve } of batch) resolve();
+    }
+    this.#running = undefined;
+  }
+
+  /** The first operation, and the saves right behind it when it is a save. */
+  #takeBatch(): Waiting[] {
+    let count = 1;
+    if (this.#queue[0]!.operation.kind === "save") {
+      while (count < this.#queue.length && this.#queue[count]!.operation.kind === "save") count++;
+    }
+    if (count === this.#queue.length) {
+      const all = this.#queue;
+      this.#queue = [];
+      return all;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  #fail(error: unknown, batch: readonly Waiting[]): void {
+    const { name } = this.#segments.at(-1)!;
+    this.#failed =
+      error instanceof WalError
+        ? error
+        : new WalError("WAL_WRITE_FAILED", describeError(error), { segment: name }, { cause: error });
+    this.#log.error("the WAL failed and takes nothing more", { segment: name, error: this.#failed.message });
+    for (const { reject } of batch) reject(error instanceof InvariantError ? error : this.#failed);
+    const queued = this.#queue;
+    this.#queue = [];
+    for (const { reject } of queued) reject(this.#poisoned());
+  }
+
+  // ---- one commit ----
+
+  async #commit(operations: readonly Operation[]): Promise<void> {
+    const first = operations[0]!;
+    if (first.kind === "save") await this.#commitSaves(operations as readonly (Operation & { kind: "save" })[]);
+    else if (first.kind === "snapshot") await this.#commitSnapshot(first.snapshot);
+    else await this.#commitPending();
+  }
+
+  async #commitSaves(saves: readonly (Operation & { kind: "save" })[]): Promise<void> {
+    let mustSync = false;
+    for (const { hardState, entries } of saves) {
+      if (entries.length > 0) {
+        mustSync = true;
+        await this.#encodeEntries(entries);
+      }
+      if (hardState === undefined) continue;
+      if (hardState.term !== (this.#state?.term ?? 0) || hardState.vote !== (this.#state?.vote ?? 0n)) mustSync = true;
+      this.#followState(hardState);
+    }
+    if (!mustSync) return;
+    this.#encodePendingState();
+    if (this.#offset + this.#encoder.length < this.#segmentBytes) {
+      await this.#land();
+      return;
+    }
+    await this.#writeOut();
+    await this.#cut();
+  }
+
+  async #commitSnapshot(snapshot: WalSnapshot): Promise<void> {
+    this.#encodePendingState();
+    this.#encoder.snapshot(snapshot);
+    this.#lastIndex = Math.max(this.#lastIndex, snapshot.index);
+    await this.#land();
+  }
+
+  async #commitPending(): Promise<void> {
+    this.#encodePendingState();
+    if (this.#encoder.length > 0) await this.#land();
+  }
+
+  async #encodeEntries(entries: readonly Entry[]): Promise<void> {
+    const encoder = this.#encoder;
+    for (const entry of entries) {
+      invariant(entry.index <= this.#lastIndex + 1, () => `entry ${entry.index} after ${this.#lastIndex}: a hole in the log`);
+      invariant(entry.index > 0, () => `entry of index ${entry.index}`);
+      invariant(entry.term > 0, () => `entry ${entry.index} of term ${entry.term}`);
+      encoder.entry(entry);
+      this.#lastIndex = entry.index;
+      if (encoder.length >= WRITE_BYTES_MAX) await this.#writeOut();
+    }
+  }
+
+  #followState(state: HardState): void {
+    const before = this.#state;
+    if (before !== undefined) {
+      invariant(state.term >= before.term, () => `term falls from ${before.term} to ${state.term}`);
+      invariant(state.commit >= before.commit, () => `commit falls from ${before.commit} to ${state.commit}`);
+    }
+    this.#state = state;
+    this.#statePending = true;
+  }
+
+  #encodePendingState(): void {
+    if (this.#statePending) this.#encoder.state(this.#state!);
+    this.#statePending = false;
+  }
+
+  /** Writes what is encoded, without a sync. */
+  async #writeOut(): Promise<void> {
+    const bytes = this.#encoder.view();
+    await this.#try("WAL_WRITE_FAILED", "write", () => this.#tail.file.write([bytes], this.#offset));
+    this.#dirty = true;
+    this.#wrote(bytes.length);
+  }
+
+  /** Writes what is encoded and makes it, and all before it, durable. */
+  async #land(): Promise<void> {
+    const bytes = this.#encoder.view();
+    const { file } = this.#tail;
+    if (this.#dirty || this.#offset + bytes.length > this.#fileSize) {
+      await this.#writeOut();
+      await this.#syncTail();
+      return;
+    }
+    const started = this.#clock.now();
+    await this.#try("FSYNC_FAILED", "write and sync", () => file.writeDurably([bytes], this.#offset));
+    this.#warnIfSlow(started);
+    this.#wrote(bytes.length);
+  }
+
+  #wrote(count: number): void {
+    this.#offset += count;
+    this.#fileSize = Math.max(this.#fileSize, this.#offset);
+    this.#encoder.reset();
+    this.#pipeline.startWhenDue(this.#offset);
+  }
+
+  async #syncTail(): Promise<void> {
+    const started = this.#clock.now();
+    await this.#try("FSYNC_FAILED", "sync", () => this.#tail.file.datasync());
+    this.#dirty = false;
+    this.#warnIfSlow(started);
+  }
+
+  /** Ends the segment and begins the next one. Each step is durable before the next begins; nothing is acknowledged meanwhile. */
+  async #cut(): Promise<void> {
+    const old = this.#tail;
+    // The old segment first: a newer one says that this one is complete. The zeros behind its last record go, too.
+    await this.#try("WAL_WRITE_FAILED", "truncate", () => old.file.truncate(this.#offset));
+    await this.#syncTail();
+    const { file, path } = await this.#pipeline.take();
+    const name = segmentName(old.sequence + 1, this.#lastIndex + 1);
+    this.#segments.push({ name, sequence: old.sequence + 1, index: this.#lastIndex + 1, file });
+    this.#offset = 0;
+    this.#fileSize = this.#segmentBytes;
+    // The head makes the segment readable without those before it. It is durable before the file gets its name.
+    this.#encoder.crcRecord();
+    this.#encoder.metadata(this.#metadata);
+    if (this.#state !== undefined) this.#encoder.state(this.#state);
+    await this.#writeOut();
+    await this.#syncTail();
+    // The name is durable before the next save goes into the file.
+    await this.#try("WAL_WRITE_FAILED", "rename", () => this.#disk.rename(path, joinPath(this.#folder, name)));
+    await this.#try("FSYNC_FAILED", "sync of the folder", () => this.#disk.syncFolder(this.#folder));
+    this.#log.info("created a new WAL segment", { path: joinPath(this.#folder, name) });
+  }
+
+  get #tail(): HeldSegment {
+    return this.#segments.at(-1)!;
+  }
+
+  async #try(code: WalErrorCode, what: string, run: () => Promise<void>): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      const { name } = this.#tail;
+      throw new WalError(
+        code,
+        `${what} of ${name} at byte ${this.#offset} failed (${describeError(error)}); what was not acknowledged may be lost: ` +
+          "stop this member, see to the disk and start again",
+        { segment: name, offset: this.#offset },
+        { cause: error },
+      );
+    }
+  }
+
+  #warnIfSlow(started: number): void {
+    const took = this.#clock.now() - started;
+    if (took <= this.#slowSyncMs) return;
+    this.#log.warn("slow fdatasync", { took: `${took}ms`, "expected-duration": `${this.#slowSyncMs}ms` });
+  }
+}
+
+function isEmpty(state: HardState): boolean {
+  return state.term === 0 && state.vote === 0n && state.commit === 0;
+}

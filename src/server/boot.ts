@@ -21,7 +21,7 @@ import {
 } from "../membership/member.js";
 import { Membership } from "../membership/membership.js";
 import { parentPath, DiskError, type Disk, type Platform } from "../platform/index.js";
-import type { Snapshot } from "../proto/raft.js";
+import { EMPTY_HARD_STATE, equalHardStates, type Snapshot } from "../proto/raft.js";
 import { decodeWalMetadata, encodeWalMetadata } from "../proto/wal.js";
 import { MemoryStorage, RawNode, type RaftLogger } from "../raft/index.js";
 import { SnapshotStore } from "../snap/index.js";
@@ -112,10 +112,7 @@ async function startMember(
   opened: { close(): Promise<void> }[],
 ): Promise<Booted> {
   const { disk, log } = platform;
-  const members = initialMembers(options);
-  const self = members.find((member) => member.name === options.name);
-  invariant(self !== undefined, "checked options name this member");
-  const clusterId = computeClusterId(members.map((member) => member.id));
+  const { members, self, clusterId } = initialCluster(options);
 
   await makeFolders(disk, layout);
   const backend = await openBackend(platform, options, layout, hooks);
@@ -133,7 +130,7 @@ async function startMember(
   });
   const storage = new MemoryStorage();
   const node = makeNode(platform, options, self.id, storage);
-  node.bootstrap(members.map((member) => ({ id: member.id, context: encodeMember(member) })));
+  bootstrap(node, members);
   return {
     kind: "new",
     memberId: self.id,
@@ -149,6 +146,13 @@ async function startMember(
     progress,
     snapshot: undefined,
   };
+}
+
+function initialCluster(options: MemberOptions): { members: Member[]; self: Member; clusterId: bigint } {
+  const members = initialMembers(options);
+  const self = members.find((member) => member.name === options.name);
+  invariant(self !== undefined, "checked options name this member");
+  return { members, self, clusterId: computeClusterId(members.map((member) => member.id)) };
 }
 
 function initialMembers(options: MemberOptions): Member[] {
@@ -236,6 +240,7 @@ async function restartMember(
   storage.setHardState(forced.hardState);
   storage.append(forced.entries);
   const node = makeNode(platform, options, nodeId, storage);
+  if (isUnused(snapshot, contents)) bootstrapAgain(node, options, layout, { nodeId, clusterId });
   return {
     kind: "restart",
     memberId: nodeId,
@@ -251,6 +256,38 @@ async function restartMember(
     progress,
     snapshot,
   };
+}
+
+/** Whether power failed between the making of the log and its first entries: nobody can know of this member yet. */
+function isUnused(snapshot: Snapshot | undefined, { entries, hardState }: WalContents): boolean {
+  return snapshot === undefined && entries.length === 0 && equalHardStates(hardState, EMPTY_HARD_STATE);
+}
+
+/**
+ * Writes the first entries that the first start did not come to. etcd has no such step: there a member in this state waits for
+ * a leader for ever.
+ */
+function bootstrapAgain(
+  node: RawNode,
+  options: MemberOptions,
+  layout: Layout,
+  made: { readonly nodeId: bigint; readonly clusterId: bigint },
+): void {
+  checkNewMember(options);
+  const { members, self, clusterId } = initialCluster(options);
+  if (self.id !== made.nodeId || clusterId !== made.clusterId) {
+    throw new MemberError(
+      "CLUSTER_MISMATCH",
+      `the log in ${layout.walDir} was made for member ${memberIdText(made.nodeId)} of cluster ${memberIdText(made.clusterId)} and ` +
+        `holds no entry yet, but --initial-cluster and --initial-cluster-token give member ${memberIdText(self.id)} of cluster ` +
+        `${memberIdText(clusterId)}: start with the flags of the first start, or remove ${layout.dataDir}, which holds nothing`,
+    );
+  }
+  bootstrap(node, members);
+}
+
+function bootstrap(node: RawNode, members: readonly Member[]): void {
+  node.bootstrap(members.map((member) => ({ id: member.id, context: encodeMember(member) })));
 }
 
 async function forceAlone(

@@ -309,7 +309,12 @@ export class Member implements MemberService {
     this.#metrics.set("etcd_server_proposals_applied_total", index);
     this.#reads.onApplied();
     this.#snapshotter.maybeSnapshot(
-      { index, confState: this.#applier.confState, state: this.#membership.state() },
+      {
+        index,
+        confState: this.#applier.confState,
+        state: this.#membership.state(),
+        saveProgress: () => this.#applier.saveProgress(this.#backend),
+      },
       (error) => this.#fail(error),
     );
   }

@@ -29,6 +29,8 @@ export interface AppliedState {
   readonly index: number;
   readonly confState: ConfState;
   readonly state: MembershipState;
+  /** Writes the consistent index into db's open transaction. */
+  readonly saveProgress: () => void;
 }
 
 export class Snapshotter {
@@ -59,9 +61,10 @@ export class Snapshotter {
       .finally(() => (this.#running = undefined));
   }
 
-  async #snapshot({ index, confState, state }: AppliedState): Promise<void> {
+  async #snapshot({ index, confState, state, saveProgress }: AppliedState): Promise<void> {
     const { backend, snapshots, wal, storage, log } = this.#dependencies;
     const data = this.#dependencies.data.encode(state);
+    saveProgress(); // also when the last entries wrote nothing, and no commit would come by itself
     await backend.commitNow(); // db first: a snapshot promises that db has what it leaves out
     const snapshot = storage.createSnapshot(index, confState, data);
     await snapshots.save(snapshot); // then the file ...

@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { SimDisk } from "../../sim/index.js";
+import { AlarmRequest_AlarmAction, AlarmType } from "../proto/generated/etcdserverpb/maintenance.js";
+import {
+  bytesOf,
+  contentOf,
+  DATA_DIR,
+  deleteRequest,
+  putRequest,
+  rangeRequest,
+  startMember,
+  stopMember,
+  textOf,
+  timePassesUntil,
+  txnRequest,
+  worldOf,
+} from "./testing/fixture.js";
+
+test("a put is acknowledged, read back linearizably, and there after a restart", async () => {
+  const first = await startMember(worldOf(new SimDisk()));
+  const { header } = await timePassesUntil(first, first.member.put(putRequest("greeting", "hello")));
+  assert.equal(header?.revision, 2);
+  assert.equal(header?.memberId, first.member.memberId);
+  const read = await timePassesUntil(first, first.member.range(rangeRequest("greeting")));
+  assert.deepEqual(
+    read.kvs.map((kv) => textOf(kv.value)),
+    ["hello"],
+  );
+  await stopMember(first);
+
+  const second = await startMember(worldOf(first.disk));
+  assert.deepEqual(await contentOf(second.member), new Map([["greeting", { value: "hello", revision: 2 }]]));
+  assert.equal(second.member.memberId, first.member.memberId);
+  assert.equal(second.member.clusterId, first.member.clusterId);
+  await stopMember(second);
+});
+
+test("a new member publishes its name and decides the cluster's version", async () => {
+  const running = await startMember(worldOf(new SimDisk()), { advertiseClientUrls: ["http://10.0.0.1:2379"] });
+  const { members } = await timePassesUntil(running, running.member.memberList(true));
+  assert.deepEqual(
+    members.map(({ name, clientUrls, peerUrls }) => ({ name, clientUrls, peerUrls })),
+    [{ name: "default", clientUrls: ["http://10.0.0.1:2379"], peerUrls: ["http://localhost:2380"] }],
+  );
+  assert.equal(running.member.clusterVersion(), "3.5.0");
+  assert.equal(running.member.leader(), running.member.memberId);
+  await stopMember(running);
+});
+
+test("snapshots are taken, old segments and snapshots purged, and the member restarts from the newest", async () => {
+  const first = await startMember(worldOf(new SimDisk()), { segmentsKept: 2, snapshotsKept: 2 });
+  for (let i = 0; i < 200; i++) {
+    await timePassesUntil(first, first.member.put(putRequest(`key-${i % 10}`, `value-${i}-${"x".repeat(100)}`)));
+  }
+  await first.clock.run(31_000);
+  const files = (folder: string): string[] =>
+    [...first.disk.tree().keys()].filter((path) => path.startsWith(`${DATA_DIR}/member/${folder}/`));
+  assert.equal(files("snap").filter((path) => path.endsWith(".snap")).length, 2);
+  assert.ok(files("wal").filter((path) => path.endsWith(".wal")).length <= 3, files("wal").join("\n"));
+  const before = await contentOf(first.member);
+  await stopMember(first);
+
+  const second = await startMember(worldOf(first.disk));
+  assert.deepEqual(await contentOf(second.member), before);
+  assert.equal(second.member.clusterVersion(), "3.5.0");
+  assert.equal((await second.member.memberList(false)).members[0]?.name, "default");
+  assert.ok(!second.log.lines.some(({ message }) => message.startsWith("No snapshot found")));
+  await stopMember(second);
+});
+
+test("a transaction is all or nothing, and a read-only one writes no entry", async () => {
+  const running = await startMember(worldOf(new SimDisk()));
+  const { member } = running;
+  const both = txnRequest({
+    success: [
+      { request: { $case: "requestPut", value: putRequest("a", "1") } },
+      { request: { $case: "requestPut", value: putRequest("b", "2") } },
+    ],
+  });
+  const written = await timePassesUntil(running, member.txn(both));
+  assert.equal(written.header?.revision, 2);
+  const failing = txnRequest({
+    success: [
+      { request: { $case: "requestPut", value: putRequest("a", "3") } },
+      { request: { $case: "requestPut", value: putRequest("c", "", { ignoreValue: true }) } },
+    ],
+  });
+  await assert.rejects(timePassesUntil(running, member.txn(failing)), { code: "KEY_NOT_FOUND" });
+  const index = member.status().raftIndex;
+  const reading = txnRequest({ success: [{ request: { $case: "requestRange", value: rangeRequest("a") } }] });
+  const read = await timePassesUntil(running, member.txn(reading));
+  assert.equal(read.responses.length, 1);
+  assert.equal(member.status().raftIndex, index);
+  assert.deepEqual(
+    [...(await contentOf(member)).values()].map(({ value }) => value),
+    ["1", "2"],
+  );
+  await stopMember(running);
+});
+
+test("a compacted revision is refused, and a physical compaction is durable when it answers", async () => {
+  const running = await startMember(worldOf(new SimDisk()));
+  const { member } = running;
+  for (let i = 0; i < 5; i++) await timePassesUntil(running, member.put(putRequest("a", String(i))));
+  await timePassesUntil(running, member.deleteRange(deleteRequest("a")));
+  await timePassesUntil(running, member.compact({ revision: 4, physical: true }));
+  await assert.rejects(timePassesUntil(running, member.range(rangeRequest("a", { revision: 3 }))), {
+    code: "MVCC_COMPACTED",
+  });
+  await assert.rejects(timePassesUntil(running, member.compact({ revision: 4, physical: false })), {
+    code: "MVCC_COMPACTED",
+  });
+  await assert.rejects(timePassesUntil(running, member.compact({ revision: 99, physical: false })), {
+    code: "MVCC_FUTURE_REVISION",
+  });
+  const hash = await timePassesUntil(running, member.hashKv({ revision: 0 }));
+  const second = await startMember(worldOf(running.disk.kill()));
+  assert.deepEqual((await timePassesUntil(second, second.member.hashKv({ revision: 0 }))).hash, hash.hash);
+  await stopMember(second);
+});
+
+test("over its quota a member raises the alarm and refuses puts, also after a restart, until it is disarmed", async () => {
+  const options = { quotaBytes: 40_000 };
+  const first = await startMember(worldOf(new SimDisk()), options);
+  const fill = async (running: typeof first): Promise<void> => {
+    for (let i = 0; i < 100; i++)
+      await timePassesUntil(running, running.member.put(putRequest(`k${i}`, "x".repeat(1000))));
+  };
+  await assert.rejects(fill(first), { code: "SERVER_NO_SPACE" });
+  assert.deepEqual(
+    first.member.alarms().map(({ alarm }) => alarm),
+    [AlarmType.NOSPACE],
+  );
+  await timePassesUntil(first, first.member.deleteRange(deleteRequest("k", { rangeEnd: bytesOf("l") })));
+  await stopMember(first);
+
+  const second = await startMember(worldOf(first.disk), { quotaBytes: 0 });
+  await assert.rejects(timePassesUntil(second, second.member.put(putRequest("a", "1"))), { code: "SERVER_NO_SPACE" });
+  assert.match(second.member.status().errors.join(), /NOSPACE/);
+  await timePassesUntil(
+    second,
+    second.member.alarm({
+      action: AlarmRequest_AlarmAction.DEACTIVATE,
+      memberID: second.member.memberId,
+      alarm: AlarmType.NOSPACE,
+    }),
+  );
+  await timePassesUntil(second, second.member.put(putRequest("a", "1")));
+  await stopMember(second);
+});
+
+test("a request larger than the limit is refused and leaves no trace", async () => {
+  const running = await startMember(worldOf(new SimDisk()), { requestBytesMax: 1000 });
+  const index = running.member.status().raftIndex;
+  await assert.rejects(running.member.put(putRequest("a", "x".repeat(1000))), { code: "SERVER_REQUEST_TOO_LARGE" });
+  assert.equal(running.member.status().raftIndex, index);
+  await stopMember(running);
+});
+
+test("what comes after the stop is refused; what was on its way is answered or refused, never left hanging", async () => {
+  const running = await startMember(worldOf(new SimDisk()));
+  const underWay = running.member.put(putRequest("a", "1")).then(
+    () => "answered",
+    (error: { code: string }) => error.code,
+  );
+  const stopping = stopMember(running);
+  assert.match(await underWay, /^(answered|SERVER_STOPPED)$/);
+  await stopping;
+  await assert.rejects(running.member.put(putRequest("a", "1")), { code: "SERVER_STOPPED" });
+  await assert.rejects(running.member.range(rangeRequest("a")), { code: "SERVER_STOPPED" });
+});
+
+test("after a failed sync nothing is acknowledged, and the restart has all that was", async () => {
+  const running = await startMember(worldOf(new SimDisk()));
+  await timePassesUntil(running, running.member.put(putRequest("before", "1")));
+  running.disk.fail({ kinds: ["datasync"], nth: 1, code: "DISK_IO" });
+  await assert.rejects(timePassesUntil(running, running.member.put(putRequest("lost", "1"))), {
+    code: "SERVER_STOPPED",
+  });
+  assert.equal(running.failures.length, 1);
+  await assert.rejects(running.member.put(putRequest("later", "1")), { code: "SERVER_STOPPED" });
+  await timePassesUntil(running, running.member.stop());
+  const second = await startMember(worldOf(running.disk.kill()));
+  const content = await contentOf(second.member);
+  assert.equal(content.get("before")?.value, "1");
+  assert.equal(content.has("later"), false);
+  await stopMember(second);
+});

@@ -198,7 +198,7 @@ export class Bucket implements CursorTarget {
     if (tail !== undefined && tail.keys.length > 0 && compareBytes(key, tail.keys[tail.keys.length - 1]!) > 0) {
       tail.append(this.#owner.keep(key), this.#owner.keep(value));
       this.#changes++;
-      if (tail.size > this.pages.pageSize) this.#splitUp(this.#descend(key));
+      if (tail.isTooLarge(this.pages.pageSize)) this.#splitUp(this.#descend(key));
       return;
     }
     this.#set(key, this.#owner.keep(value), 0);
@@ -326,7 +326,7 @@ export class Bucket implements CursorTarget {
       throw this.#refuse("BOLT_INCOMPATIBLE_VALUE", `${quote(key)} is a bucket`);
     } else leaf.replaceValue(found, value, flags);
     this.#changes++;
-    if (leaf.size > this.pages.pageSize) this.#splitUp(depth);
+    if (leaf.isTooLarge(this.pages.pageSize)) this.#splitUp(depth);
   }
 
   #remove(key: Uint8Array): void {

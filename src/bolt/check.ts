@@ -14,7 +14,7 @@ import { parseInline } from "./bucket.js";
 import { BoltError, type BoltErrorCode } from "./errors.js";
 import { DEPTH_MAX, describeKind, PageKind, readBucketHeader, type Meta } from "./format.js";
 import { PageSet, parseFreeList } from "./free-list.js";
-import { damage, parseHeader, parsePage, type PageOrigin, type TreePage } from "./page.js";
+import { checkSeal, damage, parseHeader, parsePage, type PageOrigin, type TreePage } from "./page.js";
 import { readWhole } from "./page-store.js";
 
 /** Something that is wrong with a file. `page` and `offset` are given where there is one place. */
@@ -249,6 +249,7 @@ export function readFreeList(
   if (kind !== PageKind.freeList) {
     throw damage(origin, "BOLT_PAGE_TYPE", 8, `a ${describeKind(kind)} page where the free list is due`);
   }
+  checkSeal(origin, bytes);
   return { set: parseFreeList(origin, bytes, count, highWater), span };
 }
 

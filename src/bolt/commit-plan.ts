@@ -37,7 +37,7 @@ export class CommitPlan implements Placing {
   }
 
   place(node: Node): void {
-    node.span = Math.ceil(node.size / this.#pageSize);
+    node.span = node.spanFor(this.#pageSize);
     node.id = this.take(node.span);
     this.nodes.push(node);
   }

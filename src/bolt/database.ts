@@ -21,7 +21,7 @@ import type { Bucket } from "./bucket.js";
 import { checkFile, type BoltProblem, type OnProgress } from "./check.js";
 import { CommitPlan, type PlannedCommit } from "./commit-plan.js";
 import { BoltError } from "./errors.js";
-import { encodeMeta, type Meta } from "./format.js";
+import { encodeMeta, sealPage, type Meta } from "./format.js";
 import { encodeFreeList, type FreeList } from "./free-list.js";
 import { grownBytes, mapBytes } from "./growth.js";
 import { encodeNode, type Node } from "./node.js";
@@ -281,9 +281,9 @@ export class BoltDatabase implements TransactionHost {
    */
   async #writePages(commit: PlannedCommit): Promise<void> {
     let at = 0;
-    let failed = false;
+    const run = { failed: false };
     const writeRuns = async (): Promise<void> => {
-      while (at < commit.nodes.length && !failed) {
+      while (at < commit.nodes.length && !run.failed) {
         const first = commit.nodes[at]!;
         const chunks: Uint8Array[] = [];
         let bytes = 0;
@@ -296,7 +296,7 @@ export class BoltDatabase implements TransactionHost {
           at++;
         }
         await this.#file.write(chunks, first.id * this.pageSize).catch((error: unknown) => {
-          failed = true;
+          run.failed = true;
           throw error;
         });
       }
@@ -306,12 +306,14 @@ export class BoltDatabase implements TransactionHost {
     const { freeListSpan } = commit.state;
     const list = new Uint8Array(freeListSpan * this.pageSize);
     encodeFreeList(list, commit.freeListId, freeListSpan, commit.listed);
+    sealPage(list, commit.freeListId);
     await this.#file.write([list], commit.freeListId * this.pageSize);
   }
 
   #encode(node: Node): Uint8Array {
     const bytes = new Uint8Array(node.span * this.pageSize);
     encodeNode(node, bytes);
+    sealPage(bytes, node.id);
     this.pages.replace(node.id, node, new Page(bytes, node.id, node.span));
     return bytes;
   }

@@ -6,6 +6,7 @@
  * 2^53; larger ones stay larger, so that every comparison with a bound refuses them.
  */
 import { readUint32LE, writeUint32LE } from "../base/bytes.js";
+import { crc32c } from "../base/crc32c.js";
 import { invariant } from "../base/errors.js";
 import type { BoltErrorCode } from "./errors.js";
 
@@ -23,6 +24,16 @@ const META_CHECKED_BYTES = 56;
 const META_AT = PAGE_HEADER_BYTES;
 /** A meta page's bytes that carry meaning. */
 export const META_END = META_AT + META_CHECKED_BYTES + 8;
+
+/**
+ * The seal: the last 8 bytes of each page that Walnut writes (overflow pages included), behind everything that the format
+ * defines. A mark that depends on the page's id, then the CRC-32C of all bytes before. bbolt neither reads these bytes nor keeps
+ * them: a page that it rewrites has no seal any more, and is read without that proof.
+ */
+export const SEAL_BYTES = 8;
+const SEAL_MARK = 0x5741_4c4e;
+/** An odd multiplier, so that every id has a mark of its own (the golden ratio's). */
+const SEAL_SPREAD = 0x9e37_79b1;
 
 /** Kinds of pages, as the header's flags have them. A page has exactly one. */
 export const PageKind = { branch: 0x01, leaf: 0x02, meta: 0x04, freeList: 0x10 } as const;
@@ -84,6 +95,24 @@ export function writePageHeader(
   writeUint16LE(bytes, 8, header.kind);
   writeUint16LE(bytes, 10, header.count);
   writeUint32LE(bytes, 12, header.span - 1);
+}
+
+function sealMark(id: number): number {
+  return (SEAL_MARK ^ Math.imul(id, SEAL_SPREAD)) >>> 0;
+}
+
+/** Seals a page whose last `SEAL_BYTES` bytes are unused. */
+export function sealPage(bytes: Uint8Array, id: number): void {
+  const at = bytes.length - SEAL_BYTES;
+  writeUint32LE(bytes, at, sealMark(id));
+  writeUint32LE(bytes, at + 4, crc32c(0, bytes.subarray(0, at + 4)));
+}
+
+/** Whether a page has a seal, and whether its bytes are those that were sealed. */
+export function readSeal(bytes: Uint8Array, id: number): "none" | "whole" | "broken" {
+  const at = bytes.length - SEAL_BYTES;
+  if (readUint32LE(bytes, at) !== sealMark(id)) return "none";
+  return readUint32LE(bytes, at + 4) === crc32c(0, bytes.subarray(0, at + 4)) ? "whole" : "broken";
 }
 
 /** The kind of a page for people. */

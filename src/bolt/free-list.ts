@@ -10,7 +10,7 @@
 import { writeUint32LE } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
 import { BoltError } from "./errors.js";
-import { COUNT_OVERFLOW, PAGE_HEADER_BYTES, PageKind, readWide, writePageHeader } from "./format.js";
+import { COUNT_OVERFLOW, PAGE_HEADER_BYTES, PageKind, readWide, SEAL_BYTES, writePageHeader } from "./format.js";
 import { damage, type PageOrigin } from "./page.js";
 
 const ID_BYTES = 8;
@@ -228,7 +228,7 @@ export function encodeFreeList(bytes: Uint8Array, id: number, span: number, list
     writeUint32LE(bytes, at, listed.count);
     at += ID_BYTES;
   }
-  invariant(at + listed.count * ID_BYTES <= bytes.length, "the free list fits into its pages");
+  invariant(at + listed.count * ID_BYTES + SEAL_BYTES <= bytes.length, "the free list fits into its pages");
   for (const page of listed) {
     writeUint32LE(bytes, at, page); // ids fit: a PageSet counts up to 2^32
     at += ID_BYTES;

@@ -11,7 +11,15 @@
  */
 import { compareBytes, writeUint32LE } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
-import { BUCKET_FLAG, ELEMENT_BYTES, PAGE_HEADER_BYTES, PageKind, writePageHeader, writeWide } from "./format.js";
+import {
+  BUCKET_FLAG,
+  ELEMENT_BYTES,
+  PAGE_HEADER_BYTES,
+  PageKind,
+  SEAL_BYTES,
+  writePageHeader,
+  writeWide,
+} from "./format.js";
 import { nextSerial, type TreePage } from "./page.js";
 
 export class Node implements TreePage {
@@ -145,6 +153,11 @@ export class Node implements TreePage {
     this.keys[index] = key;
   }
 
+  /** Pages that the node takes, with its seal. */
+  spanFor(pageSize: number): number {
+    return Math.ceil((this.size + SEAL_BYTES) / pageSize);
+  }
+
   /** Fewest elements that a node of this kind keeps when it is split, or is left alone with. */
   get elementsMin(): number {
     return this.leaf ? 1 : 2;
@@ -152,7 +165,7 @@ export class Node implements TreePage {
 
   /** True when the node should be split for pages of this size. Elements larger than a page go to overflow pages. */
   isTooLarge(pageSize: number): boolean {
-    return this.size > pageSize && this.keys.length >= 2 * this.elementsMin;
+    return this.size > pageSize - SEAL_BYTES && this.keys.length >= 2 * this.elementsMin;
   }
 
   /**
@@ -171,12 +184,13 @@ export class Node implements TreePage {
 
   #splitOff(pageSize: number, threshold: number): Node | undefined {
     if (!this.isTooLarge(pageSize)) return undefined;
+    const bound = Math.min(threshold, pageSize - SEAL_BYTES);
     const least = this.elementsMin;
     let size = PAGE_HEADER_BYTES;
     let index = 0;
     for (; index < this.keys.length - least; index++) {
       const element = this.#elementSize(index);
-      if (index >= least && size + element > threshold) break;
+      if (index >= least && size + element > bound) break;
       size += element;
     }
     const right = new Node(

@@ -14,6 +14,7 @@ import {
   PAGE_BYTES_MAX,
   PAGE_BYTES_MIN,
   PageKind,
+  sealPage,
   SEQUENCE_ZERO,
   writePageHeader,
   type Meta,
@@ -172,6 +173,7 @@ function initialPages(pageSize: number): Uint8Array {
   }
   writePageHeader(page(2), { id: 2, kind: PageKind.freeList, count: 0, span: 1 });
   writePageHeader(page(3), { id: 3, kind: PageKind.leaf, count: 0, span: 1 });
+  for (const id of [2, 3]) sealPage(page(id), id);
   return bytes;
 }
 

@@ -18,8 +18,10 @@ import {
   KEY_BYTES_MAX,
   PAGE_HEADER_BYTES,
   PageKind,
+  readSeal,
   readUint16LE,
   readWide,
+  SEAL_BYTES,
 } from "./format.js";
 
 /** What cursors and lookups walk over: a page as bytes, or a node of a write transaction. */
@@ -163,15 +165,31 @@ export function parseHeader(
   return { kind, count: readUint16LE(bytes, 10), span };
 }
 
+/**
+ * Proves a page's seal, if it has one.
+ *
+ * @throws BoltError `BOLT_CHECKSUM`
+ */
+export function checkSeal(origin: PageOrigin, bytes: Uint8Array): boolean {
+  const seal = readSeal(bytes, origin.id);
+  if (seal === "broken") throw damage(origin, "BOLT_CHECKSUM", 0, "the page's bytes are not those that were written");
+  return seal === "whole";
+}
+
 /** Proves the bytes of a whole branch or leaf page, overflow pages included. Children must lie in `[2, highWater)`. */
 export function parsePage(origin: PageOrigin, bytes: Uint8Array, highWater: number): Page {
   const { kind, count, span } = parseHeader(origin, bytes, highWater);
   if (kind !== PageKind.branch && kind !== PageKind.leaf) {
     throw damage(origin, "BOLT_PAGE_TYPE", 8, `a ${describeKind(kind)} page where a branch or leaf is due`);
   }
-  if (kind === PageKind.branch && count === 0)
+  const sealed = origin.inlineIn === undefined && checkSeal(origin, bytes);
+  if (kind === PageKind.branch && count === 0) {
     throw damage(origin, "BOLT_PAGE_BOUNDS", 10, "a branch without children");
+  }
   const end = parseElements(origin, bytes, kind === PageKind.leaf, count);
+  if (count === 0 && !isAllZero(bytes, end, sealed ? bytes.length - SEAL_BYTES : bytes.length)) {
+    throw damage(origin, "BOLT_PAGE_BOUNDS", 10, "a page without elements that is not empty behind its header");
+  }
   checkSpan(origin, span, end, bytes);
   const page = new Page(bytes, origin.id, span);
   checkOrder(origin, page);
@@ -220,15 +238,13 @@ function checkLeafFlags(origin: PageOrigin, bytes: Uint8Array, element: number, 
 }
 
 /**
- * A page takes as many pages as its bytes need; early writers of the format took one more where they filled them exactly. Were
- * a wrong span believed, the pages behind would be freed with this one.
+ * A page takes as many pages as its bytes need (and its seal); early writers of the format took one more where they filled them
+ * exactly. Were a wrong span believed, the pages behind would be freed with this one.
  */
 function checkSpan(origin: PageOrigin, span: number, end: number, bytes: Uint8Array): void {
-  if (end === PAGE_HEADER_BYTES && !isAllZero(bytes, end)) {
-    throw damage(origin, "BOLT_PAGE_BOUNDS", 10, "a page without elements that is not empty behind its header");
-  }
   if (origin.inlineIn !== undefined && span === 1 && end === bytes.length) return;
   if (span === Math.ceil(end / origin.pageSize) || span === Math.floor(end / origin.pageSize) + 1) return;
+  if (span === Math.ceil((end + SEAL_BYTES) / origin.pageSize)) return;
   throw damage(origin, "BOLT_PAGE_BOUNDS", 12, `it takes ${span} pages for ${end} bytes`);
 }
 

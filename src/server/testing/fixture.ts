@@ -1,7 +1,7 @@
 /** A member on a simulated disk, driven by hand. */
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
-import { SimClock, SimDisk, SimRandom, recordingLog, settle, type RecordingLog } from "../../../sim/index.js";
+import { SimClock, SimRandom, recordingLog, settle, type RecordingLog, type SimDisk } from "../../../sim/index.js";
 import type { Network, Platform } from "../../platform/index.js";
 import { DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest } from "../../proto/generated/etcdserverpb/kv.js";
 import { defaultOptions, Member, type MemberOptions } from "../index.js";
@@ -66,14 +66,14 @@ export async function startMember(world: World, options: Partial<MemberOptions> 
 
 /** Turns the clock until the promise settles. */
 export async function timePassesUntil<Value>(world: Pick<World, "clock">, promise: Promise<Value>): Promise<Value> {
-  let settled = false;
-  const watched = promise.finally(() => (settled = true));
+  const state = { settled: false };
+  const watched = promise.finally(() => (state.settled = true));
   watched.catch(() => undefined); // it is awaited below
-  for (let turn = 0; !settled && turn < 1_000; turn++) {
+  for (let turn = 0; !state.settled && turn < 1_000; turn++) {
     await settle();
-    if (!settled) world.clock.advance(50);
+    if (!state.settled) world.clock.advance(50);
   }
-  assert.ok(settled, "the simulated world came to rest before the promise settled");
+  assert.ok(state.settled, "the simulated world came to rest before the promise settled");
   return await watched;
 }
 

@@ -14,5 +14,7 @@ for (const shape of shapes(count!, sectors!, seed!)) {
   console.log(`${shape.name}: ${counts.states - before} subsets`);
 }
 const { states, none, some, all, flagged } = counts;
-console.log(`${states} states opened right: ${none} without the torn save, ${some} with a part, ${all} with all of it; ${flagged} flagged`);
+console.log(
+  `${states} states opened right: ${none} without the torn save, ${some} with a part, ${all} with all of it; ${flagged} flagged`,
+);
 console.log(`seed ${seed}, ${((performance.now() - started) / 1000).toFixed(1)} s`);

@@ -5,9 +5,12 @@
  *   node dist/test/faults/refusals.js [--server under-test]      prints what the server says to each
  */
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, cpSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { openBolt } from "../../src/bolt/index.js";
+import { silentLog } from "../../src/platform/log.js";
+import { NodeClock, NodeDisk } from "../../src/platform/node/index.js";
 import { etcd, serverNamed, type ServerBinary } from "../support/binaries.js";
 import { filesBelow, runToEnd, type Exit, type Seat, type Stage, type StartOptions } from "../support/servers.js";
 import { Stage as Stages } from "../support/servers.js";
@@ -30,8 +33,6 @@ const SNAPSHOT_COUNT = 10;
 async function filled(stage: Stage, seat: Seat, puts = 30): Promise<void> {
   const server = await stage.start(etcd("3.5.16"), seat, { snapshotCount: SNAPSHOT_COUNT });
   for (let i = 0; i < puts; i++) await server.client.put(`k${i}`, `v${i}`);
-  // The store remembers its compaction in `db`, which the scene of etcd 3.6 needs.
-  await server.client.call("Compact", { revision: (await server.client.revision()) - 1, physical: true });
   await server.stop();
 }
 
@@ -106,7 +107,7 @@ export const SCENES: readonly Scene[] = [
     etcdDoes: "serves",
     prepare: async (stage, seat) => {
       await filled(stage, seat);
-      writeStorageVersion(below(seat, "snap", "db"), "3.6.0");
+      await writeStorageVersion(below(seat, "snap", "db"), "3.6.0");
       return {};
     },
   },
@@ -124,30 +125,13 @@ export const SCENES: readonly Scene[] = [
   },
 ];
 
-const COMPACTED_KEY = "scheduledCompactRev";
-const VERSION_KEY = "storageVersion";
-
-/**
- * Makes a db of etcd 3.5 look like one of 3.6, which says its version in the bucket `meta`. The entry `scheduledCompactRev`
- * becomes `storageVersion`: it is longer, so the new one fits into its place, and it stands at the same place in the order.
- */
-function writeStorageVersion(file: string, version: string): void {
-  const db = readFileSync(file);
-  let written = 0;
-  for (let at = db.indexOf(COMPACTED_KEY); at >= 0; at = db.indexOf(COMPACTED_KEY, at + 1)) {
-    // The element that points here: flags, distance to the key, length of the key, length of the value.
-    for (let element = at - 16; element >= Math.max(0, at - 4096); element--) {
-      if (db.readUInt32LE(element + 4) !== at - element) continue;
-      if (db.readUInt32LE(element + 8) !== COMPACTED_KEY.length) continue;
-      db.writeUInt32LE(VERSION_KEY.length, element + 8);
-      db.writeUInt32LE(version.length, element + 12);
-      db.write(VERSION_KEY + version, at, "latin1");
-      written++;
-      break;
-    }
-  }
-  if (written === 0) throw new Error(`${file} has no ${COMPACTED_KEY}: the scene needs a compaction`);
-  writeFileSync(file, db);
+/** Makes a db of etcd 3.5 one of 3.6, which says its version in the bucket `meta`. */
+async function writeStorageVersion(file: string, version: string): Promise<void> {
+  const db = await openBolt({ disk: new NodeDisk(), clock: new NodeClock(), log: silentLog }, file, { create: false });
+  const transaction = db.beginWrite();
+  transaction.bucket(Buffer.from("meta"))!.put(Buffer.from("storageVersion"), Buffer.from(version));
+  await transaction.commit();
+  await db.close();
 }
 
 /** Names, modes and bytes of all files below a folder. */

@@ -69,7 +69,7 @@ export interface MemberService {
   /** A consistent copy of `db` as it is on the disk: its size first, so that the receiver can show progress. */
   snapshot(): Promise<DatabaseStream>;
 
-  /** Members in ascending order of ID, each as the log has it. */
+  /** Members in ascending order of ID, each as the log has it. Its header has no revision, as in etcd. */
   memberList(linearizable: boolean, context?: CallContext): Promise<{ header: ResponseHeader; members: Member[] }>;
 
   /** The header of an answer given now. */

@@ -527,7 +527,7 @@ export class Member implements MemberService {
 
   async memberList(linearizable: boolean): Promise<{ header: ResponseHeader; members: ClusterMember[] }> {
     if (linearizable) await this.linearizableRead();
-    return { header: this.header(), members: this.#membership.members() };
+    return { header: { ...this.header(), revision: 0 }, members: this.#membership.members() };
   }
 
   header(): ResponseHeader {

@@ -124,7 +124,7 @@ export class SimDisk implements Disk {
     const existing = this.#find(path);
     if (existing !== undefined) {
       if (this.#live.folders.has(existing)) return false;
-      throw diskErrorOf("ENOTDIR", "mkdir", path);
+      throw diskErrorOf("EEXIST", "mkdir", path);
     }
     const inode = ++this.#inodeLast;
     await this.#settled(this.#record({ kind: "make-folder", path, ...this.#place("mkdir", path), inode }));
@@ -136,15 +136,16 @@ export class SimDisk implements Disk {
     const inode = this.#find(from);
     if (inode === undefined) throw diskErrorOf("ENOENT", "rename", from);
     const source = this.#place("rename", from);
-    const target = this.#place("rename", to);
+    const target = this.#place("rename", to, from);
+    if (this.#live.folders.has(inode) && to.startsWith(`${from}/`)) throw diskErrorOf("EINVAL", "rename", from);
     const replaced = this.#find(to);
     if (replaced === inode) return;
     if (replaced !== undefined) {
       const targetNames = this.#live.folders.get(replaced);
       const sourceIsFolder = this.#live.folders.has(inode);
-      if (targetNames !== undefined && !sourceIsFolder) throw diskErrorOf("EISDIR", "rename", to);
-      if (targetNames === undefined && sourceIsFolder) throw diskErrorOf("ENOTDIR", "rename", to);
-      if (targetNames !== undefined && targetNames.size > 0) throw diskErrorOf("ENOTEMPTY", "rename", to);
+      if (targetNames !== undefined && !sourceIsFolder) throw diskErrorOf("EISDIR", "rename", from);
+      if (targetNames === undefined && sourceIsFolder) throw diskErrorOf("ENOTDIR", "rename", from);
+      if (targetNames !== undefined && targetNames.size > 0) throw diskErrorOf("ENOTEMPTY", "rename", from);
     }
     await this.#settled(
       this.#record({
@@ -450,9 +451,10 @@ export class SimDisk implements Disk {
     return inode;
   }
 
-  #place(operation: string, path: string): { folder: Inode; name: string } {
+  /** The folder and name of a path; the error for a folder that is missing names `blamed`. */
+  #place(operation: string, path: string, blamed = path): { folder: Inode; name: string } {
     const folder = this.#find(parentPath(path));
-    if (folder === undefined || !this.#live.folders.has(folder)) throw diskErrorOf("ENOENT", operation, path);
+    if (folder === undefined || !this.#live.folders.has(folder)) throw diskErrorOf("ENOENT", operation, blamed);
     return { folder, name: baseName(path) };
   }
 

@@ -12,7 +12,7 @@
 import { CodedError } from "../base/errors.js";
 
 /**
- * `DISK_NOT_FOUND` ENOENT, `DISK_EXISTS` EEXIST/ENOTEMPTY, `DISK_FULL` ENOSPC/EDQUOT, `DISK_DENIED` EACCES/EPERM,
+ * `DISK_NOT_FOUND` ENOENT/ENOTDIR, `DISK_EXISTS` EEXIST/ENOTEMPTY/EISDIR, `DISK_FULL` ENOSPC/EDQUOT, `DISK_DENIED` EACCES/EPERM,
  * `DISK_READ_ONLY` EROFS, `DISK_DESCRIPTORS` EMFILE/ENFILE, `DISK_LOCKED` another process holds the lock, `DISK_IO` all else.
  */
 export type DiskErrorCode =
@@ -37,8 +37,10 @@ export class DiskError extends CodedError<DiskErrorCode> {
 
 const CODES_BY_SYSTEM_CODE: Readonly<Record<string, DiskErrorCode>> = {
   ENOENT: "DISK_NOT_FOUND",
+  ENOTDIR: "DISK_NOT_FOUND",
   EEXIST: "DISK_EXISTS",
   ENOTEMPTY: "DISK_EXISTS",
+  EISDIR: "DISK_EXISTS",
   ENOSPC: "DISK_FULL",
   EDQUOT: "DISK_FULL",
   EACCES: "DISK_DENIED",
@@ -50,8 +52,8 @@ const CODES_BY_SYSTEM_CODE: Readonly<Record<string, DiskErrorCode>> = {
 
 /** What the reader of the error can do. */
 const ADVICE: Readonly<Record<DiskErrorCode, string>> = {
-  DISK_NOT_FOUND: "it does not exist",
-  DISK_EXISTS: "it is there already, or not empty",
+  DISK_NOT_FOUND: "there is no such file or folder",
+  DISK_EXISTS: "something is there already, or a folder that is not empty",
   DISK_FULL: "no space is left; free some and start again",
   DISK_DENIED: "this user may not; check the owner and mode of it and of the folders above",
   DISK_READ_ONLY: "the file system is mounted read-only",

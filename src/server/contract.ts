@@ -65,7 +65,7 @@ export interface MemberService {
   status(): StatusResponse;
   hash(): Promise<HashResponse>;
   hashKv(request: HashKVRequest): Promise<HashKVResponse>;
-  defragment(): Promise<{ header: ResponseHeader }>;
+  defragment(): Promise<void>;
   /** A consistent copy of `db` as it is on the disk: its size first, so that the receiver can show progress. */
   snapshot(): Promise<DatabaseStream>;
 

@@ -505,7 +505,7 @@ export class Member implements MemberService {
     };
   }
 
-  async defragment(): Promise<{ header: ResponseHeader }> {
+  async defragment(): Promise<void> {
     const began = this.#clock.now();
     this.#metrics.set("etcd_disk_defrag_inflight", 1);
     try {
@@ -514,7 +514,6 @@ export class Member implements MemberService {
       this.#metrics.set("etcd_disk_defrag_inflight", 0);
     }
     this.#metrics.observe("etcd_disk_backend_defrag_duration_seconds", (this.#clock.now() - began) / 1000);
-    return { header: this.header() };
   }
 
   async snapshot(): Promise<DatabaseStream> {

@@ -105,8 +105,8 @@ export class FakeMember implements MemberService {
     return this.#answer(undefined, () => answer);
   }
 
-  defragment(): Promise<{ header: ResponseHeader }> {
-    return this.#answer(undefined, () => ({ header: this.header() }));
+  defragment(): Promise<void> {
+    return this.#answer(undefined, () => undefined);
   }
 
   snapshot(): Promise<DatabaseStream> {

@@ -217,6 +217,23 @@ test("a mistake anywhere in a transaction is told before anything is changed", a
   assert.equal(s.store.range({ key: "k", end: undefined }).count, 0);
 });
 
+test("a put that keeps the value of a key deleted before it in the same transaction is refused; etcd dies of it", async (t) => {
+  const s = await filled(t);
+  const keep = op.put("a", "", { ignoreValue: true });
+  const refused = [
+    [op.delete("a"), keep],
+    [op.txn({ success: [op.delete("\0", "\0")] }), op.txn({ success: [keep] })],
+    [op.delete("a", "c"), op.txn({ success: [op.range("x"), keep] })],
+  ];
+  for (const success of refused) {
+    assert.throws(() => applyTxn(s.store, txnRequest({ success })), { code: "KEY_NOT_FOUND" });
+  }
+  assert.equal(s.store.revision, 8);
+  applyTxn(s.store, txnRequest({ success: [op.delete("b"), keep] }));
+  applyTxn(s.store, txnRequest({ success: [op.delete("a"), op.put("a", "again"), keep] }));
+  assert.deepEqual(s.show({ key: "a", end: undefined }), ["a=again 10/10/2"]);
+});
+
 test("a compaction answers the revision, and refuses what is compacted or not there yet", async (t) => {
   const s = await filled(t);
   const { response, finished } = applyCompaction(s.store, { revision: 5, physical: true });

@@ -75,8 +75,8 @@ export function applyTxn(store: Store, request: TxnRequest): TxnResponse {
   const plan = planOf(store, request);
   const writes = !isReadOnlyTxn(request);
   // Every put is checked before any range, so that of several mistakes the one is told that etcd tells.
-  if (writes) checkOperations(plan, (operation) => checkPutOperation(store, operation));
-  checkOperations(plan, (operation) => checkRangeOperation(store, operation));
+  if (writes) checkPuts(store, plan);
+  forEachOperation(plan, (operation) => checkRangeOperation(store, operation));
   if (!writes) return responseOf(plan, store, undefined, headerOf(store.revision));
   return inTransaction(store, (txn) => {
     const response = responseOf(plan, txn, txn, undefined);
@@ -147,11 +147,38 @@ function checkPut(store: Store, request: PutRequest): void {
   if (request.ignoreValue || request.ignoreLease) checkPresent(store, request.key);
 }
 
-function checkPutOperation(store: Store, operation: RequestOp): void {
-  if (operation.request?.$case !== "requestPut") return;
-  const request = operation.request.value;
-  if (request.ignoreValue || request.ignoreLease) checkPresent(store, request.key);
-  if (request.lease !== 0n) checkLease(store, request.lease);
+/**
+ * The puts of a transaction, as etcd checks them: against the store as it is now. And one thing more: a put that keeps the value
+ * or lease of a key that an operation before it deletes. etcd lets that through where the deletion hides in a nested
+ * transaction, and dies of it, again at each start, since the entry stays in the log.
+ */
+function checkPuts(store: Store, plan: Plan): void {
+  const before: RequestOp[] = [];
+  forEachOperation(plan, (operation) => {
+    if (operation.request?.$case === "requestPut") {
+      const request = operation.request.value;
+      if (request.ignoreValue || request.ignoreLease) {
+        checkPresent(store, request.key);
+        if (isDeletedBy(before, latin1FromBytes(request.key))) throw keyNotFound(request.key);
+      }
+      if (request.lease !== 0n) checkLease(store, request.lease);
+    }
+    before.push(operation);
+  });
+}
+
+/** Whether a key is gone after these operations, the last one that touches it counting. */
+function isDeletedBy(operations: readonly RequestOp[], key: string): boolean {
+  const last = operations.findLast(({ request }) => {
+    if (request?.$case === "requestPut") return latin1FromBytes(request.value.key) === key;
+    return request?.$case === "requestDeleteRange" && isIn(spanOf(request.value.key, request.value.rangeEnd), key);
+  });
+  return last?.request?.$case === "requestDeleteRange";
+}
+
+function isIn({ key: low, end }: KeySpan, key: string): boolean {
+  if (end === undefined) return key === low;
+  return key >= low && (end === "" || key < end);
 }
 
 function checkRangeOperation(view: ReadView, operation: RequestOp): void {
@@ -163,11 +190,13 @@ function checkRangeOperation(view: ReadView, operation: RequestOp): void {
 }
 
 function checkPresent(view: ReadView, key: Uint8Array): void {
-  if (view.range({ key: latin1FromBytes(key), end: undefined }, { countOnly: true }).count > 0) return;
-  throw new MvccError(
-    "KEY_NOT_FOUND",
-    `the put keeps the value or lease of the key ${JSON.stringify(latin1FromBytes(key))}, which is not there`,
-  );
+  const { count } = view.range({ key: latin1FromBytes(key), end: undefined }, { countOnly: true });
+  if (count === 0) throw keyNotFound(key);
+}
+
+function keyNotFound(key: Uint8Array): MvccError {
+  const name = JSON.stringify(latin1FromBytes(key));
+  return new MvccError("KEY_NOT_FOUND", `the put keeps the value or lease of the key ${name}, which is not there`);
 }
 
 function checkLease(store: Store, lease: bigint): void {
@@ -200,10 +229,11 @@ function planOf(view: ReadView, request: TxnRequest): Plan {
   return { succeeded, steps };
 }
 
-function checkOperations(plan: Plan, check: (operation: RequestOp) => void): void {
+/** Calls for each operation but the nested transactions themselves, in the order in which they will run. */
+function forEachOperation(plan: Plan, visit: (operation: RequestOp) => void): void {
   for (const step of plan.steps) {
-    if (step.plan !== undefined) checkOperations(step.plan, check);
-    else check(step.operation);
+    if (step.plan !== undefined) forEachOperation(step.plan, visit);
+    else visit(step.operation);
   }
 }
 

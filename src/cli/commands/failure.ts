@@ -1,0 +1,64 @@
+/** How a command ends badly: a sentence as etcdctl prints it, its exit code, and what to do next. */
+import { RpcError } from "../../client/index.js";
+
+/** etcdctl's exit codes. */
+export const ExitCode = { error: 1, invalidInput: 3, badFeature: 4, interrupted: 5, badArguments: 128 } as const;
+
+export class CommandFailure extends Error {
+  override readonly name = "CommandFailure";
+  readonly exitCode: number;
+  /** Whether the sentence was already told, line by line. */
+  readonly told: boolean;
+
+  constructor(exitCode: number, sentence: string, options?: ErrorOptions & { told?: boolean }) {
+    super(sentence, options);
+    this.exitCode = exitCode;
+    this.told = options?.told ?? false;
+  }
+}
+
+const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
+  [
+    /^context deadline exceeded$/,
+    "no answer in time: is a member up at --endpoints? `walnut endpoint health` asks each; --command-timeout gives more time",
+  ],
+  [/has been compacted$/, "that history is gone: ask for a newer --rev, or for none"],
+  [/is a future revision$/, "the newest revision is shown by `walnut endpoint status -w fields`"],
+  [
+    /database space exceeded$/,
+    "make room: `walnut compaction REVISION`, `walnut defrag`, then `walnut alarm disarm`; or raise the member's --quota-backend-bytes",
+  ],
+  [/no leader$/, "a majority of the members must be up: `walnut endpoint status --cluster` shows who is"],
+  [/requested lease not found$/, "the lease has expired or was never granted"],
+  [/key not found$/, "--ignore-value and --ignore-lease need a key that exists"],
+  [/larger than max/, "split the value, or raise the member's --max-request-bytes"],
+  [/request is too large$/, "split the value, or raise the member's --max-request-bytes"],
+  [/too many operations/, "split the transaction, or raise the member's --max-txn-ops"],
+  [/duplicate key/, "a transaction writes a key once: put what belongs together into one operation"],
+  [
+    /server stopped$|code = Unavailable/,
+    "the member went away in the midst: a write may or may not have happened; read before you repeat it",
+  ],
+  [/not served yet/, "this version of Walnut does not do that; the README lists what it does"],
+];
+
+/** What to do about a failure; undefined when the sentence says it all. */
+export function nextStep(sentence: string): string | undefined {
+  return NEXT_STEPS.find(([pattern]) => pattern.test(sentence))?.[1];
+}
+
+/** The lines for stderr. The first one is etcdctl's. */
+export function failureLines(error: unknown): { readonly lines: readonly string[]; readonly exitCode: number } {
+  const sentence = error instanceof Error ? error.message : String(error);
+  const exitCode = error instanceof CommandFailure ? error.exitCode : ExitCode.error;
+  const next = nextStep(sentence);
+  const told = error instanceof CommandFailure && error.told;
+  const known = error instanceof CommandFailure || error instanceof RpcError;
+  const first = told ? [] : [`Error: ${known ? sentence : describeUnknown(error)}`];
+  return { lines: [...first, ...(next === undefined ? [] : [`walnut: ${next}`])], exitCode };
+}
+
+/** The world's failures (a file that cannot be written) are sentences already. */
+function describeUnknown(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

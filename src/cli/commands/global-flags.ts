@@ -1,0 +1,195 @@
+/** etcdctl's global flags: from the command line, else from ETCDCTL_* variables, else their defaults. */
+import { readFileSync } from "node:fs";
+import { type Command, Option } from "commander";
+import { Client, type ClientOptions } from "../../client/index.js";
+import { CommandFailure, ExitCode } from "./failure.js";
+import { parseGoDuration } from "./go-text.js";
+import type { World } from "./world.js";
+
+interface GlobalFlag {
+  readonly name: string;
+  readonly short?: string;
+  readonly kind: "text" | "switch" | "duration";
+  readonly initial: string;
+  readonly help: string;
+  /** Known, and refused when it is given. */
+  readonly unsupported?: true;
+}
+
+const GLOBAL_FLAGS: readonly GlobalFlag[] = [
+  { name: "endpoints", kind: "text", initial: "127.0.0.1:2379", help: "gRPC endpoints, separated by commas" },
+  {
+    name: "write-out",
+    short: "w",
+    kind: "text",
+    initial: "simple",
+    help: "output format: fields, json, protobuf, simple, table",
+  },
+  { name: "hex", kind: "switch", initial: "false", help: "print byte strings as hex encoded strings" },
+  { name: "dial-timeout", kind: "duration", initial: "2s", help: "wait for one endpoint before the next is tried" },
+  { name: "command-timeout", kind: "duration", initial: "5s", help: "timeout for short running commands" },
+  { name: "keepalive-time", kind: "duration", initial: "2s", help: "keepalive time for client connections" },
+  { name: "keepalive-timeout", kind: "duration", initial: "6s", help: "keepalive timeout for client connections" },
+  { name: "debug", kind: "switch", initial: "false", help: "print the flags in force" },
+  {
+    name: "insecure-transport",
+    kind: "switch",
+    initial: "true",
+    help: "no transport security for endpoints without https",
+  },
+  { name: "insecure-discovery", kind: "switch", initial: "true", help: "accept insecure SRV records" },
+  { name: "insecure-skip-tls-verify", kind: "switch", initial: "false", help: "do not check the server's certificate" },
+  { name: "cert", kind: "text", initial: "", help: "file with the client's certificate" },
+  { name: "key", kind: "text", initial: "", help: "file with the client's key" },
+  { name: "cacert", kind: "text", initial: "", help: "file with the certificates that servers are checked against" },
+  { name: "user", kind: "text", initial: "", help: "username:password" },
+  { name: "password", kind: "text", initial: "", help: "the password, when --user has none" },
+  {
+    name: "discovery-srv",
+    short: "d",
+    kind: "text",
+    initial: "",
+    help: "domain to look up endpoints in",
+    unsupported: true,
+  },
+  { name: "discovery-srv-name", kind: "text", initial: "", help: "service name to look up", unsupported: true },
+];
+
+/** Flags of a command line that stand for a value each; the reordering of arguments needs to know. */
+export const VALUE_FLAGS: ReadonlySet<string> = new Set(
+  GLOBAL_FLAGS.filter(({ kind }) => kind !== "switch").flatMap(({ name, short }) =>
+    short === undefined ? [`--${name}`] : [`--${name}`, `-${short}`],
+  ),
+);
+export const SWITCH_FLAGS: ReadonlySet<string> = new Set(
+  GLOBAL_FLAGS.filter(({ kind }) => kind === "switch").map(({ name }) => `--${name}`),
+);
+
+export function addGlobalFlags(command: Command): void {
+  for (const { name, short, kind, initial, help } of GLOBAL_FLAGS) {
+    const prefix = short === undefined ? "" : `-${short}, `;
+    const takes = kind === "switch" ? "[boolean]" : "<value>";
+    const shown = initial === "" || initial === "false" ? help : `${help} (default ${initial})`;
+    const option = new Option(`${prefix}--${name} ${takes}`, shown);
+    command.addOption(option.helpGroup("Global Options:"));
+  }
+}
+
+export interface Globals {
+  readonly endpoints: readonly string[];
+  readonly writeOut: string;
+  readonly hex: boolean;
+  readonly commandTimeoutMs: number;
+  /** Whether the timeout was asked for: snapshots know none otherwise. */
+  readonly commandTimeoutGiven: boolean;
+  readonly client: ClientOptions;
+}
+
+/** @throws CommandFailure for a value that is none, and for a flag that is also set in the environment */
+export function resolveGlobals(options: Readonly<Record<string, unknown>>, world: World): Globals {
+  const values = new Map<string, string>();
+  const given = new Set<string>();
+  for (const flag of GLOBAL_FLAGS) {
+    const variable = `ETCDCTL_${flag.name.toUpperCase().replaceAll("-", "_")}`;
+    const fromEnvironment = world.env[variable] ?? "";
+    // The parser gives text, or true for a switch without a value.
+    const option = options[flag.name.replace(/-(\w)/g, (_dash, letter: string) => letter.toUpperCase())] as
+      string | true | undefined;
+    if (option !== undefined && world.env[variable] !== undefined) {
+      throw new CommandFailure(
+        ExitCode.error,
+        `conflicting environment variable "${variable}" is shadowed by corresponding command-line flag (either unset environment variable or disable flag)`,
+      );
+    }
+    if (option !== undefined) given.add(flag.name);
+    const value = option !== undefined ? String(option) : fromEnvironment === "" ? flag.initial : fromEnvironment;
+    if (flag.unsupported === true && value !== "") {
+      throw new CommandFailure(ExitCode.badFeature, `--${flag.name} is not supported yet: give --endpoints`);
+    }
+    values.set(flag.name, value);
+  }
+  const text = (name: string): string => values.get(name)!;
+  const toggle = (name: string): boolean => parseSwitch(name, text(name));
+  const duration = (name: string): number => parseDuration(name, text(name));
+  if (toggle("debug")) {
+    for (const [name, value] of values) world.err(`ETCDCTL_${name.toUpperCase().replaceAll("-", "_")}=${value}\n`);
+  }
+  for (const name of ["cert", "key", "cacert"]) {
+    if (given.has(name) && text(name) === "") {
+      throw new CommandFailure(ExitCode.badArguments, `empty string is passed to --${name} option`);
+    }
+  }
+  const endpoints = text("endpoints")
+    .split(",")
+    .map((endpoint) => endpoint.trim());
+  const secure = endpoints.some((endpoint) => endpoint.startsWith("https://"));
+  const user = parseUser(text("user"), text("password"));
+  return {
+    endpoints,
+    writeOut: text("write-out"),
+    hex: toggle("hex"),
+    commandTimeoutMs: duration("command-timeout"),
+    commandTimeoutGiven: given.has("command-timeout"),
+    client: {
+      endpoints,
+      dialTimeoutMs: duration("dial-timeout"),
+      callTimeoutMs: duration("command-timeout"),
+      keepAliveMs: duration("keepalive-time"),
+      keepAliveTimeoutMs: duration("keepalive-timeout"),
+      ...(secure ? { tls: tlsOptions(text, toggle("insecure-skip-tls-verify")) } : {}),
+      ...(user === undefined ? {} : { user }),
+    },
+  };
+}
+
+export function openClient(globals: Globals, endpoints: readonly string[] = globals.endpoints): Client {
+  return new Client({ ...globals.client, endpoints });
+}
+
+/** @throws CommandFailure for what Go's flag package takes for no truth value */
+export function parseSwitch(name: string, text: string): boolean {
+  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
+  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
+  throw new CommandFailure(
+    ExitCode.error,
+    `invalid argument ${JSON.stringify(text)} for "--${name}" flag: strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`,
+  );
+}
+
+function parseDuration(name: string, text: string): number {
+  const milliseconds = parseGoDuration(text);
+  if (milliseconds !== undefined) return milliseconds;
+  const quoted = JSON.stringify(text);
+  throw new CommandFailure(
+    ExitCode.error,
+    `invalid argument ${quoted} for "--${name}" flag: time: invalid duration ${quoted}`,
+  );
+}
+
+function parseUser(user: string, password: string): ClientOptions["user"] {
+  if (user === "") return undefined;
+  if (password !== "") return { name: user, password };
+  const colon = user.indexOf(":");
+  if (colon < 0)
+    throw new CommandFailure(ExitCode.badArguments, "--user has no password: give --user NAME:PASSWORD or --password");
+  return { name: user.slice(0, colon), password: user.slice(colon + 1) };
+}
+
+function tlsOptions(text: (name: string) => string, anyServer: boolean): NonNullable<ClientOptions["tls"]> {
+  const file = (name: string): Uint8Array | undefined => {
+    const path = text(name);
+    if (path === "") return undefined;
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new CommandFailure(ExitCode.badArguments, `open ${path}: --${name} cannot be read`, { cause });
+    }
+  };
+  const [ca, cert, key] = [file("cacert"), file("cert"), file("key")];
+  return {
+    anyServer,
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+}

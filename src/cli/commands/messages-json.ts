@@ -1,0 +1,159 @@
+/** Messages as Go's encoding/json writes etcd's generated structs: the definition's names, zero fields left out. */
+import type {
+  AlarmResponse,
+  DeleteRangeResponse,
+  HashKVResponse,
+  KeyValue,
+  MemberListResponse,
+  PutResponse,
+  RangeResponse,
+  ResponseHeader,
+  ResponseOp,
+  StatusResponse,
+  TxnResponse,
+} from "../../proto/index.js";
+import type { GoJson } from "./go-text.js";
+
+export function headerJson(header: ResponseHeader | undefined): GoJson {
+  if (header === undefined) return undefined;
+  return {
+    fields: [
+      ["cluster_id", header.clusterId],
+      ["member_id", header.memberId],
+      ["revision", header.revision],
+      ["raft_term", header.raftTerm],
+    ],
+  };
+}
+
+function keyValueJson(kv: KeyValue): GoJson {
+  return {
+    fields: [
+      ["key", kv.key],
+      ["create_revision", kv.createRevision],
+      ["mod_revision", kv.modRevision],
+      ["version", kv.version],
+      ["value", kv.value],
+      ["lease", kv.lease],
+    ],
+  };
+}
+
+export function rangeJson(response: RangeResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["kvs", response.kvs.map(keyValueJson)],
+      ["more", response.more],
+      ["count", response.count],
+    ],
+  };
+}
+
+export function putJson(response: PutResponse): GoJson {
+  const { prevKv } = response;
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["prev_kv", prevKv === undefined ? undefined : keyValueJson(prevKv)],
+    ],
+  };
+}
+
+export function deleteJson(response: DeleteRangeResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["deleted", response.deleted],
+      ["prev_kvs", response.prevKvs.map(keyValueJson)],
+    ],
+  };
+}
+
+export function txnJson(response: TxnResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["succeeded", response.succeeded],
+      [
+        "responses",
+        response.responses.map((operation): GoJson => ({ fields: [["Response", operationJson(operation), "always"]] })),
+      ],
+    ],
+  };
+}
+
+function operationJson({ response }: ResponseOp): GoJson {
+  switch (response?.$case) {
+    case "responseRange":
+      return { fields: [["response_range", rangeJson(response.value)]] };
+    case "responsePut":
+      return { fields: [["response_put", putJson(response.value)]] };
+    case "responseDeleteRange":
+      return { fields: [["response_delete_range", deleteJson(response.value)]] };
+    case "responseTxn":
+      return { fields: [["response_txn", txnJson(response.value)]] };
+    case undefined:
+      return undefined;
+  }
+}
+
+export function memberListJson(response: MemberListResponse): GoJson {
+  const members = response.members.map((member): GoJson => ({
+    fields: [
+      ["ID", member.ID],
+      ["name", member.name],
+      ["peerURLs", member.peerURLs],
+      ["clientURLs", member.clientURLs],
+      ["isLearner", member.isLearner],
+    ],
+  }));
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["members", members],
+    ],
+  };
+}
+
+export function alarmJson(response: AlarmResponse): GoJson {
+  const alarms = response.alarms.map((member): GoJson => ({
+    fields: [
+      ["memberID", member.memberID],
+      ["alarm", member.alarm],
+    ],
+  }));
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["alarms", alarms],
+    ],
+  };
+}
+
+export function statusJson(status: StatusResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(status.header)],
+      ["version", status.version],
+      ["dbSize", status.dbSize],
+      ["leader", status.leader],
+      ["raftIndex", status.raftIndex],
+      ["raftTerm", status.raftTerm],
+      ["raftAppliedIndex", status.raftAppliedIndex],
+      ["errors", status.errors],
+      ["dbSizeInUse", status.dbSizeInUse],
+      ["isLearner", status.isLearner],
+    ],
+  };
+}
+
+export function hashKvJson(response: HashKVResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(response.header)],
+      ["hash", response.hash],
+      ["compact_revision", response.compactRevision],
+    ],
+  };
+}

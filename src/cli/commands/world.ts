@@ -1,0 +1,59 @@
+/** What the commands see of the process, so that tests can give them another one. */
+import { readFileSync } from "node:fs";
+import { utf8FromText } from "../../base/text.js";
+
+export interface World {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: () => AsyncIterable<Uint8Array>;
+  readonly out: (data: string | Uint8Array) => void;
+  readonly err: (text: string) => void;
+  /** Whether a person looks at stderr: progress is shown then. */
+  readonly errIsTerminal: boolean;
+  /** The bytes of an argument, which need not be UTF-8. */
+  readonly argumentBytes: (argument: string) => Uint8Array;
+}
+
+/** This process. */
+export function processWorld(): World {
+  return {
+    env: process.env,
+    stdin: () => process.stdin,
+    out: (data) => void process.stdout.write(data),
+    err: (text) => void process.stderr.write(text),
+    errIsTerminal: process.stderr.isTTY,
+    argumentBytes,
+  };
+}
+
+/** Node decodes arguments as UTF-8; where that lost something, Linux still has them as they were given. */
+function argumentBytes(argument: string): Uint8Array {
+  if (argument.includes("\ufffd")) {
+    for (const raw of rawArguments()) {
+      const decoded = raw.toString();
+      if (decoded === argument) return new Uint8Array(raw);
+    }
+  }
+  return utf8FromText(argument);
+}
+
+function rawArguments(): Buffer[] {
+  let line: Buffer;
+  try {
+    line = readFileSync("/proc/self/cmdline");
+  } catch {
+    return [];
+  }
+  const parts: Buffer[] = [];
+  for (let start = 0; start < line.length;) {
+    const end = line.indexOf(0, start);
+    parts.push(line.subarray(start, end));
+    start = end + 1;
+  }
+  return parts;
+}
+
+export async function readAll(input: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of input) chunks.push(chunk);
+  return new Uint8Array(Buffer.concat(chunks));
+}

@@ -1,0 +1,313 @@
+/**
+ * A small etcd client: calls with a deadline, over whichever of the endpoints can be reached.
+ *
+ * Laws:
+ * - A request that may change something is sent once. When its answer is lost the caller is told so: it may have happened.
+ * - A read is tried on the other endpoints when one of them is unavailable, until the deadline.
+ * - A call for one endpoint (status, hash, defragmentation, snapshot) goes to that one only.
+ */
+import { Client as Channel, type ClientReadableStream, credentials, type Deadline, Metadata } from "@grpc/grpc-js";
+import { GrpcStatus } from "../grpc/status.js";
+import type { BinaryWriter } from "../proto/binary.js";
+import {
+  type AlarmRequest,
+  type AlarmResponse,
+  AuthDefinition,
+  ClusterDefinition,
+  type CompactionRequest,
+  type CompactionResponse,
+  type DefragmentResponse,
+  type DeleteRangeRequest,
+  type DeleteRangeResponse,
+  type HashKVResponse,
+  type HashResponse,
+  KVDefinition,
+  MaintenanceDefinition,
+  type MemberListResponse,
+  type PutRequest,
+  type PutResponse,
+  type RangeRequest,
+  type RangeResponse,
+  SnapshotResponse,
+  type StatusResponse,
+  type TxnRequest,
+  type TxnResponse,
+} from "../proto/index.js";
+import { type Endpoint, parseEndpoint } from "./endpoint.js";
+import { RpcError } from "./errors.js";
+
+export interface ClientOptions {
+  readonly endpoints: readonly string[];
+  /** How long one endpoint is waited for before the next is tried. */
+  readonly dialTimeoutMs: number;
+  /** How long a call may take. */
+  readonly callTimeoutMs: number;
+  readonly keepAliveMs?: number;
+  readonly keepAliveTimeoutMs?: number;
+  /** For https endpoints: PEM bytes. */
+  readonly tls?: {
+    readonly ca?: Uint8Array;
+    readonly cert?: Uint8Array;
+    readonly key?: Uint8Array;
+    readonly anyServer?: boolean;
+  };
+  readonly user?: { readonly name: string; readonly password: string };
+}
+
+/** Largest request that etcd's client sends. */
+const REQUEST_BYTES_MAX = 2 * 1024 * 1024;
+
+/** The API version that etcd's client of this release names. */
+const CLIENT_API_VERSION = "3.5";
+
+interface Codec<Message> {
+  encode(message: Message): BinaryWriter;
+  decode(bytes: Uint8Array): Message;
+}
+
+interface Method<Request, Response> {
+  readonly name: string;
+  readonly requestType: Codec<Request>;
+  readonly responseType: Codec<Response>;
+}
+
+interface Service {
+  readonly fullName: string;
+}
+
+export class Client {
+  readonly #options: ClientOptions;
+  readonly #endpoints: readonly Endpoint[];
+  readonly #channels = new Map<string, Channel>();
+  /** The endpoint that served last. */
+  #current = 0;
+  #token: string | undefined;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#endpoints = options.endpoints.map(parseEndpoint);
+  }
+
+  range(request: RangeRequest): Promise<RangeResponse> {
+    return this.#read(KVDefinition, KVDefinition.methods.range, request);
+  }
+
+  put(request: PutRequest): Promise<PutResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.put, request);
+  }
+
+  deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.deleteRange, request);
+  }
+
+  txn(request: TxnRequest): Promise<TxnResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.txn, request);
+  }
+
+  compact(request: CompactionRequest): Promise<CompactionResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.compact, request);
+  }
+
+  memberList(linearizable: boolean): Promise<MemberListResponse> {
+    return this.#read(ClusterDefinition, ClusterDefinition.methods.memberList, { linearizable });
+  }
+
+  alarm(request: AlarmRequest): Promise<AlarmResponse> {
+    return this.#write(MaintenanceDefinition, MaintenanceDefinition.methods.alarm, request);
+  }
+
+  status(endpoint: string): Promise<StatusResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.status, {});
+  }
+
+  hash(endpoint: string): Promise<HashResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.hash, {});
+  }
+
+  hashKv(endpoint: string, revision: number): Promise<HashKVResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.hashKV, { revision });
+  }
+
+  defragment(endpoint: string): Promise<DefragmentResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.defragment, {});
+  }
+
+  /**
+   * The pieces of `db`, the last one its SHA-256, as they come; the server waits for who reads slowly.
+   *
+   * @param timeoutMs for all of it; without one it takes as long as it takes
+   */
+  async *snapshot(endpoint: string, timeoutMs?: number): AsyncGenerator<SnapshotResponse> {
+    const channel = this.#channel(parseEndpoint(endpoint));
+    const deadline = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
+    await this.#reach(channel, Math.min(deadline, Date.now() + this.#options.callTimeoutMs));
+    const { path, serialize } = wire(MaintenanceDefinition, MaintenanceDefinition.methods.snapshot);
+    const decode = (bytes: Buffer): SnapshotResponse => SnapshotResponse.decode(bytes);
+    const metadata = await this.#metadata();
+    const stream = channel.makeServerStreamRequest(path, serialize, decode, {}, metadata, { deadline });
+    try {
+      yield* stream as AsyncIterable<SnapshotResponse> & ClientReadableStream<SnapshotResponse>;
+    } catch (error) {
+      throw asRpcError(error);
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  close(): void {
+    for (const channel of this.#channels.values()) channel.close();
+  }
+
+  #read<Request, Response>(service: Service, method: Method<Request, Response>, request: Request): Promise<Response> {
+    return this.#anywhere(service, method, request, true);
+  }
+
+  #write<Request, Response>(service: Service, method: Method<Request, Response>, request: Request): Promise<Response> {
+    return this.#anywhere(service, method, request, false);
+  }
+
+  async #anywhere<Request, Response>(
+    service: Service,
+    method: Method<Request, Response>,
+    request: Request,
+    repeatable: boolean,
+  ): Promise<Response> {
+    const deadline = Date.now() + this.#options.callTimeoutMs;
+    for (let failures = 0; ;) {
+      const channel = await this.#reachAny(deadline);
+      try {
+        return await this.#call(channel, service, method, request, deadline);
+      } catch (error) {
+        const again = repeatable && error instanceof RpcError && error.status === GrpcStatus.unavailable;
+        if (!again || ++failures >= 2 * this.#endpoints.length || Date.now() >= deadline) throw error;
+        this.#current++;
+      }
+    }
+  }
+
+  async #at<Request, Response>(
+    endpoint: string,
+    service: Service,
+    method: Method<Request, Response>,
+    request: Request,
+  ): Promise<Response> {
+    const channel = this.#channel(parseEndpoint(endpoint));
+    const deadline = Date.now() + this.#options.callTimeoutMs;
+    await this.#reach(channel, deadline);
+    return this.#call(channel, service, method, request, deadline);
+  }
+
+  /** A channel that is connected: the current endpoint's, or the next one's that can be reached in time. */
+  async #reachAny(deadline: number): Promise<Channel> {
+    for (;;) {
+      const channel = this.#channel(this.#endpoints[this.#current % this.#endpoints.length]!);
+      const alone = this.#endpoints.length === 1;
+      try {
+        await this.#reach(channel, alone ? deadline : Math.min(deadline, Date.now() + this.#options.dialTimeoutMs));
+        return channel;
+      } catch (error) {
+        if (Date.now() >= deadline) throw error;
+        this.#current++;
+      }
+    }
+  }
+
+  #reach(channel: Channel, deadline: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      channel.waitForReady(deadline, (error) => {
+        if (error === undefined) resolve();
+        else reject(new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded", { cause: error }));
+      });
+    });
+  }
+
+  async #call<Request, Response>(
+    channel: Channel,
+    service: Service,
+    method: Method<Request, Response>,
+    request: Request,
+    deadline: Deadline,
+  ): Promise<Response> {
+    const { path, serialize, deserialize } = wire(service, method);
+    const size = serialize(request).length;
+    if (size > REQUEST_BYTES_MAX) {
+      const text = `trying to send message larger than max (${size} vs. ${REQUEST_BYTES_MAX})`;
+      throw new RpcError(GrpcStatus.resourceExhausted, text);
+    }
+    const metadata = await this.#metadata();
+    return new Promise((resolve, reject) => {
+      channel.makeUnaryRequest(path, serialize, deserialize, request, metadata, { deadline }, (error, answer) => {
+        if (error === null && answer !== undefined) resolve(answer);
+        else reject(asRpcError(error));
+      });
+    });
+  }
+
+  #channel(endpoint: Endpoint): Channel {
+    let channel = this.#channels.get(endpoint.target);
+    if (channel === undefined) {
+      const { keepAliveMs, keepAliveTimeoutMs, tls } = this.#options;
+      const buffer = (bytes: Uint8Array | undefined): Buffer | null =>
+        bytes === undefined ? null : Buffer.from(bytes);
+      const secure = (): ReturnType<typeof credentials.createSsl> =>
+        credentials.createSsl(buffer(tls?.ca), buffer(tls?.key), buffer(tls?.cert), {
+          rejectUnauthorized: tls?.anyServer !== true,
+        });
+      channel = new Channel(endpoint.target, endpoint.secure ? secure() : credentials.createInsecure(), {
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_send_message_length": -1,
+        // Two clients in one process do not share a connection, so that closing one leaves the other alone.
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        ...(keepAliveMs === undefined ? {} : { "grpc.keepalive_time_ms": Math.max(keepAliveMs, 5000) }),
+        ...(keepAliveTimeoutMs === undefined ? {} : { "grpc.keepalive_timeout_ms": keepAliveTimeoutMs }),
+      });
+      this.#channels.set(endpoint.target, channel);
+    }
+    return channel;
+  }
+
+  async #metadata(): Promise<Metadata> {
+    if (this.#options.user !== undefined && this.#token === undefined) this.#token = await this.#authenticate();
+    const metadata = new Metadata();
+    metadata.set("client-api-version", CLIENT_API_VERSION);
+    if (this.#token !== undefined && this.#token !== "") metadata.set("token", this.#token);
+    return metadata;
+  }
+
+  /** A token, or nothing where authentication is off: a client with a password may talk to such a cluster, too. */
+  async #authenticate(): Promise<string> {
+    const { name, password } = this.#options.user!;
+    this.#token = "";
+    try {
+      const { authenticate } = AuthDefinition.methods;
+      return (await this.#read(AuthDefinition, authenticate, { name, password })).token;
+    } catch (error) {
+      if (error instanceof RpcError && error.text === "etcdserver: authentication is not enabled") return "";
+      this.#token = undefined;
+      throw error;
+    }
+  }
+}
+
+function wire<Request, Response>(
+  service: Service,
+  method: Method<Request, Response>,
+): { path: string; serialize: (message: Request) => Buffer; deserialize: (bytes: Buffer) => Response } {
+  return {
+    path: `/${service.fullName}/${method.name}`,
+    serialize: (message) => {
+      const bytes = method.requestType.encode(message).finish();
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    },
+    deserialize: (bytes) => method.responseType.decode(bytes),
+  };
+}
+
+function asRpcError(error: unknown): Error {
+  if (!(error instanceof Error)) return new RpcError(GrpcStatus.unknown, String(error));
+  const { code, details } = error as Error & { code?: unknown; details?: unknown };
+  if (typeof code !== "number") return error;
+  return new RpcError(code, typeof details === "string" ? details : error.message, { cause: error });
+}

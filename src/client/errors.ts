@@ -1,0 +1,22 @@
+/** What a call can end with, in etcd's words. */
+import { GRPC_STATUS_NAMES, GrpcStatus } from "../grpc/status.js";
+
+/** A call failed. `message` reads as etcd's own client prints it. */
+export class RpcError extends Error {
+  override readonly name = "RpcError";
+  readonly status: number;
+  /** The text that came with the status. */
+  readonly text: string;
+
+  constructor(status: number, text: string, options?: ErrorOptions) {
+    super(sentence(status, text), options);
+    this.status = status;
+    this.text = text;
+  }
+}
+
+function sentence(status: number, text: string): string {
+  if (text.startsWith("etcdserver: ")) return text;
+  if (status === GrpcStatus.deadlineExceeded) return "context deadline exceeded";
+  return `rpc error: code = ${GRPC_STATUS_NAMES[status] ?? status} desc = ${text}`;
+}

@@ -20,6 +20,9 @@ export interface CursorTarget {
   delete(key: Uint8Array): boolean;
 }
 
+/** No count of changes: the cursor has to look for its key. */
+const NEVER = -1;
+
 export class Cursor {
   readonly #bucket: CursorTarget;
   #stack: TreePage[] = [];
@@ -148,7 +151,10 @@ export class Cursor {
       return;
     }
     const found = this.seek(key) && compareBytes(this.key, key) === 0;
-    if (!found) throw new BoltError("BOLT_OUT_OF_RANGE", this.#bucket.pages, "the key under the cursor was deleted");
+    if (found) return;
+    this.#key = key; // where `next` and `prev` go on from
+    this.#changes = NEVER;
+    throw new BoltError("BOLT_OUT_OF_RANGE", this.#bucket.pages, "the key under the cursor was deleted");
   }
 
   #arrive(): boolean {

@@ -3,7 +3,7 @@ import { test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { SimClock, SimDisk } from "../../sim/index.js";
 import { silentLog } from "../platform/log.js";
-import { openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
+import { BoltError, checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
 import { Chance, work } from "./testing/random-work.js";
 import { assertSame, bytesOf, TwinBucket } from "./testing/twin.js";
 
@@ -99,4 +99,282 @@ for (const pageSize of [1024, 4096]) {
     );
     t.diagnostic(`${runs} runs of 14 transactions`);
   });
+}
+
+test("a read transaction keeps its view while commits go on, and its pages are not written", async (t) => {
+  const fixture = await boltFixture(t);
+  const { db } = fixture;
+  const twin = new TwinBucket();
+  const chance = new Chance(7);
+  const shape = { keys: 300, valueBytesMax: 6000, depth: 2 };
+  const readers = [];
+  for (let i = 0; i < 12; i++) {
+    const write = db.beginWrite();
+    work(write, twin, chance, 60, shape);
+    const durable = write.commit();
+    readers.push({ read: db.beginRead(), twin: twin.copy() });
+    if (i % 3 === 0) await durable;
+  }
+  await db.idle();
+  for (const { read, twin: seen } of readers) {
+    assertSame(read, seen);
+    read.end();
+  }
+});
+
+test("a durable read sees the last durable commit while the next one is on its way", async (t) => {
+  const { db } = await boltFixture(t);
+  await put(db, "a", "1");
+  const flying = put(db, "a", "2");
+  const durable = db.beginRead({ durable: true });
+  const newest = db.beginRead();
+  assert.deepEqual(durable.bucket(bytesOf("key"))!.get(bytesOf("a")), bytesOf("1"));
+  assert.deepEqual(newest.bucket(bytesOf("key"))!.get(bytesOf("a")), bytesOf("2"));
+  await flying;
+  assert.deepEqual(durable.bucket(bytesOf("key"))!.get(bytesOf("a")), bytesOf("1"));
+});
+
+test("freed pages are written again once nobody can read them", async (t) => {
+  const { db } = await boltFixture(t);
+  for (let i = 0; i < 50; i++) await put(db, "a", "x".repeat(20_000));
+  const { pages } = db.stats();
+  assert.ok(pages < 40, `${pages} pages for one value of 20,000 bytes written 50 times`);
+});
+
+test("a copy of a read transaction opens with what the transaction sees, whatever is committed meanwhile", async (t) => {
+  const fixture = await boltFixture(t);
+  const { db } = fixture;
+  const twin = new TwinBucket();
+  const chance = new Chance(3);
+  const shape = { keys: 2000, valueBytesMax: 9000, depth: 2 };
+  const write = db.beginWrite();
+  work(write, twin, chance, 3000, shape);
+  const durable = write.commit();
+  const read = db.beginRead();
+  const seen = twin.copy();
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of read.copy()) {
+    chunks.push(chunk);
+    const next = db.beginWrite();
+    work(next, twin, chance, 100, shape);
+    await next.commit();
+  }
+  await durable;
+  const copy = Buffer.concat(chunks);
+  assert.equal(copy.length, read.sizeBytes);
+  read.end();
+  fixture.disk.writeAll("/data/copy", Uint8Array.from(copy));
+  const other = await openBolt(fixture.doors, "/data/copy", { readOnly: true });
+  assert.deepEqual(await other.check(), []);
+  assert.equal(other.damagedMeta, undefined);
+  assertSame(other.beginRead(), seen);
+  await other.close();
+});
+
+test("a compacted copy holds the same and is smaller", async (t) => {
+  const fixture = await boltFixture(t);
+  const { db } = fixture;
+  const twin = new TwinBucket();
+  const chance = new Chance(4);
+  for (let i = 0; i < 20; i++) {
+    const write = db.beginWrite();
+    work(write, twin, chance, 500, { keys: 3000, valueBytesMax: 9000, depth: 3 });
+    await write.commit();
+  }
+  const read = db.beginRead();
+  await compactBolt(read, fixture.doors, "/data/db.tmp.1");
+  const other = await openBolt(fixture.doors, "/data/db.tmp.1", { create: false });
+  assert.deepEqual(await other.check(), []);
+  assertSame(other.beginRead(), twin);
+  assert.ok(other.sizeBytes < db.sizeBytes, `${other.sizeBytes} against ${db.sizeBytes}`);
+  await other.close();
+  await assert.rejects(compactBolt(read, fixture.doors, "/data/db.tmp.1"), BoltError);
+});
+
+for (const kind of ["write", "datasync", "sync", "truncate"] as const) {
+  test(`after a failed ${kind} nothing is written any more, and the file opens with the last durable commit`, async () => {
+    const fixture = new Fixture();
+    const db = await fixture.open();
+    await put(db, "a", "1");
+    fixture.disk.fail({ kinds: [kind], nth: 1, code: "DISK_IO" });
+    const first = put(db, "a", "x".repeat(200_000));
+    const second = put(db, "b", "2");
+    await assert.rejects(first, { code: "BOLT_POISONED" });
+    await assert.rejects(second, { code: "BOLT_POISONED" });
+    assert.equal(db.failed?.code, "BOLT_POISONED");
+    assert.throws(() => db.beginWrite(), { code: "BOLT_POISONED" });
+    assert.equal(fixture.disk.faultsArmed, 0);
+    const written = fixture.disk.journal.length;
+    await db.close();
+    assert.equal(fixture.disk.journal.length, written);
+    const again = await openBolt({ ...fixture.doors, disk: fixture.disk.copy() }, PATH);
+    assert.deepEqual(await again.check(), []);
+    assert.deepEqual(again.beginRead().bucket(bytesOf("key"))!.get(bytesOf("a")), bytesOf("1"));
+    await again.close();
+  });
+}
+
+test("a database that is open elsewhere is refused by name", async (t) => {
+  const fixture = await boltFixture(t);
+  await assert.rejects(openBolt(fixture.doors, PATH), { code: "BOLT_LOCKED", path: PATH });
+  await assert.rejects(openBolt(fixture.doors, PATH, { readOnly: true }), { code: "BOLT_LOCKED" });
+});
+
+test("two may read a file at once, and neither may write", async (t) => {
+  const fixture = await boltFixture(t);
+  await fixture.db.close();
+  const one = await openBolt(fixture.doors, PATH, { readOnly: true });
+  const two = await openBolt(fixture.doors, PATH, { readOnly: true });
+  assert.throws(() => one.beginWrite(), { code: "BOLT_READ_ONLY" });
+  await assert.rejects(openBolt(fixture.doors, PATH), { code: "BOLT_LOCKED" });
+  await one.close();
+  await two.close();
+});
+
+test("wrong requests are refused by name and change nothing", async (t) => {
+  const { db } = await boltFixture(t);
+  await put(db, "a", "1");
+  const write = db.beginWrite();
+  const bucket = write.bucket(bytesOf("key"))!;
+  assert.throws(() => db.beginWrite(), { code: "BOLT_WRITE_OPEN" });
+  assert.throws(() => bucket.put(new Uint8Array(0), bytesOf("1")), { code: "BOLT_KEY_EMPTY" });
+  assert.throws(() => bucket.put(new Uint8Array(32_769), bytesOf("1")), { code: "BOLT_KEY_TOO_LARGE" });
+  assert.throws(() => write.createBucket(bytesOf("key")), { code: "BOLT_BUCKET_EXISTS" });
+  assert.throws(() => write.deleteBucket(bytesOf("no")), { code: "BOLT_BUCKET_NOT_FOUND" });
+  assert.throws(() => bucket.createBucket(bytesOf("a")), { code: "BOLT_INCOMPATIBLE_VALUE" });
+  assert.throws(() => bucket.deleteBucket(bytesOf("a")), { code: "BOLT_INCOMPATIBLE_VALUE" });
+  const nested = bucket.createBucket(bytesOf("nested"));
+  assert.throws(() => bucket.put(bytesOf("nested"), bytesOf("1")), { code: "BOLT_INCOMPATIBLE_VALUE" });
+  assert.throws(() => bucket.delete(bytesOf("nested")), { code: "BOLT_INCOMPATIBLE_VALUE" });
+  bucket.deleteBucket(bytesOf("nested"));
+  assert.throws(() => nested.get(bytesOf("a")), { code: "BOLT_BUCKET_NOT_FOUND" });
+  write.rollback();
+  assert.throws(() => bucket.get(bytesOf("a")), { code: "BOLT_CLOSED" });
+  const read = db.beginRead();
+  assert.throws(() => read.bucket(bytesOf("key"))!.put(bytesOf("a"), bytesOf("2")), { code: "BOLT_READ_ONLY" });
+  read.end();
+  assert.throws(() => read.bucket(bytesOf("key")), { code: "BOLT_CLOSED" });
+});
+
+test("keys that exist and keys that do not are told apart in a bucket of every depth", async (t) => {
+  const { db } = await boltFixture(t, { pageSize: 1024 });
+  for (const count of [1, 30, 2000, 40_000]) {
+    const write = db.beginWrite();
+    const bucket = write.createBucket(bytesOf(`n${count}`));
+    for (let i = 0; i < count; i++) bucket.put(bytesOf(`k${String(i * 2).padStart(9, "0")}`), bytesOf(String(i)));
+    await write.commit();
+    const read = db.beginRead();
+    const again = read.bucket(bytesOf(`n${count}`))!;
+    for (let i = 0; i < count; i += Math.ceil(count / 500)) {
+      assert.deepEqual(again.get(bytesOf(`k${String(i * 2).padStart(9, "0")}`)), bytesOf(String(i)));
+      assert.equal(again.get(bytesOf(`k${String(i * 2 + 1).padStart(9, "0")}`)), undefined);
+    }
+    read.end();
+  }
+});
+
+test("a free list of more than 65,534 pages is written and read", async (t) => {
+  const fixture = await boltFixture(t, { pageSize: 1024 });
+  await put(fixture.db, "a", "x".repeat(70_000_000));
+  await put(fixture.db, "a", "1");
+  await put(fixture.db, "b", "1");
+  const db = await fixture.reopen();
+  assert.ok(db.stats().freePages > 65_535, `${db.stats().freePages} free pages`);
+  assert.deepEqual(await db.check(), []);
+});
+
+test("values up to several pages keep their bytes when their neighbours change", async (t) => {
+  const fixture = await boltFixture(t);
+  const sizes = [0, 1, 4000, 4040, 4047, 4048, 4049, 4056, 4064, 4065, 4080, 8000, 8150, 8176, 1_500_000];
+  for (const size of sizes) await put(fixture.db, `k${size}`, "v".repeat(size));
+  const db = await fixture.reopen();
+  for (const size of sizes) {
+    assert.equal(
+      db
+        .beginRead()
+        .bucket(bytesOf("key"))!
+        .get(bytesOf(`k${size}`))?.length,
+      size,
+    );
+  }
+  assert.deepEqual(await db.check(), []);
+});
+
+test("a cursor goes on from where it was when its key is deleted", async (t) => {
+  const { db } = await boltFixture(t);
+  const write = db.beginWrite();
+  const bucket = write.createBucket(bytesOf("key"));
+  for (const key of ["a", "b", "c", "d"]) bucket.put(bytesOf(key), bytesOf("1"));
+  const cursor = bucket.cursor();
+  assert.ok(cursor.seek(bytesOf("b")));
+  cursor.delete();
+  assert.throws(() => cursor.value, { code: "BOLT_OUT_OF_RANGE" });
+  assert.ok(cursor.next());
+  assert.deepEqual(cursor.key, bytesOf("c"));
+  assert.ok(cursor.prev());
+  assert.deepEqual(cursor.key, bytesOf("a"));
+  assert.ok(!cursor.prev());
+  assert.ok(!cursor.valid);
+  await write.commit();
+});
+
+test("a range visits the keys from its first bound to before its last, until told to stop", async (t) => {
+  const { db } = await boltFixture(t);
+  const write = db.beginWrite();
+  const bucket = write.createBucket(bytesOf("key"));
+  for (let i = 0; i < 500; i++) bucket.put(bytesOf(`k${String(i).padStart(4, "0")}`), bytesOf("v".repeat(50)));
+  const seen: string[] = [];
+  bucket.forEach(bytesOf("k0100"), bytesOf("k0103"), (key) => void seen.push(Buffer.from(key).toString()));
+  assert.deepEqual(seen, ["k0100", "k0101", "k0102"]);
+  let count = 0;
+  bucket.forEach(undefined, undefined, () => ++count < 7);
+  assert.equal(count, 7);
+  await write.commit();
+});
+
+test("the file grows by bbolt's rule", async (t) => {
+  const fixture = await boltFixture(t);
+  await put(fixture.db, "a", "1");
+  assert.equal(fixture.db.stats().fileBytes, 32_768);
+  await put(fixture.db, "b", "x".repeat(30_000));
+  assert.equal(fixture.db.stats().fileBytes, 131_072);
+  const etcd = await openBolt(fixture.doors, "/data/etcd", { initialMapBytes: 10 * 2 ** 30 });
+  await put(etcd, "a", "1");
+  assert.equal(etcd.stats().fileBytes, 16 * 2 ** 20 + (etcd.stats().pages + 1) * 4096);
+  await etcd.close();
+});
+
+test("no file that is not a whole database opens, and each is refused by name", async () => {
+  const disk = new SimDisk();
+  const doors = { disk, clock: new SimClock(), log: silentLog };
+  const refused = async (bytes: Uint8Array, code: string): Promise<void> => {
+    disk.writeAll(PATH, bytes);
+    await assert.rejects(openBolt(doors, PATH, { readOnly: true }), { code });
+    await assert.rejects(openBolt(doors, PATH), { code });
+    assert.equal((await checkBolt(doors, PATH))[0]?.code, code);
+    assert.deepEqual(disk.readAll(PATH), bytes);
+  };
+  const db = await openBolt(doors, PATH);
+  await put(db, "a", "x".repeat(9000));
+  await db.close();
+  const whole = disk.readAll(PATH);
+  await refused(new Uint8Array(40), "BOLT_TRUNCATED");
+  await refused(new Uint8Array(32_768), "BOLT_INVALID_META");
+  await refused(whole.slice(0, 3 * 4096), "BOLT_TRUNCATED");
+  const changed = (at: number, value: number): Uint8Array => {
+    const bytes = whole.slice();
+    bytes[at] = value;
+    bytes[at + 4096] = value;
+    return bytes;
+  };
+  await refused(changed(20, 3), "BOLT_VERSION");
+  await refused(changed(32, 200), "BOLT_CHECKSUM");
+  assert.deepEqual(disk.openHandles(), []);
+});
+
+/** One commit of one key in the bucket `key`. */
+function put(db: BoltDatabase, key: string, value: string): Promise<void> {
+  const write = db.beginWrite();
+  write.createBucketIfNotExists(bytesOf("key")).put(bytesOf(key), new TextEncoder().encode(value));
+  return write.commit();
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { NodeClock, NodeDisk } from "../../platform/node/index.js";
 import { silentLog } from "../../platform/log.js";
 import { checkBolt, openBolt, type Bucket, type WriteTransaction } from "../index.js";
+import { dumpLinesOf } from "./dump-lines.js";
 import type { GoTool } from "./go-bolt.js";
 import { Chance } from "./random-work.js";
 
@@ -135,24 +136,11 @@ function bucketAt(transaction: WriteTransaction, where: string): Bucket {
 }
 
 /** All that a file holds, in the form in which the Go program prints it. */
-export async function dumpLines(file: string): Promise<string[]> {
+async function dumpLines(file: string): Promise<string[]> {
   const db = await openBolt(doors, file, { readOnly: true });
   try {
-    const lines: string[] = [];
-    const read = db.beginRead();
-    for (const name of read.buckets()) dumpInto(lines, hex(name), read.bucket(name)!);
-    return lines;
+    return dumpLinesOf(db.beginRead());
   } finally {
     await db.close();
-  }
-}
-
-function dumpInto(lines: string[], path: string, bucket: Bucket): void {
-  lines.push(`B ${path} ${bucket.sequence}`);
-  const cursor = bucket.cursor();
-  for (let more = cursor.first(); more; more = cursor.next()) {
-    const value = cursor.value;
-    if (value === undefined) dumpInto(lines, `${path}/${hex(cursor.key)}`, bucket.bucket(cursor.key)!);
-    else lines.push(`K ${path} ${hex(cursor.key)} ${hex(value)}`);
   }
 }

@@ -14,7 +14,10 @@ export interface RaftConfig {
   /** Ticks between two heartbeats of a leader; a tenth of `electionTicks` is usual. */
   readonly heartbeatTicks: number;
   readonly storage: Storage;
-  /** The index up to which the application has applied the log; entries after it are handed out again. */
+  /**
+   * The index up to which the application has applied the log; entries after it are handed out again. It may be ahead of the
+   * hard state's commit index (which is not synced), not of the log.
+   */
   readonly applied?: number;
   /** Writes and applications are asked for by messages and answered by messages, in place of `advance()`. */
   readonly asyncStorageWrites?: boolean;

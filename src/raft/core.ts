@@ -152,14 +152,16 @@ export class RaftCore {
 
   #loadApplied(applied: number): void {
     if (applied === 0) return;
-    const { committed } = this.log;
-    if (applied < this.log.applied || applied > committed) {
+    const last = this.log.lastIndex();
+    if (applied < this.log.applied || applied > last) {
       throw new RaftError(
         "RAFT_LOG_LOST",
-        `applied(${applied}) is out of range [prevApplied(${this.log.applied}), committed(${committed})]: ` +
+        `applied(${applied}) is out of range [prevApplied(${this.log.applied}), lastIndex(${last})]: ` +
           "the application's state does not belong to this log",
       );
     }
+    // A commit index alone is never synced, so a crash may take it back behind what was applied; that is committed all the same.
+    this.log.commitTo(applied);
     this.log.appliedTo(applied, 0);
   }
 
@@ -553,7 +555,7 @@ export class RaftCore {
     }
   }
 
-  /** Replaces log and configuration by a leader's snapshot; false when it brings nothing new. */
+  /** Replaces log and configuration by a leader's snapshot; false when it brings nothing new, or comes at a bad time. */
   restore(snapshot: Snapshot): boolean {
     const { index, term, confState } = snapshot.metadata;
     if (index <= this.log.committed) return false;
@@ -577,6 +579,14 @@ export class RaftCore {
           `fast-forwarded commit to snapshot [index: ${index}, term: ${term}]`,
       );
       this.log.commitTo(index);
+      return false;
+    }
+    if (this.log.some(this.log.applied + 1, this.log.applying + 1, Number.POSITIVE_INFINITY, isConfChange)) {
+      // The application is about to put a change into effect that the snapshot already has: it would meet the wrong configuration.
+      this.logger.info(
+        `${this.name} [applied: ${this.log.applied}, applying: ${this.log.applying}] postponed snapshot ` +
+          `[index: ${index}, term: ${term}] until the configuration changes in hand are applied`,
+      );
       return false;
     }
     this.log.restore(snapshot);

@@ -34,3 +34,19 @@ export {
   roleName,
   type EntryFormatter,
 } from "./describe.js";
+export {
+  ConfChangeTransition,
+  ConfChangeType,
+  EntryType,
+  makeMessage,
+  MessageType,
+  type ConfChange,
+  type ConfChangeSingle,
+  type ConfChangeV2,
+  type ConfState,
+  type Entry,
+  type HardState,
+  type Message,
+  type Snapshot,
+  type SnapshotMetadata,
+} from "../proto/raft.js";

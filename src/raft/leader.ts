@@ -250,7 +250,7 @@ function takeRead(core: RaftCore, message: Message): void {
 
 function queueRead(core: RaftCore, message: Message): void {
   const index = core.log.committed;
-  if (core.config.readOnlyOption === "lease-based" || core.tracker.isSingleton()) {
+  if (core.config.readOnlyOption === "lease-based" || core.tracker.isOnlyVoter(core.id)) {
     answerRead(core, message, index);
     return;
   }

@@ -263,9 +263,9 @@ export class RaftLog {
     return stable.concat(rest);
   }
 
-  /** Whether `wanted` holds for an entry of `[low, high)`, read in pages of `pageBytes`. */
+  /** Whether `wanted` holds for an entry of `[low, high)` that is not compacted, read in pages of `pageBytes`. */
   some(low: number, high: number, pageBytes: number, wanted: (entry: Entry) => boolean): boolean {
-    for (let at = low; at < high;) {
+    for (let at = Math.max(low, this.firstIndex()); at < high;) {
       const page = this.slice(at, high, pageBytes);
       invariant(page !== undefined && page.length > 0, () => `no entries at ${at} in [${low}, ${high})`);
       if (page.some(wanted)) return true;

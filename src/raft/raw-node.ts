@@ -181,8 +181,17 @@ export class RawNode {
         throw new RaftError("RAFT_PEER_UNKNOWN", `${messageTypeName(type)} from ${idText(from)}, who is not a member`);
       }
       checkForm(message);
+      this.#checkAcknowledged(message);
     }
     this.#stepOrThrow(message);
+  }
+
+  /** Nobody can have more of our log than we do: that would be entries that were lost here, or made up there. */
+  #checkAcknowledged(message: Message): void {
+    const { role, term, log } = this.#core;
+    if (message.type !== MessageType.appendResponse || message.reject) return;
+    if (role !== "leader" || message.term !== term || message.index <= log.lastIndex()) return;
+    throw malformed(message, `acknowledges entry ${message.index}, our log ends at ${log.lastIndex()}`);
   }
 
   /**

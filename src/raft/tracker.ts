@@ -39,9 +39,10 @@ export class Tracker implements Membership {
     return new Inflights(this.inflightMessagesMax, this.inflightBytesMax);
   }
 
-  isSingleton(): boolean {
+  /** Whether `id` is a quorum by itself. (A leader that was removed is none, even if only one voter is left.) */
+  isOnlyVoter(id: bigint): boolean {
     const { incoming, outgoing } = this.configuration.voters;
-    return incoming.length === 1 && outgoing.length === 0;
+    return incoming.length === 1 && incoming[0] === id && outgoing.length === 0;
   }
 
   /** The highest index that the configuration's majorities have acknowledged. */

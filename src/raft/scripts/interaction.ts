@@ -12,6 +12,15 @@
  *     report-unreachable ID ID · send-snapshot ID ID · compact ID INDEX
  *     log-level LEVEL · raft-log ID · raft-state · status ID
  *
+ * and some of this project's own:
+ *
+ *     add-nodes ... [election-ticks=N] [max-size-per-message=N] [max-inflight-bytes=N] [max-uncommitted-size=N]
+ *               [disable-proposal-forwarding=B]
+ *     propose-batch ID TEXT... · read-index ID TEXT · report-snapshot ID of=ID ok=B · tick ID N
+ *     crash ID [commit=INDEX]    starts the member again from what was written; unsent messages and unfinished work are gone, and
+ *                                so is, if given, what came after this commit index, which is not synced on its own
+ *     json ID     the status as JSON
+ *
  * Members are numbered from 1 in the order in which they were added. The state of a member is the data of all entries that it has
  * applied, one after the other.
  */
@@ -35,7 +44,7 @@ import {
 } from "../../proto/raft.js";
 import type { RaftConfig } from "../config.js";
 import { confChangeOf, isConfChange, parseConfChanges } from "../configuration.js";
-import { describeEntries, describeMessage, describeReady, roleName } from "../describe.js";
+import { describeEntries, describeMessage, describeReady, describeStatus, roleName } from "../describe.js";
 import { RaftError, type RaftErrorCode } from "../errors.js";
 import { isLocalTarget } from "../ids.js";
 import { messageTypeNamed } from "../message-kinds.js";
@@ -77,6 +86,11 @@ const OPTIONS: Readonly<Record<string, (value: string) => Partial<Template>>> = 
     throw new ShownError(`invalid read-only option "${value}"`);
   },
   "step-down-on-removal": (value) => ({ stepDownOnRemoval: parseBool(value) }),
+  "election-ticks": (value) => ({ electionTicks: parseUint(value) }),
+  "max-size-per-message": (value) => ({ maxSizePerMessage: parseUint(value) }),
+  "max-inflight-bytes": (value) => ({ maxInflightBytes: parseUint(value) }),
+  "max-uncommitted-size": (value) => ({ maxUncommittedEntriesSize: parseUint(value) }),
+  "disable-proposal-forwarding": (value) => ({ disableProposalForwarding: parseBool(value) }),
 };
 
 /** Gives as its snapshot the newest state that was applied, where a `MemoryStorage` gives the one that was last made. */
@@ -91,11 +105,23 @@ class PlayStorage extends MemoryStorage {
   override snapshot(): Snapshot {
     return this.history.at(-1)!;
   }
+
+  override initialState(): { hardState: HardState; confState: ConfState } {
+    const { hardState, confState } = super.initialState();
+    const newest = this.snapshot().metadata;
+    // After a crash the application's state may be ahead of the snapshot that the log starts from, and it has its own configuration.
+    return { hardState, confState: newest.index >= this.firstIndex() ? newest.confState : confState };
+  }
+
+  /** The index that a member which starts again has applied. */
+  appliedIndex(): number {
+    return Math.max(this.snapshot().metadata.index, this.firstIndex() - 1);
+  }
 }
 
 interface Member {
   readonly id: bigint;
-  readonly node: RawNode;
+  node: RawNode;
   readonly storage: PlayStorage;
   readonly template: Template;
   /** Writes and applications that were asked for and not yet done. */
@@ -210,8 +236,56 @@ export class Interaction {
         return;
       }
       default:
+        this.#dispatchOwn(command);
+    }
+  }
+
+  /** The commands that upstream's plays do not have. */
+  #dispatchOwn(command: Command): void {
+    switch (command.name) {
+      case "propose-batch":
+        this.#first(command).node.proposeBatch(command.args.slice(1).map(({ key }) => utf8FromText(key)));
+        return;
+      case "read-index":
+        this.#first(command).node.readIndex(utf8FromText(mustHave(command.args[1], "read-index takes a word").key));
+        return;
+      case "report-snapshot": {
+        const of = this.#member(mustHave(argumentValue(command, "of"), "of=ID is missing"));
+        const ok = parseBool(mustHave(argumentValue(command, "ok"), "ok=BOOL is missing"));
+        this.#first(command).node.reportSnapshot(of.id, ok);
+        return;
+      }
+      case "tick": {
+        const { node } = this.#first(command);
+        const ticks = parseUint(mustHave(command.args[1], "tick takes a member and a number").key);
+        for (let tick = 0; tick < ticks; tick++) node.tick();
+        return;
+      }
+      case "crash":
+        this.#crash(this.#first(command), argumentValue(command, "commit"));
+        return;
+      case "json":
+        this.#output.write(describeStatus(this.#first(command).node.status()));
+        return;
+      default:
         throw new ShownError("unknown command");
     }
+  }
+
+  #crash(member: Member, commit: string | undefined): void {
+    if (commit !== undefined) {
+      const { hardState } = member.storage.initialState();
+      member.storage.setHardState({ ...hardState, commit: parseUint(commit) });
+    }
+    member.appendWork.length = 0;
+    member.applyWork.length = 0;
+    this.#network = this.#network.filter((message) => message.to !== member.id || !isWithinMember(message));
+    const template = { ...member.template, applied: member.storage.appliedIndex() };
+    member.node = this.#nodeFor(member.id, template, member.storage);
+  }
+
+  #nodeFor(id: bigint, template: Template, storage: PlayStorage): RawNode {
+    return new RawNode({ ...template, id, storage, log: this.#output, random: { below: () => 0 } });
   }
 
   // ---- members ----------------------------------------------------------------------------------------------------
@@ -286,7 +360,7 @@ export class Interaction {
     const id = BigInt(this.#members.length + 1);
     const storage = new PlayStorage(snapshot);
     if (!isEmptySnapshot(snapshot)) storage.applySnapshot(snapshot);
-    const node = new RawNode({ ...template, id, storage, log: this.#output, random: { below: () => 0 } });
+    const node = this.#nodeFor(id, template, storage);
     this.#members.push({ id, node, storage, template, appendWork: [], applyWork: [] });
   }
 

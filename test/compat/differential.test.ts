@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { reference, skipReason, underTest } from "../support/binaries.js";
 import { METHODS } from "../support/client.js";
-import { encode, type Message } from "../support/messages.js";
-import { chooseSeed } from "../support/random.js";
+import { describeMessage, encode, type Message } from "../support/messages.js";
+import { chooseSeed, SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
 import { compareFresh } from "./differential.js";
 
@@ -24,6 +24,21 @@ test(
   },
 );
 
+test("a sort target that etcd dies of is refused, and the member lives", { skip: skipReason() }, async (t) => {
+  const stage = Stage.for(t);
+  const server = await stage.start(underTest(), await stage.seat());
+  await server.client.put("a", "1");
+  const request = encode("RangeRequest", { key: Buffer.from("a"), range_end: Buffer.from("c"), sort_target: 9 });
+  const answer = await server.client.send(METHODS.Range.path, request);
+  if (server.binary.family === "etcd") {
+    assert.equal(answer.kind === "error" && answer.code, 14, "etcd's process ends");
+    await server.exited();
+    return;
+  }
+  assert.deepEqual(answer, { kind: "error", code: 3, text: "etcdserver: invalid sort option" });
+  assert.equal(await server.client.put("a", "2"), 3);
+});
+
 test("an unknown method is refused as real etcd refuses it", { skip: skipReason() }, async (t) => {
   const stage = Stage.for(t);
   const [right, judged] = await Promise.all([
@@ -37,6 +52,28 @@ test("an unknown method is refused as real etcd refuses it", { skip: skipReason(
     ]);
     assert.deepEqual(found, expected, path);
   }
+});
+
+test("many keys are sorted by every target in both orders, equals in any order", { skip: skipReason() }, async (t) => {
+  const stage = Stage.for(t);
+  const random = new SeededRandom(7);
+  const values = Array.from({ length: 300 }, (_, i) => ({ key: `s/${random.between(0, 60)}`, value: `v${i % 20}` }));
+  const verdicts = [];
+  for (const binary of [reference(), underTest()]) {
+    const server = await stage.start(binary, await stage.seat());
+    for (const { key, value } of values) await server.client.put(key, value);
+    const orders = [];
+    for (const [sort_target, field] of ["key", "version", "create_revision", "mod_revision", "value"].entries()) {
+      for (const sort_order of [0, 1, 2]) {
+        const request = { key: Buffer.from("s/"), range_end: Buffer.from("s0"), sort_target, sort_order };
+        const kvs = (await server.client.call("Range", request))["kvs"] as readonly Message[];
+        const keys = kvs.map((kv) => describeMessage(kv["key"])).sort();
+        orders.push({ sort_target, sort_order, by: kvs.map((kv) => describeMessage(kv[field])), keys });
+      }
+    }
+    verdicts.push(orders);
+  }
+  assert.deepEqual(verdicts[1], verdicts[0]);
 });
 
 test("past the quota puts are refused with etcd's words, and deletes are not", { skip: skipReason() }, async (t) => {

@@ -4,7 +4,7 @@ import test from "node:test";
 import { skipReason, underTest } from "../support/binaries.js";
 import { Stage } from "../support/servers.js";
 import { skipWithout } from "../support/tools.js";
-import { describeOutcome, KINDS, record, strike, type Kind } from "./strace.js";
+import { describeCalls, describeOutcome, KINDS, record, strike, worthStriking, type Kind } from "./strace.js";
 
 const FAULTS_A_KIND = Number(process.env["WALNUT_FAULTS"] ?? 2);
 const skip = skipReason() || skipWithout("strace", "strace");
@@ -16,10 +16,10 @@ test(
     const stage = Stage.for(t);
     const binary = underTest();
     const recording = await record(stage, binary);
-    t.diagnostic(`calls on ${recording.paths.length} files: ${JSON.stringify(recording.calls)}`);
+    t.diagnostic(`${recording.paths.length} files; ${describeCalls(recording)}`);
     let struck = 0;
     for (const kind of Object.keys(KINDS) as Kind[]) {
-      for (const nth of spread(recording.calls[kind], FAULTS_A_KIND)) {
+      for (const nth of spread(worthStriking(recording.calls[kind]), FAULTS_A_KIND)) {
         const outcome = await strike(stage, binary, recording, kind, nth);
         if (outcome.verdict !== "not struck") struck++;
         t.diagnostic(describeOutcome(outcome));
@@ -29,8 +29,8 @@ test(
   },
 );
 
-/** `count` numbers of `[1, last]`, as far from each other as can be: an early call fails in another place than a late one. */
-function spread(last: number, count: number): number[] {
-  const numbers = Array.from({ length: count }, (_, i) => 1 + Math.floor(((i + 0.5) * last) / count));
-  return [...new Set(numbers)].filter((nth) => nth <= last);
+/** `count` of the numbers, as far from each other as can be: an early call fails in another place than a late one. */
+function spread(numbers: readonly number[], count: number): number[] {
+  const places = Array.from({ length: count }, (_, i) => Math.floor(((i + 0.5) * numbers.length) / count));
+  return [...new Set(places)].flatMap((place) => numbers[place] ?? []);
 }

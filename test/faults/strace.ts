@@ -2,11 +2,12 @@
  * The Nth system call of a kind fails once, for N = 1, 2, ...: the member stops or refuses with a named error, and opens again
  * with all that was acknowledged.
  *
- *   node dist/test/faults/strace.js [--server under-test] [--kind sync,write,open,rename,read,mkdir] [--every 1]
+ *   node dist/test/faults/strace.js [--server under-test] [--kind sync,write,writeio,open,rename,read,mkdir] [--all]
  *
  * `strace` injects the errors. A first run without faults records which files of the data directory are touched and how often;
  * faults then strike only calls on those files, since an error on a pipe or a socket would be another story. strace counts
- * calls by thread; Walnut runs with one pool thread, so its Nth call is the Nth.
+ * calls by thread; Walnut runs with one pool thread, so its Nth call is the Nth. Without `--all` the middle of a long row of
+ * calls on one file is left out.
  */
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
@@ -27,6 +28,8 @@ interface FaultKind {
 export const KINDS = {
   sync: { calls: ["fdatasync", "fsync"], error: "EIO", mustStop: true },
   write: { calls: ["write", "pwrite64", "writev", "pwritev", "pwritev2"], error: "ENOSPC", mustStop: false },
+  // A write that returns EIO is a failed sync where a file is open with O_DSYNC, as Walnut's log is.
+  writeio: { calls: ["write", "pwrite64", "writev", "pwritev", "pwritev2"], error: "EIO", mustStop: false },
   open: { calls: ["open", "openat"], error: "EMFILE", mustStop: false },
   rename: { calls: ["rename", "renameat", "renameat2"], error: "EIO", mustStop: false },
   read: { calls: ["read", "pread64", "readv", "preadv"], error: "EIO", mustStop: false },
@@ -37,8 +40,8 @@ export type Kind = keyof typeof KINDS;
 /** What a run without faults touched. */
 export interface Recording {
   readonly paths: readonly string[];
-  /** Calls of each kind by the thread that made the most of them. */
-  readonly calls: Readonly<Record<Kind, number>>;
+  /** For each kind the files that were touched, call by call, by the thread that made the most calls. */
+  readonly calls: Readonly<Record<Kind, readonly string[]>>;
 }
 
 export type Verdict =
@@ -53,6 +56,8 @@ export interface Outcome {
   readonly nth: number;
   readonly verdict: Verdict;
   readonly acknowledged: number;
+  /** The call that failed, as strace tells it. */
+  readonly call: string;
   /** The server's own sentence about the fault. */
   readonly said: string;
 }
@@ -60,6 +65,7 @@ export interface Outcome {
 /** A law that a faulted run broke. */
 export class FaultError extends Error {}
 
+const TEMPORARY = /\/(db\.tmp[^/]*|tmp[^/]*)>/;
 const SNAPSHOT_COUNT = 10;
 const PUTS = 24;
 const POOL_OF_ONE = { UV_THREADPOOL_SIZE: "1" };
@@ -116,24 +122,42 @@ export async function record(stage: Stage, binary: ServerBinary): Promise<Record
 
 function readRecording(text: string, seat: Seat): Recording {
   const paths = new Set<string>();
-  const counts = new Map<string, number>();
+  const sequences = new Map<string, string[]>();
   const folder = realpathSync(seat.dataDir);
-  const relative = new RegExp(`${folder}(/[^">]*)?(?=[">])`, "g");
+  const touchedPath = new RegExp(`${folder}(/[^">]*)?(?=[">])`, "g");
   for (const line of text.split("\n")) {
     const call = /^(\d+) +([a-z0-9_]+)\(/.exec(line);
-    const touched = line.match(relative);
-    if (call === null || touched === null) continue;
-    for (const path of touched) paths.add(path.slice(folder.length));
+    const touched = line.match(touchedPath)?.map((path) => path.slice(folder.length));
+    if (call === null || touched === undefined) continue;
+    for (const path of touched) paths.add(path);
     for (const [kind, { calls }] of Object.entries(KINDS)) {
       if (!(calls as readonly string[]).includes(call[2]!)) continue;
-      const key = `${kind} ${call[1]}`;
-      counts.set(key, (counts.get(key) ?? 0) + 1);
+      const thread = `${kind} ${call[1]}`;
+      sequences.set(thread, [...(sequences.get(thread) ?? []), touched.at(-1)!]);
     }
   }
-  const most = (kind: string): number =>
-    Math.max(0, ...[...counts].filter(([key]) => key.startsWith(`${kind} `)).map(([, count]) => count));
-  const calls = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, most(kind)])) as Record<Kind, number>;
+  const longest = (kind: string): readonly string[] =>
+    [...sequences]
+      .filter(([thread]) => thread.startsWith(`${kind} `))
+      .map(([, sequence]) => sequence)
+      .sort((a, b) => b.length - a.length)[0] ?? [];
+  const calls = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, longest(kind)])) as Recording["calls"];
   return { paths: [...paths].sort(), calls };
+}
+
+/**
+ * The numbers of the calls that are worth a fault: of a long row of calls on the same file, as the filling of a segment with
+ * zeros is, only the first two and the last two.
+ */
+export function worthStriking(sequence: readonly string[]): number[] {
+  const numbers: number[] = [];
+  for (let start = 0; start < sequence.length;) {
+    let end = start;
+    while (end < sequence.length && sequence[end] === sequence[start]) end++;
+    for (let i = start; i < end; i++) if (i < start + 2 || i >= end - 2) numbers.push(i + 1);
+    start = end;
+  }
+  return numbers;
 }
 
 /** strace outlives the server by a moment; its log is whole when it tells the end of the server's process. */
@@ -167,10 +191,12 @@ export async function strike(
   const wrap = ["strace", "-D", "-f", "-q", "-y", "-o", log, ...where, ...inject];
   const run = await faultedRun(stage, binary, seat, wrap);
   await traceEnded(log, run.pid);
-  const struck = readFileSync(log, "utf8").includes("(INJECTED)");
-  const name = `${binary.name}, ${kind} ${nth} (${error})`;
-  const outcome = { kind, nth, acknowledged: run.acknowledged.size };
-  const verdict = judge(name, run, struck, mustStop, binary.family === "walnut");
+  const call = /^.*\(INJECTED\)/m.exec(readFileSync(log, "utf8"))?.[0] ?? "";
+  const name = `${binary.name}, ${kind} ${nth}: ${call}`;
+  const outcome = { kind, nth, acknowledged: run.acknowledged.size, call };
+  // A file under a temporary name can be given up together with what it was for, as defragmentation does.
+  const must = mustStop && !TEMPORARY.test(call);
+  const verdict = judge(name, run, call !== "", must, binary.family === "walnut");
   try {
     await opensAgain(stage, binary, seat, run.acknowledged, name);
   } catch (error) {
@@ -266,8 +292,14 @@ async function opensAgain(
   }
 }
 
-export function describeOutcome({ kind, nth, verdict, acknowledged, said }: Outcome): string {
-  return `${kind} ${nth}: ${verdict} after ${acknowledged} acknowledged puts${said === "" ? "" : `: ${said.slice(0, 300)}`}`;
+export function describeCalls({ calls }: Recording): string {
+  return Object.entries(calls)
+    .map(([kind, sequence]) => `${sequence.length} x ${kind}`)
+    .join(", ");
+}
+
+export function describeOutcome({ kind, nth, verdict, acknowledged, call, said }: Outcome): string {
+  return `${kind} ${nth}: ${call === "" ? "" : `${call.slice(0, 200)}: `}${verdict} after ${acknowledged} acknowledged puts${said === "" ? "" : `: ${said.slice(0, 300)}`}`;
 }
 
 async function main(): Promise<void> {
@@ -275,7 +307,7 @@ async function main(): Promise<void> {
     options: {
       server: { type: "string", default: "under-test" },
       kind: { type: "string", default: Object.keys(KINDS).join(",") },
-      every: { type: "string", default: "1" },
+      all: { type: "boolean", default: false },
     },
   });
   const binary = serverNamed(values.server);
@@ -283,9 +315,10 @@ async function main(): Promise<void> {
   const totals = new Map<string, number>();
   await Stage.with(async (stage) => {
     const recording = await record(stage, binary);
-    console.log(`${binary.name}: ${recording.paths.length} files, calls by kind: ${JSON.stringify(recording.calls)}`);
+    console.log(`${binary.name}: ${recording.paths.length} files; ${describeCalls(recording)}`);
     for (const kind of values.kind.split(",") as Kind[]) {
-      for (let nth = 1; nth <= recording.calls[kind]; nth += Number(values.every)) {
+      const sequence = recording.calls[kind];
+      for (const nth of values.all ? sequence.map((_, i) => i + 1) : worthStriking(sequence)) {
         try {
           const outcome = await strike(stage, binary, recording, kind, nth);
           console.log(describeOutcome(outcome));

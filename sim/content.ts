@@ -4,9 +4,20 @@
  * A crash test makes thousands of states of the same few files that differ in a sector or two; a copy costs one array of
  * page references. A page that was never written, or only with zeros, is not stored at all.
  */
-import { isAllZero } from "../src/base/bytes.js";
+import { concatBytes, isAllZero } from "../src/base/bytes.js";
 
 const PAGE_BYTES = 4096;
+
+/** Stands in for all long runs of zeros: segments are filled with them, and a journal that kept each copy would be large. */
+const ZEROS = new Uint8Array(1024 * 1024);
+
+/** The chunks as one array that nobody else changes. */
+export function joinedCopy(chunks: readonly Uint8Array[]): Uint8Array {
+  let size = 0;
+  for (const chunk of chunks) size += chunk.length;
+  const zero = size >= PAGE_BYTES && size <= ZEROS.length && chunks.every((chunk) => isAllZero(chunk));
+  return zero ? ZEROS.subarray(0, size) : concatBytes(chunks);
+}
 
 interface Page {
   /** Who may change the page in place: the token of the one `Content` that holds it. */
@@ -15,25 +26,23 @@ interface Page {
 }
 
 export class Content {
-  #pages: (Page | undefined)[];
+  #pages: (Page | undefined)[] = [];
+  /** The page table may be another's, too: whoever writes copies it first. */
+  #tableShared = false;
   #token = {};
-  #size: number;
-
-  constructor() {
-    this.#pages = [];
-    this.#size = 0;
-  }
+  #size = 0;
 
   get size(): number {
     return this.#size;
   }
 
-  /** An independent copy, at the price of its page table. */
+  /** An independent copy; costs nothing until one of the two is written. */
   clone(): Content {
     const copy = new Content();
-    copy.#pages = this.#pages.slice();
+    copy.#pages = this.#pages;
     copy.#size = this.#size;
-    this.#token = {}; // the pages now belong to nobody: whoever writes copies first
+    copy.#tableShared = true;
+    this.#tableShared = true;
     return copy;
   }
 
@@ -65,7 +74,9 @@ export class Content {
       const span = Math.min(PAGE_BYTES - inPage, bytes.length - done);
       const part = bytes.subarray(done, done + span);
       const index = (at - inPage) / PAGE_BYTES;
-      if (this.#pages[index] !== undefined || !isAllZero(part)) this.#ownPage(index).set(part, inPage);
+      const zero = bytes.buffer === ZEROS.buffer || (this.#pages[index] === undefined && isAllZero(part));
+      if (zero && inPage === 0 && span === PAGE_BYTES) this.#dropPage(index);
+      else if (this.#pages[index] !== undefined || !zero) this.#ownPage(index).set(part, inPage);
       done += span;
     }
     this.#size = Math.max(this.#size, offset + bytes.length);
@@ -78,13 +89,29 @@ export class Content {
       const last = (size - inPage) / PAGE_BYTES;
       if (this.#pages.length > last) {
         if (inPage > 0 && this.#pages[last] !== undefined) this.#ownPage(last).fill(0, inPage);
+        this.#ownTable();
         this.#pages.length = inPage > 0 ? last + 1 : last;
       }
     }
     this.#size = size;
   }
 
+  #ownTable(): void {
+    if (!this.#tableShared) return;
+    this.#pages = this.#pages.slice();
+    this.#tableShared = false;
+    this.#token = {}; // the pages themselves are shared from here on
+  }
+
+  /** The page is zeros now. */
+  #dropPage(index: number): void {
+    if (this.#pages[index] === undefined) return;
+    this.#ownTable();
+    this.#pages[index] = undefined;
+  }
+
   #ownPage(index: number): Uint8Array {
+    this.#ownTable();
     const page = this.#pages[index];
     if (page !== undefined && page.owner === this.#token) return page.bytes;
     const bytes = page === undefined ? new Uint8Array(PAGE_BYTES) : page.bytes.slice();

@@ -1,8 +1,7 @@
 /** An open file of the simulated disk, and the stored bytes of one for tests that damage them. */
-import { concatBytes } from "../src/base/bytes.js";
 import { SECTOR_BYTES } from "../src/base/limits.js";
 import { diskErrorOf, type DiskFile, type LockKind } from "../src/platform/index.js";
-import type { Content } from "./content.js";
+import { joinedCopy, type Content } from "./content.js";
 import type { Fault, FaultKind } from "./faults.js";
 import { faultError } from "./faults.js";
 import type { DiskOperation, Inode } from "./platter.js";
@@ -60,7 +59,7 @@ export class SimFile implements DiskFile {
   }
 
   async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
-    const bytes = concatBytes(chunks);
+    const bytes = joinedCopy(chunks);
     await this.#doors.pace("write", bytes.length);
     this.#check("write", true);
     const fault = this.#doors.strike("write", this.path);

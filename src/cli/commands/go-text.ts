@@ -132,7 +132,14 @@ export function humanBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
   const power = Math.floor(Math.log(bytes) / Math.log(1000));
   const value = Math.floor((bytes / 1000 ** power) * 10 + 0.5) / 10;
-  return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ${units[power]!}`;
+  return `${value < 10 ? value.toFixed(1) : roundHalfToEven(value)} ${units[power]!}`;
+}
+
+/** As Go's %.0f: 20.5 is 20, 21.5 is 22. */
+function roundHalfToEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 === 0 ? below : below + 1;
 }
 
 /** A value of Go's JSON. Fields that are zero are left out (`omitempty`), unless they are wrapped in `always`. */

@@ -10,6 +10,7 @@
  */
 import { compareBytes, EMPTY_BYTES } from "../base/bytes.js";
 import { InvariantError } from "../base/errors.js";
+import { goSort } from "../base/go-sort.js";
 import { latin1FromBytes } from "../base/text.js";
 import {
   Compare_CompareResult,
@@ -339,19 +340,22 @@ function filtered(kvs: KeyValue[], request: RangeRequest): KeyValue[] {
   );
 }
 
-/** Sorts as asked. A target without an order means ascending, after the limit was applied to the order of keys, as in etcd. */
+/**
+ * Sorts as asked. A target without an order means ascending, after the limit was applied to the order of keys, as in etcd.
+ * Pairs that compare as equal end up where etcd's sort leaves them.
+ */
 function sorted(kvs: KeyValue[], request: RangeRequest): KeyValue[] {
   const { sortOrder, sortTarget } = request;
   if (sortOrder === RangeRequest_SortOrder.NONE && sortTarget === RangeRequest_SortTarget.KEY) return kvs;
-  const compare = COMPARE_BY[sortTarget];
-  if (compare === undefined || sortOrder > RangeRequest_SortOrder.DESCEND) return kvs;
-  return sortOrder === RangeRequest_SortOrder.DESCEND ? kvs.sort((a, b) => compare(b, a)) : kvs.sort(compare);
+  const less = LESS_BY[sortTarget];
+  if (less === undefined || sortOrder > RangeRequest_SortOrder.DESCEND) return kvs;
+  return goSort(kvs, sortOrder === RangeRequest_SortOrder.DESCEND ? (a, b) => less(b, a) : less);
 }
 
-const COMPARE_BY: Readonly<Record<number, (a: KeyValue, b: KeyValue) => number>> = {
-  [RangeRequest_SortTarget.KEY]: (a, b) => compareBytes(a.key, b.key),
-  [RangeRequest_SortTarget.VERSION]: (a, b) => a.version - b.version,
-  [RangeRequest_SortTarget.CREATE]: (a, b) => a.createRevision - b.createRevision,
-  [RangeRequest_SortTarget.MOD]: (a, b) => a.modRevision - b.modRevision,
-  [RangeRequest_SortTarget.VALUE]: (a, b) => compareBytes(a.value, b.value),
+const LESS_BY: Readonly<Record<number, (a: KeyValue, b: KeyValue) => boolean>> = {
+  [RangeRequest_SortTarget.KEY]: (a, b) => compareBytes(a.key, b.key) < 0,
+  [RangeRequest_SortTarget.VERSION]: (a, b) => a.version < b.version,
+  [RangeRequest_SortTarget.CREATE]: (a, b) => a.createRevision < b.createRevision,
+  [RangeRequest_SortTarget.MOD]: (a, b) => a.modRevision < b.modRevision,
+  [RangeRequest_SortTarget.VALUE]: (a, b) => compareBytes(a.value, b.value) < 0,
 };

@@ -10,6 +10,7 @@ import {
   DefragmentResponse,
   healthpb,
   MemberListResponse,
+  MoveLeaderRequest,
   PutRequest,
   PutResponse,
   RangeRequest,
@@ -192,6 +193,16 @@ test("maintenance answers: status, alarms, defragmentation without a header, mem
   assert.deepEqual(members[0]?.peerURLs, ["http://localhost:2380"]);
 });
 
+test("the leader is moved to nobody but a voting member, and told by the leader only", async (t) => {
+  const { call, failure, member } = await apiFixture(t);
+  const move = (targetID: bigint): Uint8Array => MoveLeaderRequest.encode({ targetID }).finish();
+  const path = "/etcdserverpb.Maintenance/MoveLeader";
+  assert.equal(await failure(path, move(1n)), "9 etcdserver: bad leader transferee");
+  assert.equal((await call(path, move(member.memberId))).length, 0);
+  member.leaderId = 5n;
+  assert.equal(await failure(path, move(member.memberId)), "9 etcdserver: not leader");
+});
+
 test("a snapshot comes in etcd's pieces, counts down, and ends with its SHA-256", async (t) => {
   const { client, member } = await apiFixture(t);
   const stream = client.makeServerStreamRequest("/etcdserverpb.Maintenance/Snapshot", same, same, Buffer.alloc(0));
@@ -234,6 +245,13 @@ test("/version", async (t) => {
   assert.deepEqual(await get("/version"), [200, '{"etcdserver":"3.5.30","etcdcluster":"not_decided"}']);
   assert.deepEqual(await get("/version", { method: "POST" }), [405, "Method Not Allowed\n"]);
   assert.deepEqual(await get("/no"), [404, "404 page not found\n"]);
+});
+
+test("pages of any origin may ask", async (t) => {
+  const { base } = await apiFixture(t);
+  const response = await fetch(`${base}/nothing`, { method: "OPTIONS", headers: { connection: "close" } });
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get("access-control-allow-origin"), "*");
 });
 
 test("/health says what is wrong, and passes over what is excluded", async (t) => {

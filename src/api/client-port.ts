@@ -18,6 +18,13 @@ export interface ClientPortDependencies {
   readonly observer?: CallObserver;
 }
 
+/** etcd's default: pages of any origin may ask. */
+const CROSS_ORIGIN = {
+  "access-control-allow-headers": "accept, content-type, authorization",
+  "access-control-allow-methods": "POST, GET, OPTIONS, PUT, DELETE",
+  "access-control-allow-origin": "*",
+};
+
 /**
  * Opens an address for clients. Stop it with `stop(graceMs)`; where it listens is in `address`.
  *
@@ -35,6 +42,9 @@ export function openClientPort(
     { ...GRPC_SERVER_DEFAULTS, messageBytesMax, ...options },
     { clock, handlers, mapError: toClientError, ...(observer === undefined ? {} : { observer }) },
   );
-  const http = new HttpServer({ bodyBytesMax: messageBytesMax }, { clock, table: createHttpTable(dependencies) });
+  const http = new HttpServer(
+    { bodyBytesMax: messageBytesMax, commonHeaders: CROSS_ORIGIN },
+    { clock, table: createHttpTable(dependencies) },
+  );
   return SharedPort.listen(address, { clock, grpc, http });
 }

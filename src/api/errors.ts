@@ -25,6 +25,7 @@ export const CLIENT_ERRORS = {
   // 3.6's text: 3.5 has none, it falls over an unknown sort target.
   API_INVALID_SORT: error(invalidArgument, "invalid sort option"),
   API_NOT_FOR_LEARNER: error(unavailable, "rpc not supported for learner"),
+  API_BAD_TRANSFEREE: error(failedPrecondition, "bad leader transferee"),
   API_AUTH_NOT_ENABLED: error(failedPrecondition, "authentication is not enabled"),
 
   KEY_NOT_FOUND: error(invalidArgument, "key not found"),
@@ -59,7 +60,9 @@ export const CLIENT_ERRORS = {
 export type ClientErrorCode = keyof typeof CLIENT_ERRORS;
 
 /** What the checks of this room throw. */
-export class ApiError extends CodedError<Extract<ClientErrorCode, `API_${string}` | "KEY_NOT_FOUND">> {
+export class ApiError extends CodedError<
+  Extract<ClientErrorCode, `API_${string}` | "KEY_NOT_FOUND" | "SERVER_NOT_LEADER">
+> {
   override readonly name = "ApiError";
 }
 

@@ -40,6 +40,8 @@ import {
   HashRequest,
   HashResponse,
   MaintenanceDefinition,
+  MoveLeaderRequest,
+  MoveLeaderResponse,
   SnapshotRequest,
   SnapshotResponse,
   StatusRequest,
@@ -48,8 +50,9 @@ import {
 import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
 import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
 import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
+import type { CallContext, MemberService } from "../server/contract.js";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./checks.js";
-import { CLIENT_ERRORS } from "./errors.js";
+import { ApiError, CLIENT_ERRORS } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { admit, decodeRequest, type ServiceDependencies, unary } from "./service.js";
 
@@ -145,6 +148,12 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
       }),
     ],
     [
+      "/etcdserverpb.Maintenance/MoveLeader",
+      unary(dependencies, MoveLeaderRequest, MoveLeaderResponse, ({ targetID }, context) =>
+        moveLeader(member, targetID, context),
+      ),
+    ],
+    [
       "/etcdserverpb.Maintenance/Snapshot",
       {
         kind: "serverStreaming",
@@ -156,6 +165,19 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
       },
     ],
   ];
+}
+
+/** Checks as etcd does; the leader stays where it is, for it cannot be moved to another member yet. */
+async function moveLeader(member: MemberService, target: bigint, context: CallContext): Promise<MoveLeaderResponse> {
+  if (member.leader() !== member.memberId) throw new ApiError("SERVER_NOT_LEADER", "this member does not lead");
+  const { members } = await member.memberList(false, context);
+  if (!members.some(({ id, isLearner }) => id === target && !isLearner)) {
+    throw new ApiError("API_BAD_TRANSFEREE", `${target} is no voting member`);
+  }
+  if (target !== member.memberId) {
+    throw new GrpcError(GrpcStatus.unimplemented, "walnut: the leader cannot be moved to another member yet");
+  }
+  return { header: undefined };
 }
 
 /** `db` in pieces, each with the count of bytes after it, then the SHA-256 of all. */

@@ -96,6 +96,11 @@ test("unknown services and methods are answered as grpc-go does", async (t) => {
   assert.deepEqual(await failure("/x.X/Echo"), { code: 12, details: "unknown service x.X" });
 });
 
+test("a path without a service is told as grpc-go tells it", async (t) => {
+  const { failure } = await grpcFixture(t, { "/t.T/Echo": echo });
+  assert.deepEqual(await failure("/Echo"), { code: 12, details: 'malformed method name: "/Echo"' });
+});
+
 test("a request over the limit is refused with both sizes, and the connection serves on", async (t) => {
   const { failure, unary } = await grpcFixture(t, { "/t.T/Echo": echo }, { options: { messageBytesMax: 100_000 } });
   for (const size of [100_001, 5_000_000]) {

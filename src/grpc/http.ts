@@ -34,17 +34,20 @@ export function plainAnswer(status: number, text: string, headers: Readonly<Reco
   };
 }
 
+export interface HttpServerOptions {
+  readonly bodyBytesMax: number;
+  /** Headers of every answer. */
+  readonly commonHeaders?: Readonly<Record<string, string>>;
+}
+
 export class HttpServer {
   readonly #server: http.Server;
   readonly #clock: Clock;
 
-  constructor(
-    options: { readonly bodyBytesMax: number },
-    dependencies: { readonly clock: Clock; readonly table: HttpTable },
-  ) {
+  constructor(options: HttpServerOptions, dependencies: { readonly clock: Clock; readonly table: HttpTable }) {
     this.#clock = dependencies.clock;
     this.#server = http.createServer((request, response) => {
-      void serve(request, response, dependencies.table, options.bodyBytesMax);
+      void serve(request, response, dependencies.table, options);
     });
   }
 
@@ -71,15 +74,17 @@ async function serve(
   request: http.IncomingMessage,
   response: http.ServerResponse,
   table: HttpTable,
-  bodyBytesMax: number,
+  { bodyBytesMax, commonHeaders }: HttpServerOptions,
 ): Promise<void> {
   const { status, headers, body } = await answer(request, table, bodyBytesMax);
-  response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
+  response.writeHead(status, { ...commonHeaders, ...headers, "content-length": Buffer.byteLength(body) });
   response.end(request.method === "HEAD" ? undefined : body);
 }
 
 async function answer(request: http.IncomingMessage, table: HttpTable, bodyBytesMax: number): Promise<HttpAnswer> {
   try {
+    // What a browser asks before it sends a request to another origin; the headers that every answer has say the rest.
+    if (request.method === "OPTIONS") return { status: 200, body: "" };
     const url = new URL(request.url ?? "/", "http://localhost");
     const handler = table.get(url.pathname);
     if (handler === undefined) return plainAnswer(404, "404 page not found");

@@ -178,7 +178,7 @@ export class GrpcServer {
     const method = path.slice(slash + 1);
     const text =
       slash < 1
-        ? `malformed method name: ${JSON.stringify(path.replace(/^\//, ""))}`
+        ? `malformed method name: ${JSON.stringify(path)}`
         : this.#services.has(service)
           ? `unknown method ${method} for service ${service}`
           : `unknown service ${service}`;

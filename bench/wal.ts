@@ -96,7 +96,9 @@ function parseRead(output: string): ReadResult {
 function buildGo(root: string): string | undefined {
   const source = join(fileURLToPath(new URL(".", import.meta.url)), "..", "..", "bench", "wal-go");
   if (!existsSync("/usr/share/gocode/src/go.etcd.io/etcd/wal")) {
-    console.log("Go side: ABSENT (Debian's golang-etcd-server-dev is not installed); the bars of the issue stand alone\n");
+    console.log(
+      "Go side: ABSENT (Debian's golang-etcd-server-dev is not installed); the bars of the issue stand alone\n",
+    );
     return undefined;
   }
   const program = join(root, "go-bench");
@@ -125,7 +127,9 @@ async function probe(root: string): Promise<void> {
   times.sort((a, b) => a - b);
   await file.close();
   const at = (part: number): string => times[Math.floor(times.length * part)]!.toFixed(0);
-  console.log(`disk: fdatasync of 4 KiB in a zero-filled file: median ${at(0.5)} µs, 90 % ${at(0.9)} µs, 99 % ${at(0.99)} µs\n`);
+  console.log(
+    `disk: fdatasync of 4 KiB in a zero-filled file: median ${at(0.5)} µs, 90 % ${at(0.9)} µs, 99 % ${at(0.99)} µs\n`,
+  );
 }
 
 function median(values: readonly number[]): number {
@@ -144,7 +148,9 @@ async function main(): Promise<void> {
   const scale = quick ? 0.1 : 1;
   let over = 0;
   try {
-    console.log(`${new Date().toISOString()}  node ${process.version}  ${cpus().length} cores of ${cpus()[0]?.model ?? "?"}`);
+    console.log(
+      `${new Date().toISOString()}  node ${process.version}  ${cpus().length} cores of ${cpus()[0]?.model ?? "?"}`,
+    );
     await probe(root);
     const go = buildGo(root);
     const folder = join(root, "wal");
@@ -155,7 +161,9 @@ async function main(): Promise<void> {
     const runGo = (bytes: number, batch: number, saves: number): number | undefined => {
       if (go === undefined) return undefined;
       rmSync(folder, { recursive: true, force: true });
-      return Number(execFileSync(go, ["save", folder, String(bytes), String(batch), String(saves)], { encoding: "utf8" }));
+      return Number(
+        execFileSync(go, ["save", folder, String(bytes), String(batch), String(saves)], { encoding: "utf8" }),
+      );
     };
     await runOurs(100, 100, 500); // the compiler's warm-up, as a server has it
     console.log("bytes  batch   walnut µs/entry   go µs/entry   bar   verdict");
@@ -187,7 +195,9 @@ async function main(): Promise<void> {
       const [mine, other] = [median(ours), theirs.length > 0 ? median(theirs) : undefined];
       const result = verdict(mine, seconds * scale, other);
       if (result === "OVER") over++;
-      console.log(`written in batches of ${batch}: walnut ${mine.toFixed(2)} s, go ${other?.toFixed(2) ?? "-"} s, bar ${seconds * scale} s: ${result}`);
+      console.log(
+        `written in batches of ${batch}: walnut ${mine.toFixed(2)} s, go ${other?.toFixed(2) ?? "-"} s, bar ${seconds * scale} s: ${result}`,
+      );
     }
     over += reads(go, folder, scale);
     console.log(over === 0 ? "\nall at or below" : `\n${over} OVER`);

@@ -48,10 +48,14 @@ const ENTRY_FRAME_BYTES_MIN = 24;
 /** Bytes that may be summed for each byte that is looked at, so that hostile bytes cannot hold us up. */
 const WORK_FACTOR = 64;
 
-/** Looks at `bytes`, which begin at the place (8-byte aligned in the file) and end where the file has only zeros left. */
-export function examineAftermath(bytes: Uint8Array, before: Before): Aftermath {
+/**
+ * Looks at `bytes`, which begin at the place (8-byte aligned in the file) and end with the file.
+ *
+ * @param dirty where only zeros are left: no frame begins there, but one may end there
+ */
+export function examineAftermath(bytes: Uint8Array, dirty: number, before: Before): Aftermath {
   const lone = { lowest: Number.POSITIVE_INFINITY, highest: 0 };
-  const found = findRuns(bytes, before, lone);
+  const found = findRuns(bytes, dirty, before, lone);
   const indexes = found.filter((record) => record.kind === "entry").map((record) => record.index);
   const first = indexes[0] ?? (lone.highest > 0 ? lone.lowest : undefined);
   const highest = indexes.reduce((most, index) => Math.max(most, index), lone.highest);
@@ -64,20 +68,25 @@ export function examineAftermath(bytes: Uint8Array, before: Before): Aftermath {
 }
 
 /** Frames that chain, in the order of the file. Those that stand alone only leave their index in `lone`. */
-function findRuns(bytes: Uint8Array, before: Before, lone: { lowest: number; highest: number }): Found[] {
+function findRuns(
+  bytes: Uint8Array,
+  dirty: number,
+  before: Before,
+  lone: { lowest: number; highest: number },
+): Found[] {
   const found: Found[] = [];
   const parser = new FrameParser();
   const fields = new EntryFields();
-  let budget = bytes.length * WORK_FACTOR + 65_536;
+  const budget = { left: dirty * WORK_FACTOR + 65_536 };
   let at = 0;
-  while (at + 16 <= bytes.length && budget > 0) {
+  while (at < dirty && at + 16 <= bytes.length && budget.left > 0) {
     if (bytes[at + 8] !== 0x08 || bytes[at + 10] !== 0x10) {
       at += 8;
       continue;
     }
-    const run = runAt(bytes, at, parser, (count) => (budget -= count));
+    const run = runAt(bytes, at, parser, budget);
     if (run.frames.length === 1) {
-      const index = plausibleIndex(bytes, run.frames[0]!, fields, before);
+      const index = plausibleIndex(bytes, run.frames[0]!, fields, dirty, before);
       if (index !== undefined) {
         lone.highest = Math.max(lone.highest, index);
         lone.lowest = Math.min(lone.lowest, index);
@@ -88,7 +97,7 @@ function findRuns(bytes: Uint8Array, before: Before, lone: { lowest: number; hig
       continue;
     }
     const records = run.frames.map((frame, i) => describeFrame(bytes, frame, fields, i > 0));
-    if (records.every((record) => isPlausible(record, bytes.length, before))) {
+    if (records.every((record) => isPlausible(record, dirty, before))) {
       found.push(...records);
       at = run.end;
     } else at += 8;
@@ -107,7 +116,7 @@ function runAt(
   bytes: Uint8Array,
   start: number,
   parser: FrameParser,
-  spend: (count: number) => void,
+  budget: { left: number },
 ): { frames: Frame[]; end: number } {
   const frames: Frame[] = [];
   let at = start;
@@ -115,7 +124,7 @@ function runAt(
   while (parser.parse(bytes, at, bytes.length, bytes.length - at) === "record") {
     const { type, dataStart, dataEnd } = parser;
     if (frames.length > 0) {
-      spend(dataEnd - dataStart);
+      budget.left -= dataEnd - dataStart;
       if (type === RecordType.crc || chainCrc(crc, bytes, dataStart, dataEnd) !== parser.crc) break;
     }
     crc = parser.crc;
@@ -157,9 +166,15 @@ function isPlausibleIndex(index: number, span: number, before: Before): boolean 
   return before.last === undefined || index <= before.last + 1 + span / ENTRY_FRAME_BYTES_MIN;
 }
 
-function plausibleIndex(bytes: Uint8Array, frame: Frame, fields: EntryFields, before: Before): number | undefined {
+function plausibleIndex(
+  bytes: Uint8Array,
+  frame: Frame,
+  fields: EntryFields,
+  span: number,
+  before: Before,
+): number | undefined {
   if (frame.type !== RecordType.entry || fields.decode(bytes, frame.start, frame.end) !== undefined) return undefined;
-  return isPlausibleIndex(fields.index, bytes.length, before) ? fields.index : undefined;
+  return isPlausibleIndex(fields.index, span, before) ? fields.index : undefined;
 }
 
 /** See the head of this file: what must not come in what one crash can tear. */

@@ -7,7 +7,7 @@ import { CodedError } from "../base/errors.js";
  * - `WAL_METADATA_CONFLICT` two segments belong to different members or clusters
  * - `WAL_CRC_MISMATCH` a checksum differs; `WAL_MIDLOG_CORRUPT` damage in front of records that were saved later;
  *   `WAL_SEMANTIC` records are whole, but no member writes them so; `WAL_ENTRY_TOO_LARGE` a length field asks for more than
- *   the file holds; `WAL_UNEXPECTED_EOF` a segment that is not the last one ends inside a record
+ *   the whole file holds; `WAL_UNEXPECTED_EOF` a segment that is not the last one ends inside a record
  * - `WAL_SNAPSHOT_MISMATCH`, `WAL_SNAPSHOT_NOT_FOUND` the snapshot to open at has another term, or is not in the log
  * - `WAL_SLICE_OUT_OF_RANGE` entries between the snapshot and the first one in the log are missing
  * - `WAL_READ_IO` the disk failed to read: never taken for the end of a file

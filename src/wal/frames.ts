@@ -144,6 +144,7 @@ export function firstNonZero(bytes: Uint8Array, start: number, end: number): num
     if (bytes[at] !== 0) return at;
     at++;
   }
+  if (at === end) return end;
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (end - at) >> 2);
   let word = 0;
   while (word < words.length && words[word] === 0) word++;

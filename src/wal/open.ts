@@ -451,7 +451,9 @@ async function copyBytes(from: DiskFile, to: DiskFile, size: number): Promise<vo
     const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
     const read = await from.read(piece, at);
     if (read !== piece.length) {
-      throw new WalError("WAL_READ_IO", `${from.path}: ${read} of ${piece.length} bytes came at byte ${at}`, { offset: at });
+      throw new WalError("WAL_READ_IO", `${from.path}: ${read} of ${piece.length} bytes came at byte ${at}`, {
+        offset: at,
+      });
     }
     await to.write([piece], at);
   }

@@ -105,7 +105,10 @@ export class SegmentPipeline {
     try {
       file = await this.#disk.open(path, "replace");
       if (!file.tryLock("segment")) {
-        throw new WalError("WAL_LOCKED", `${path} is locked by another process: two members must not share a directory`);
+        throw new WalError(
+          "WAL_LOCKED",
+          `${path} is locked by another process: two members must not share a directory`,
+        );
       }
       await file.truncate(this.#segmentBytes);
       await this.#fill(file);

@@ -321,26 +321,28 @@ class LogRun {
     offset: number,
   ): Promise<{ offset: number; dirtyEnd: number; damage: DamagedTail | undefined }> {
     const { size } = stream;
-    const torn = stop === "record-form" || stop === "checksum" || stop === "length" ? this.#isTorn(stream, offset) : false;
+    const torn =
+      stop === "record-form" || stop === "checksum" || stop === "length" ? this.#isTorn(stream, offset) : false;
     const total = this.#parser.total;
-    const { bytes: tail, dirty } = await readTail(stream);
-    const dirtyEnd = offset + dirty;
-    const clean = tail.length === 0 && (stop === "end" || stop === "zero");
+    const tail = await readTail(stream);
+    const dirtyEnd = offset + tail.dirty;
+    const clean = tail.dirty === 0 && (stop === "end" || stop === "zero");
     if (!this.#rules.headComplete) {
       const why = `byte ${offset}: the head of the segment (CRC record, metadata) is not whole, though it is synced before the file gets its name`;
       throw this.#corrupt("WAL_MIDLOG_CORRUPT", offset, why, tail);
     }
     if (!this.#isLast) {
       if (clean) return { offset, dirtyEnd, damage: undefined };
-      throw this.#corrupt(codeInOldSegment(stop), offset, this.#describeStop(stop, offset, total), tail);
+      throw this.#corrupt(codeInOldSegment(stop, total, size), offset, this.#describeStop(stop, offset, total), tail);
     }
     if (clean && (stop === "zero" || size > offset)) return { offset, dirtyEnd, damage: undefined };
-    const harmless = stop === "end" || stop === "zero" || stop === "cut" || stop === "oversize" || stop === "incomplete-save";
+    const harmless =
+      stop === "end" || stop === "zero" || stop === "cut" || stop === "oversize" || stop === "incomplete-save";
     if (!harmless && !torn) {
       const code = stop === "checksum" ? "WAL_CRC_MISMATCH" : "WAL_MIDLOG_CORRUPT";
       throw this.#corrupt(code, offset, this.#describeStop(stop, offset, total), tail);
     }
-    const after = examineAftermath(tail, this.#rules);
+    const after = examineAftermath(tail.bytes, tail.dirty, this.#rules);
     if (after.evidence !== undefined && stop !== "incomplete-save") {
       const why = `${this.#describeStop(stop, offset, total)}; ${after.evidence}, so this place had been synced`;
       throw this.#corrupt("WAL_MIDLOG_CORRUPT", offset, why, tail);
@@ -390,7 +392,7 @@ class LogRun {
       case "zero":
         return `byte ${offset}: the log ends, but bytes that are not zero follow`;
       case "end":
-        return `byte ${offset}: the file ends here, without the zeros that a writer leaves behind the last record`;
+        return `byte ${offset}: the file ends here, without the zeros that a writer leaves behind the last record (etcd leaves them out after a repair)`;
     }
   }
 
@@ -405,8 +407,8 @@ class LogRun {
     );
   }
 
-  #corrupt(code: WalErrorCode, offset: number, why: string, tail: Uint8Array): WalError {
-    const after = examineAftermath(tail, this.#rules);
+  #corrupt(code: WalErrorCode, offset: number, why: string, tail: Tail): WalError {
+    const after = examineAftermath(tail.bytes, tail.dirty, this.#rules);
     const low = (this.#rules.last ?? this.#segment.index - 1) + 1;
     const next = this.#segments[this.#position + 1];
     const high = after.firstIndex !== undefined && after.firstIndex > low ? after.firstIndex : next?.index;
@@ -437,10 +439,10 @@ function damageKind(stop: Stop): DamageKind {
   return stop === "cut" || stop === "oversize" ? "cut-record" : "torn-record";
 }
 
-function codeInOldSegment(stop: Stop): WalErrorCode {
+function codeInOldSegment(stop: Stop, total: number, size: number): WalErrorCode {
   if (stop === "checksum") return "WAL_CRC_MISMATCH";
-  if (stop === "oversize") return "WAL_ENTRY_TOO_LARGE";
-  return stop === "cut" ? "WAL_UNEXPECTED_EOF" : "WAL_MIDLOG_CORRUPT";
+  if (stop === "oversize" && total > size) return "WAL_ENTRY_TOO_LARGE";
+  return stop === "cut" || stop === "oversize" ? "WAL_UNEXPECTED_EOF" : "WAL_MIDLOG_CORRUPT";
 }
 
 function describeMissing(missing: { low: number; high: number | undefined } | undefined): string {
@@ -451,11 +453,15 @@ function describeMissing(missing: { low: number; high: number | undefined } | un
   return high === low + 1 ? `entry ${low} is missing` : `entries ${low} to ${high - 1} are missing`;
 }
 
-/**
- * What is left of a segment, without the zeros at its end, and how long it is. In the usual case there are only zeros, and
- * nothing is kept.
- */
-async function readTail(stream: SegmentStream): Promise<{ bytes: Uint8Array; dirty: number }> {
+/** What is left of a segment from the place on where it could not be read on. */
+interface Tail {
+  /** To the end of the file; empty when there are only zeros, which is the usual case. */
+  readonly bytes: Uint8Array;
+  /** Where only zeros are left. */
+  readonly dirty: number;
+}
+
+async function readTail(stream: SegmentStream): Promise<Tail> {
   stream.keepNothing();
   let kept: Uint8Array | undefined;
   let length = 0;
@@ -473,7 +479,7 @@ async function readTail(stream: SegmentStream): Promise<{ bytes: Uint8Array; dir
     length += end - at;
     stream.at = end;
   } while (await stream.more());
-  return { bytes: kept === undefined ? new Uint8Array(0) : kept.subarray(0, dirty), dirty };
+  return { bytes: kept ?? new Uint8Array(0), dirty };
 }
 
 function hex(crc: number): string {

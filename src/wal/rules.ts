@@ -186,7 +186,9 @@ export class LogRules {
     const { type, dataStart, dataEnd } = this.#fields;
     if (index < 1 || term < 1) return wrong(`an entry of index ${index} and term ${term}, both begin at 1`);
     if (this.#unexplainedCommit > 0) {
-      return wrong(`commit is ${this.#unexplainedCommit}, and then comes entry ${index} after ${this.last ?? "nothing"}`);
+      return wrong(
+        `commit is ${this.#unexplainedCommit}, and then comes entry ${index} after ${this.last ?? "nothing"}`,
+      );
     }
     const overwrites = this.last !== undefined && index <= this.last;
     if (dataStart === dataEnd && type !== EntryType.normal) {
@@ -245,7 +247,7 @@ export class LogRules {
     if (this.last === undefined || snapshot.index > this.last) {
       if (snapshot.index > 0) this.#runs.set(snapshot.index, snapshot.term);
       this.last = snapshot.index;
-      this.#lastTerm = snapshot.term;
+      this.#lastTerm = snapshot.index > 0 ? snapshot.term : -1; // no entry has it: the first one is looked at closely
     }
     if (snapshot.index >= this.#unexplainedCommit) this.#unexplainedCommit = 0;
     return snapshot;

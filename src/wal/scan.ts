@@ -198,7 +198,11 @@ class SegmentScanner {
       const malformed = fields.decode(bytes, dataStart, dataEnd);
       if (malformed !== undefined) return { ...place, kind: "damage", verdict: "corrupt", why: malformed };
       const entry = bytes.subarray(fields.dataStart, fields.dataEnd);
-      return { ...place, kind: "entry", entry: { type: fields.type, term: fields.term, index: fields.index, data: entry } };
+      return {
+        ...place,
+        kind: "entry",
+        entry: { type: fields.type, term: fields.term, index: fields.index, data: entry },
+      };
     } catch (error) {
       return { ...place, kind: "damage", verdict: "corrupt", why: describeError(error) };
     }

@@ -208,13 +208,15 @@ export class WalWriter {
 
   async #close(): Promise<void> {
     const last = this.#failed === undefined ? this.#push({ kind: "sync" }) : undefined;
-    let failure: unknown;
-    await last?.catch((error: unknown) => (failure = error));
+    let failure: Error | undefined;
+    await last?.catch((error: unknown) => {
+      failure = error instanceof Error ? error : new Error(describeError(error));
+    });
     await this.#running;
     await this.#pipeline.close();
     await Promise.all(this.#releases);
     for (const { file } of this.#segments) await file.close();
-    if (failure !== undefined) throw failure; // eslint-disable-line typescript/only-throw-error -- it came from a rejection
+    if (failure !== undefined) throw failure;
   }
 
   // ---- the queue ----
@@ -332,7 +334,10 @@ export class WalWriter {
   async #encodeEntries(entries: readonly Entry[]): Promise<void> {
     const encoder = this.#encoder;
     for (const entry of entries) {
-      invariant(entry.index <= this.#lastIndex + 1, () => `entry ${entry.index} after ${this.#lastIndex}: a hole in the log`);
+      invariant(
+        entry.index <= this.#lastIndex + 1,
+        () => `entry ${entry.index} after ${this.#lastIndex}: a hole in the log`,
+      );
       invariant(entry.index > 0, () => `entry of index ${entry.index}`);
       invariant(entry.term > 0, () => `entry ${entry.index} of term ${entry.term}`);
       encoder.entry(entry);

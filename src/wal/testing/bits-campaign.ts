@@ -220,7 +220,12 @@ function sameContents(a: WalContents, b: WalContents): boolean {
   if (a.hardState.commit !== b.hardState.commit) return false;
   return a.entries.every((entry, i) => {
     const other = b.entries[i]!;
-    return entry.index === other.index && entry.term === other.term && entry.type === other.type && equalBytes(entry.data, other.data);
+    return (
+      entry.index === other.index &&
+      entry.term === other.term &&
+      entry.type === other.type &&
+      equalBytes(entry.data, other.data)
+    );
   });
 }
 

@@ -3,7 +3,15 @@ import assert from "node:assert/strict";
 import { recordingLog, SimClock, SimDisk, type RecordingLog } from "../../../sim/index.js";
 import type { Entry, HardState } from "../../proto/raft.js";
 import { encodeWalMetadata } from "../../proto/wal.js";
-import { createWal, openWal, readWal, type SnapshotPoint, type WalContents, type WalOptions, type WalWriter } from "../index.js";
+import {
+  createWal,
+  openWal,
+  readWal,
+  type SnapshotPoint,
+  type WalContents,
+  type WalOptions,
+  type WalWriter,
+} from "../index.js";
 
 export const FOLDER = "/data/wal";
 export const METADATA = encodeWalMetadata({ nodeId: 0x8e9e_05c5_2164_694dn, clusterId: 0xcdf8_18d9_9f0c_6fc1n });

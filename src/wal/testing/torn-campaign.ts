@@ -3,7 +3,7 @@
  * before, and of the torn save nothing that was not written; acknowledged again after new saves.
  */
 import assert from "node:assert/strict";
-import { SimDisk, SimRandom } from "../../../sim/index.js";
+import { type SimDisk, SimRandom } from "../../../sim/index.js";
 import type { Entry, HardState } from "../../proto/raft.js";
 import { equalBytes } from "../../base/bytes.js";
 import type { WalContents } from "../index.js";
@@ -20,7 +20,9 @@ export interface Shape {
 export function shapes(count: number, sectors: number, seed: number): Shape[] {
   const random = new SimRandom(seed);
   return Array.from({ length: count }, (_, i): Shape => {
-    const before = Array.from({ length: 1 + random.below(4) }, (_, k) => entry(k + 1, valueFor(random, 10 + random.below(300), i)));
+    const before = Array.from({ length: 1 + random.below(4) }, (_, k) =>
+      entry(k + 1, valueFor(random, 10 + random.below(300), i)),
+    );
     const first = before.length + 1;
     const total = sectors * 512 - 512; // it may begin in the middle of a sector
     const parts = 1 + random.below(1 + (i % 8));
@@ -30,7 +32,11 @@ export function shapes(count: number, sectors: number, seed: number): Shape[] {
     });
     const term = i % 3 === 0 ? 2 : 1;
     const given = i % 4 === 3 && term === 1 ? undefined : state(term, first - 1);
-    return { name: `shape ${i}: ${parts} entries, ${given === undefined ? "no state" : `term ${term}`}`, before, save: { state: given, entries: save } };
+    return {
+      name: `shape ${i}: ${parts} entries, ${given === undefined ? "no state" : `term ${term}`}`,
+      before,
+      save: { state: given, entries: save },
+    };
   });
 }
 
@@ -107,6 +113,9 @@ function assertPrefix(found: readonly Entry[], all: readonly Entry[], what: () =
     const expected = all[i]!;
     assert.equal(entry.index, expected.index, what());
     assert.equal(entry.term, expected.term, what());
-    assert.ok(equalBytes(entry.data, expected.data), `${what()}: entry ${entry.index} has other bytes than were written`);
+    assert.ok(
+      equalBytes(entry.data, expected.data),
+      `${what()}: entry ${entry.index} has other bytes than were written`,
+    );
   });
 }

@@ -2,9 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import type { BoltEngine } from "./bolt-door.js";
 import type { LeaseAttacher } from "./leases.js";
 import { isTombstoneKey, mainOf, subOf } from "./revision.js";
+import { makeBoltEngine } from "./bolt-engine.js";
 import { ALL, one, showKeyValue, StoreFixture, storeFixture } from "./testing/fixture.js";
+import { History } from "./testing/history.js";
+import { MemoryBolt } from "./testing/memory-bolt.js";
 import type { ChangedKeys } from "./store.js";
 
 test("a put is read at its revision and not before; versions and create revisions are etcd's", async (t) => {
@@ -172,30 +176,6 @@ function rowsOf(s: StoreFixture): string[] {
   return rows;
 }
 
-/** The simple twin: what each key was after each revision. */
-class Twin {
-  revision = 1;
-  compacted = -1;
-  readonly states = new Map<number, Map<string, string>>([[1, new Map()]]);
-
-  change(change: (state: Map<string, string>, main: number) => boolean): void {
-    const state = new Map(this.states.get(this.revision));
-    if (!change(state, this.revision + 1)) return;
-    this.states.set(++this.revision, state);
-  }
-
-  put(state: Map<string, string>, key: string, value: string, main: number): void {
-    const match = / (\d+)\/\d+\/(\d+)$/.exec(state.get(key) ?? "");
-    const created = match === null ? main : Number(match[1]);
-    const version = match === null ? 1 : Number(match[2]) + 1;
-    state.set(key, `${key}=${value} ${created}/${main}/${version}`);
-  }
-
-  shown(revision: number): string[] {
-    return [...this.states.get(revision)!].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, shown]) => shown);
-  }
-}
-
 const key = fc.constantFrom("a", "b", "c", "d", "e", "\xff\xfe");
 const operation = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), key, value: fc.string({ maxLength: 3, unit: "binary-ascii" }) }),
@@ -211,12 +191,27 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: "time" as const }) },
 );
 
-test("after any work, compactions and restarts the store answers as a table of all states does", async (t) => {
+const ENGINES = {
+  "the twin of bolt": () => new MemoryBolt(),
+  bolt: () => makeBoltEngine({ pageSize: 1024, initialMapBytes: 0 }),
+};
+const RUNS = Number(process.env["WALNUT_PROPERTY_RUNS"] ?? 100);
+
+for (const [name, engine] of Object.entries(ENGINES)) {
+  test(`after any work, compactions and restarts a store on ${name} answers as a table of all states does`, () =>
+    proveLikeHistory(engine));
+}
+
+async function proveLikeHistory(engine: () => BoltEngine): Promise<void> {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      const s = new StoreFixture({ store: { compactionBatchMax: 3 }, backend: { batchWritesMax: 5 } });
+      const s = new StoreFixture({
+        engine: engine(),
+        store: { compactionBatchMax: 3 },
+        backend: { batchWritesMax: 5 },
+      });
       await s.open();
-      const twin = new Twin();
+      const twin = new History();
       for (const step of steps) {
         if (step.kind === "restart") await s.restart();
         else if (step.kind === "time") await s.clock.run(200);
@@ -229,14 +224,13 @@ test("after any work, compactions and restarts the store answers as a table of a
       compare(s, twin);
       await s.close();
     }),
-    { numRuns: Number(process.env["WALNUT_PROPERTY_RUNS"] ?? 150) },
+    { numRuns: RUNS },
   );
-  assert.ok(t.name.length > 0);
-});
+}
 
 function transaction(
   s: StoreFixture,
-  twin: Twin,
+  twin: History,
   operations: readonly (
     { kind: "put"; key: string; value: string } | { kind: "delete"; key: string; end: string | undefined }
   )[],
@@ -269,7 +263,7 @@ function transaction(
   txn.end();
 }
 
-function compact(s: StoreFixture, twin: Twin, revision: number): void {
+function compact(s: StoreFixture, twin: History, revision: number): void {
   if (revision <= twin.compacted) {
     assert.throws(() => s.store.compact(revision), { code: "MVCC_COMPACTED" });
     return;
@@ -278,7 +272,7 @@ function compact(s: StoreFixture, twin: Twin, revision: number): void {
   twin.compacted = revision;
 }
 
-function compare(s: StoreFixture, twin: Twin): void {
+function compare(s: StoreFixture, twin: History): void {
   assert.equal(s.store.revision, twin.revision);
   for (let at = Math.max(1, twin.compacted); at <= twin.revision; at++) {
     assert.deepEqual(s.show(ALL, at), twin.shown(at), `at revision ${at}`);

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { CRASH_MODES, recordingLog, SimDisk, SimRandom, type RecordingLog } from "../../sim/index.js";
+import {
+  CRASH_MODES,
+  exploreCrashes,
+  Marks,
+  recordingLog,
+  SimDisk,
+  SimRandom,
+  type RecordingLog,
+} from "../../sim/index.js";
 import type { Snapshot } from "../proto/raft.js";
 import { SnapshotStore } from "./store.js";
 
@@ -202,4 +210,43 @@ test("purge keeps the newest of both kinds, and release what the database still 
     (await store.names()).map(({ index }) => index),
     [7],
   );
+});
+
+test("power may fail at every operation of the folder, and again: the newest snapshot and its database stay", async (t) => {
+  const { store, disk } = fixture(t);
+  const saved = new Marks<number>();
+  for (let index = 1; index <= 6; index++) {
+    await store.saveDatabase(index, chunks(new Uint8Array(1200).fill(index), Uint8Array.of(index)));
+    await store.save(snapshot(index));
+    saved.add(disk, index);
+    if (index === 4) {
+      disk.file(fileOf(4)).flipBit(4000);
+      assert.equal((await store.loadNewestAny())?.metadata.index, 3); // sets the damaged one aside
+    }
+    await store.purge(3);
+    await store.releaseDatabases(index - 1);
+  }
+  const explored = await exploreCrashes({
+    disk,
+    draws: 3,
+    againEvery: 3,
+    check: async (after, { position }) => {
+      const it = on(after);
+      await it.store.clean();
+      const found = await it.store.loadNewestAny();
+      const acknowledged = saved.at(position) ?? 0;
+      assert.ok((found?.metadata.index ?? 0) >= (acknowledged === 4 ? 3 : acknowledged));
+      if (found === undefined) return;
+      const { index } = found.metadata;
+      assert.deepEqual(found, snapshot(index));
+      const database = await it.store.findDatabase(index);
+      // The database came before the snapshot, and only those below it are ever released.
+      assert.ok(database !== undefined, `the database of ${index} is gone`);
+      assert.deepEqual(after.readAll(database), new Uint8Array(1201).fill(index));
+      await it.store.save(snapshot(index));
+      await it.store.purge(2);
+      assert.equal((await it.store.loadNewestAny())?.metadata.index, index);
+    },
+  });
+  assert.ok(explored.places > 60, JSON.stringify(explored));
 });

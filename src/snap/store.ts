@@ -129,10 +129,19 @@ export class SnapshotStore {
     return this.#remove(names.filter((name) => parseDatabaseName(name)! < below));
   }
 
-  /** Removes the oldest `.snap` and `.snap.db` files until at most `keep` of each are left. Answers their names. */
+  /**
+   * Removes the oldest `.snap` and `.snap.db` files until at most `keep` of each are left; the newest snapshot stays in any case, and
+   * so does the database that belongs to a snapshot that stays. Answers their names.
+   */
   async purge(keep: number): Promise<string[]> {
-    const snapshots = (await this.names()).slice(Math.max(1, keep)).map(({ name }) => name);
-    const databases = (await this.#databaseNames()).reverse().slice(keep);
+    const all = await this.names();
+    const kept = all.slice(0, Math.max(1, keep));
+    const keptIndexes = new Set(kept.map(({ index }) => index));
+    const databases = (await this.#databaseNames())
+      .reverse()
+      .slice(keep)
+      .filter((name) => !keptIndexes.has(parseDatabaseName(name)!));
+    const snapshots = all.slice(kept.length).map(({ name }) => name);
     return this.#remove([...snapshots, ...databases].reverse());
   }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -74,4 +75,22 @@ test("files take lines, each at once", (t) => {
       ["one", "two"],
     );
   }
+});
+
+test("an output that takes nothing stops nobody; one that cannot be opened is told at the start", () => {
+  const log = nodeLog({ outputs: ["/dev/full"] });
+  for (let i = 0; i < 2000; i++) log.error("lost", { padding: "x".repeat(1000) });
+  assert.throws(() => nodeLog({ outputs: ["/nonexistent/log"] }), { code: "ENOENT" });
+});
+
+test("a reader that goes away ends nothing", () => {
+  const script = `
+    import { nodeLog } from ${JSON.stringify(new URL("log.js", import.meta.url).href)};
+    const log = nodeLog({ outputs: ["stdout"] });
+    for (let i = 0; i < 3000; i++) log.info("line", { padding: "x".repeat(1000) });
+    setTimeout(() => process.exit(7), 10);`;
+  const command = `"$0" --input-type=module -e "$1" | head -n 1; exit \${PIPESTATUS[0]}`;
+  const child = spawnSync("bash", ["-c", command, process.execPath, script], { encoding: "utf8" });
+  assert.deepEqual([child.status, child.stderr], [7, ""]);
+  assert.equal(child.stdout.split("\n").length, 2);
 });

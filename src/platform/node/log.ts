@@ -5,6 +5,7 @@
  * pino's sink takes the lines: it writes at once, waits where a pipe is full, and reopens nothing by itself. The line is made here,
  * for the order of fields is etcd's.
  */
+import { openSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { destination } from "pino";
 import type { Log, LogFields, LogLevel } from "../log.js";
@@ -94,10 +95,22 @@ export function nodeLog(options: LogOptions = {}): NodeLog {
 
 function openSinks(outputs: readonly string[]): LineSink[] {
   return outputs.map((output) => {
-    if (output === "stderr" || output === "default") return destination({ dest: 2, sync: true });
-    if (output === "stdout") return destination({ dest: 1, sync: true });
-    return destination({ dest: output, sync: true, append: true, mkdir: false });
+    if (output === "stderr" || output === "default") return openSink(2);
+    return openSink(output === "stdout" ? 1 : output);
   });
+}
+
+/** Bytes of lines that wait for an output that takes none; what comes then is dropped. */
+const WAITING_BYTES_MAX = 1024 * 1024;
+
+/** @throws the system's error when a file cannot be opened */
+function openSink(dest: number | string): LineSink {
+  // Opened here, at once: a path that does not work is an error of the start, not of the first line.
+  const fd = typeof dest === "number" ? dest : openSync(dest, "a");
+  const sink = destination({ dest: fd, sync: true, maxLength: WAITING_BYTES_MAX });
+  // A reader that went away or a full disk must not stop a member: the lines are lost, the member goes on.
+  sink.on("error", () => undefined);
+  return sink;
 }
 
 function consoleText(level: LogLevel, caller: unknown, message: string, fields: LogFields): string {

@@ -228,7 +228,7 @@ export class Bucket implements CursorTarget {
       if (leaf.isBucketAt(index)) throw this.#refuse("BOLT_BUCKET_EXISTS", `bucket ${quote(name)} exists`);
       throw this.#refuse("BOLT_INCOMPATIBLE_VALUE", `${quote(name)} is a key with a value`);
     }
-    const root = new Node(true);
+    const root = Node.emptyLeaf();
     this.#set(name, inlineValue(root, SEQUENCE_ZERO), BUCKET_FLAG);
     const nested = new Bucket(this.#owner, 0, SEQUENCE_ZERO, root);
     this.#nested.set(latin1FromBytes(name), nested);

@@ -54,6 +54,7 @@ export class PageSet {
 
   /** The first id of `span` ids in a row, from `from` on; 0 for none. */
   findRun(from: number, span: number): number {
+    if (span === 1) return this.#findOne(from);
     const words = this.#words;
     let run = 0;
     for (let word = from >>> 5; word < words.length; word++) {
@@ -72,11 +73,36 @@ export class PageSet {
     return 0;
   }
 
+  /** The first id from `from` on; 0 for none. */
+  #findOne(from: number): number {
+    const words = this.#words;
+    let word = from >>> 5;
+    let bits = word < words.length ? words[word]! & (-1 << (from & 31)) : 0;
+    while (bits === 0) {
+      if (++word >= words.length) return 0;
+      bits = words[word]!;
+    }
+    return word * 32 + 31 - Math.clz32(bits & -bits);
+  }
+
   copy(): PageSet {
     const copy = new PageSet(0);
     copy.#words = this.#words.slice();
     copy.#count = this.#count;
     return copy;
+  }
+
+  /** Writes the ids, ascending, as 64-bit integers: ids stay below 2^32, so the upper halves are zero as they were. */
+  writeInto(bytes: Uint8Array, start: number): void {
+    let at = start;
+    for (let word = 0; word < this.#words.length; word++) {
+      let bits = this.#words[word]!;
+      while (bits !== 0) {
+        writeUint32LE(bytes, at, word * 32 + 31 - Math.clz32(bits & -bits));
+        bits &= bits - 1;
+        at += ID_BYTES;
+      }
+    }
   }
 
   /** The ids in ascending order. */
@@ -229,10 +255,7 @@ export function encodeFreeList(bytes: Uint8Array, id: number, span: number, list
     at += ID_BYTES;
   }
   invariant(at + listed.count * ID_BYTES + SEAL_BYTES <= bytes.length, "the free list fits into its pages");
-  for (const page of listed) {
-    writeUint32LE(bytes, at, page); // ids fit: a PageSet counts up to 2^32
-    at += ID_BYTES;
-  }
+  listed.writeInto(bytes, at);
 }
 
 /** Bytes that a free list page of this header count must have at least, before its ids can be counted. */

@@ -22,6 +22,9 @@ import {
 } from "./format.js";
 import { nextSerial, type TreePage } from "./page.js";
 
+/** Stands for the arrays that a node of its kind does not use. There may be thousands of nodes. */
+const NONE: never[] = [];
+
 export class Node implements TreePage {
   readonly leaf: boolean;
   readonly serial = nextSerial();
@@ -48,18 +51,20 @@ export class Node implements TreePage {
   /** Something was taken out: the commit looks whether a neighbour should take the rest. */
   shrunk = false;
 
-  constructor(
-    leaf: boolean,
-    keys: Uint8Array[] = [],
-    values: Uint8Array[] = [],
-    flags: number[] = [],
-    children: (number | Node)[] = [],
-  ) {
+  constructor(leaf: boolean, keys: Uint8Array[], values: Uint8Array[], flags: number[], children: (number | Node)[]) {
     this.leaf = leaf;
     this.keys = keys;
     this.values = values;
     this.flags = flags;
     this.children = children;
+  }
+
+  static emptyLeaf(): Node {
+    return new Node(true, [], [], [], NONE);
+  }
+
+  static emptyBranch(): Node {
+    return new Node(false, [], NONE, NONE, []);
   }
 
   /** A node with the contents of a page, or of a frozen node, that it will replace. */
@@ -193,13 +198,9 @@ export class Node implements TreePage {
       if (index >= least && size + element > bound) break;
       size += element;
     }
-    const right = new Node(
-      this.leaf,
-      this.keys.splice(index),
-      this.values.splice(index),
-      this.flags.splice(index),
-      this.children.splice(index),
-    );
+    const right = this.leaf
+      ? new Node(true, this.keys.splice(index), this.values.splice(index), this.flags.splice(index), NONE)
+      : new Node(false, this.keys.splice(index), NONE, NONE, this.children.splice(index));
     right.size = PAGE_HEADER_BYTES + (this.size - size);
     right.shrunk = this.shrunk;
     this.size = size;
@@ -223,13 +224,15 @@ export class Node implements TreePage {
 }
 
 function copyOf(node: Node): Node {
-  const copy = new Node(node.leaf, node.keys.slice(), node.values.slice(), node.flags.slice(), node.children.slice());
+  const copy = node.leaf
+    ? new Node(true, node.keys.slice(), node.values.slice(), node.flags.slice(), NONE)
+    : new Node(false, node.keys.slice(), NONE, NONE, node.children.slice());
   copy.size = node.size;
   return copy;
 }
 
 function readFrom(page: TreePage): Node {
-  const node = new Node(page.leaf);
+  const node = page.leaf ? Node.emptyLeaf() : Node.emptyBranch();
   for (let index = 0; index < page.count; index++) {
     const key = page.keyAt(index);
     node.keys.push(key);

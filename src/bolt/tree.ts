@@ -31,7 +31,7 @@ export function ownChild(context: Pick<Settling, "childOf">, parent: Node, index
 export function settleRoot(root: Node, context: Settling): Node | number {
   let pieces = settle(root, context) ?? [root];
   while (pieces.length > 1) pieces = rootAbove(pieces, context);
-  let top = pieces[0] ?? new Node(true);
+  let top = pieces[0] ?? Node.emptyLeaf();
   while (!top.leaf && top.count === 1) {
     free(top, context);
     const child = top.children[0]!;
@@ -43,7 +43,7 @@ export function settleRoot(root: Node, context: Settling): Node | number {
 
 /** A branch over nodes that a root was split into; split again if need be. */
 export function rootAbove(pieces: readonly Node[], context: Pick<Settling, "pageSize" | "threshold">): Node[] {
-  const branch = new Node(false);
+  const branch = Node.emptyBranch();
   for (const piece of pieces) branch.insertChild(branch.count, piece.keys[0]!, piece);
   return [branch, ...branch.split(context.pageSize, context.threshold)];
 }

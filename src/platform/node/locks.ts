@@ -30,10 +30,14 @@ interface RecordLock {
 }
 
 interface LibC {
-  fcntl(fd: number, command: number, type: "walnut_flock *", lock: RecordLock): number;
+  /** Calls fcntl with a lock as its variadic argument. */
+  lockRecord(fd: number, command: number, lock: RecordLock): number;
   flock(fd: number, operation: number): number;
   errno(): number;
 }
+
+/** A variadic argument is given as its type and its value. */
+type Variadic = (fd: number, command: number, type: unknown, lock: RecordLock) => number;
 
 let loaded: LibC | undefined;
 
@@ -42,15 +46,17 @@ function libc(path: string): LibC {
   try {
     const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi;
     const self = koffi.load(null); // the C library that Node itself uses, glibc or musl
-    koffi.struct("walnut_flock", {
+    const recordLock = koffi.struct({
       l_type: "int16_t",
       l_whence: "int16_t",
       l_start: "int64_t",
       l_len: "int64_t",
       l_pid: "int32_t",
     });
+    const pointer = koffi.pointer(recordLock);
+    const fcntl = self.func("int fcntl(int fd, int command, ...)") as unknown as Variadic;
     loaded = {
-      fcntl: self.func("int fcntl(int fd, int command, ...)") as unknown as LibC["fcntl"],
+      lockRecord: (fd, command, lock) => fcntl(fd, command, pointer, lock),
       flock: self.func("int flock(int fd, int operation)") as unknown as LibC["flock"],
       errno: () => koffi.errno(),
     };
@@ -77,9 +83,7 @@ const recordLocks = process.platform === "linux";
 export function lockDescriptor(fd: number, path: string, kind: LockKind): boolean {
   const system = libc(path);
   if (kind === "segment" && recordLocks) {
-    return succeeded(system, "lock (fcntl)", path, () =>
-      system.fcntl(fd, F_OFD_SETLK, "walnut_flock *", wholeFile(F_WRLCK)),
-    );
+    return succeeded(system, "lock (fcntl)", path, () => system.lockRecord(fd, F_OFD_SETLK, wholeFile(F_WRLCK)));
   }
   const operation = (kind === "database-shared" ? LOCK_SH : LOCK_EX) | LOCK_NB;
   return succeeded(system, "lock (flock)", path, () => system.flock(fd, operation));
@@ -89,9 +93,7 @@ export function lockDescriptor(fd: number, path: string, kind: LockKind): boolea
 export function unlockDescriptor(fd: number, path: string): void {
   const system = libc(path);
   if (recordLocks) {
-    succeeded(system, "unlock (fcntl)", path, () =>
-      system.fcntl(fd, F_OFD_SETLK, "walnut_flock *", wholeFile(F_UNLCK)),
-    );
+    succeeded(system, "unlock (fcntl)", path, () => system.lockRecord(fd, F_OFD_SETLK, wholeFile(F_UNLCK)));
   }
   succeeded(system, "unlock (flock)", path, () => system.flock(fd, LOCK_UN));
 }

@@ -125,8 +125,8 @@ const STEP_LETTERS = new Map<string, ConfChangeType>([
 /** Reads steps written as `v1 l2 r3 u4`: add voter, add learner, remove, update. An error is answered as text. */
 export function parseConfChanges(text: string): ConfChangeSingle[] | { error: string } {
   const changes: ConfChangeSingle[] = [];
+  if (text.trim() === "") return changes;
   for (const token of text.trim().split(" ")) {
-    if (token === "" && text.trim() === "") return [];
     if (token.length < 2) return { error: `unknown token ${token}` };
     const type = STEP_LETTERS.get(token[0]!);
     if (type === undefined) return { error: `unknown input: ${token}` };

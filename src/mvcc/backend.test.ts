@@ -232,6 +232,20 @@ test("what a defragmentation that died left behind is removed at the next start"
   assert.equal(b.disk.exists("/data/db.tmp.defragment"), false);
 });
 
+test("a snapshot that was begun before a defragmentation is read to its end after it", async (t) => {
+  const b = await backendFixture(t, { engine: SMALL_PAGES });
+  for (let i = 0; i < 200; i++) b.put(`k${i}`, "x".repeat(20));
+  const snapshot = await b.backend.snapshot();
+  await b.backend.defragment();
+  let bytes = 0;
+  for await (const chunk of snapshot.pages()) bytes += chunk.length;
+  assert.equal(bytes, snapshot.sizeBytes);
+  assert.equal(b.disk.openHandles().length, 2);
+  snapshot.end();
+  await settle();
+  assert.equal(b.disk.openHandles().length, 1);
+});
+
 test("two defragmentations at once are refused", async (t) => {
   const b = await backendFixture(t, { engine: SMALL_PAGES });
   b.put("a");

@@ -113,6 +113,10 @@ export class Backend implements BucketWriter {
   #held: Promise<void> | undefined;
   #defragmentation: Promise<void> | undefined;
   #commits = 0;
+  /** How many reads are pinned in each database. */
+  readonly #openReads = new Map<BoltDatabase, number>();
+  /** Databases that were replaced while somebody read from them. */
+  readonly #retired = new Set<BoltDatabase>();
 
   private constructor(d: BackendDependencies, path: string, options: BackendOptions, database: BoltDatabase) {
     this.#d = d;
@@ -231,7 +235,7 @@ export class Backend implements BucketWriter {
   /** Everything written so far, durable, as pages to stream. */
   async snapshot(): Promise<BackendSnapshot> {
     await this.commitNow();
-    const read = this.#database.beginRead({ durable: true });
+    const read = this.#track(this.#database.beginRead({ durable: true }));
     return { sizeBytes: read.sizeBytes, pages: () => read.copy(), end: () => read.end() };
   }
 
@@ -241,6 +245,10 @@ export class Backend implements BucketWriter {
    * @param pinned called in the same turn as the pin: what it notes (a revision) belongs to what the read sees
    */
   async pin(pinned: () => void): Promise<BoltRead> {
+    return this.#track(await this.#pinAsItIs(pinned));
+  }
+
+  async #pinAsItIs(pinned: () => void): Promise<BoltRead> {
     while ((this.#held ?? this.#inFlight) !== undefined) await (this.#held ?? this.#inFlight);
     void this.#startCommit().catch(() => undefined); // a failure reaches everyone through `onFailure`
     this.#assertUsable();
@@ -311,8 +319,40 @@ export class Backend implements BucketWriter {
       this.#closed = true;
       this.#disarmTimer();
       this.#write.rollback();
-      await this.#database.close();
+      for (const database of [this.#database, ...this.#retired]) await database.close();
     }
+  }
+
+  /** A read that keeps its database open when a defragmentation replaces it. */
+  #track(read: BoltRead): BoltRead {
+    const database = this.#database;
+    this.#openReads.set(database, (this.#openReads.get(database) ?? 0) + 1);
+    let open = true;
+    return {
+      sizeBytes: read.sizeBytes,
+      bucket: (name) => read.bucket(name),
+      buckets: () => read.buckets(),
+      copy: () => read.copy(),
+      end: () => {
+        if (!open) return;
+        open = false;
+        read.end();
+        this.#readEnded(database);
+      },
+    };
+  }
+
+  #readEnded(database: BoltDatabase): void {
+    const left = this.#openReads.get(database)! - 1;
+    if (left > 0) {
+      this.#openReads.set(database, left);
+      return;
+    }
+    this.#openReads.delete(database);
+    if (!this.#retired.delete(database)) return;
+    database.close().catch((error: unknown) => {
+      this.#d.log.warn("failed to close a database file that was replaced", { error: describeError(error) });
+    });
   }
 
   #bucket(name: string): BoltBucket | undefined {
@@ -422,7 +462,7 @@ export class Backend implements BucketWriter {
     let release: (() => void) | undefined;
     try {
       const changes: Change[] = [];
-      const read = await this.pin(() => (this.#changes = changes));
+      const read = await this.#pinAsItIs(() => (this.#changes = changes));
       try {
         await this.#options.engine.compact(read, this.#d, temporary);
       } finally {
@@ -480,7 +520,8 @@ export class Backend implements BucketWriter {
       this.#beginWrite(database);
       repeat(this.#write, changes, repeated, changes.length);
       this.#pendingWrites = pending;
-      await old.close();
+      if (this.#openReads.has(old)) this.#retired.add(old);
+      else await old.close();
     } catch (error) {
       throw this.#fail(error);
     }

@@ -3,6 +3,8 @@
 import { CodedError, describeError } from "../base/errors.js";
 import { VERSION } from "../embed/version.js";
 import { SERVED_VERSION } from "../server/index.js";
+import { isClientCommand, runClientCommand } from "./commands/index.js";
+import { isOfflineCommand, runOfflineCommand } from "./offline/index.js";
 import { refusedExitCode, runServer } from "./server/run.js";
 import { serverHelp } from "./server/help.js";
 
@@ -14,6 +16,10 @@ async function main(args: readonly string[]): Promise<void> {
     );
   } else if (first === "--help" || first === "-help" || first === "-h" || first === "help") {
     process.stdout.write(serverHelp());
+  } else if (isOfflineCommand(first)) {
+    process.exitCode = await runOfflineCommand(args);
+  } else if (isClientCommand(args)) {
+    process.exitCode = await runClientCommand(args);
   } else {
     await runServer(args);
   }

@@ -221,6 +221,7 @@ async function restartMember(
     beforeChange: (found) => checkLogReaches(layout, found, at.index, progress),
   });
   opened.push(wal);
+  await snapshots.clean(); // what a crash left half-written
   const { nodeId, clusterId } = decodeWalMetadata(contents.metadata);
   const membership = new Membership({ clusterId, localId: nodeId }, log);
   const snapshotData = new SnapshotData(snapshot?.data);

@@ -23,8 +23,8 @@ const TWO_32 = 0x1_0000_0000;
 /** Bytes around the data of an entry, at most: frame, record header, entry header, padding. */
 const ENTRY_OVERHEAD_MAX = 64;
 
-/** From this size on a checksum is worth a call of the native implementation and a view for it. */
-const NATIVE_CRC_BYTES_MIN = 300;
+/** From this size on a checksum is worth a call of the native implementation, and a view that is garbage right after it. */
+const NATIVE_CRC_BYTES_MIN = 512;
 
 /** The running checksum after `bytes[start, end)`. */
 export function chainCrc(crc: number, bytes: Uint8Array, start: number, end: number): number {

@@ -273,7 +273,12 @@ class ContentsSink implements RecordSink {
       entries.length = Math.max(0, position);
       if (position < 0) return undefined;
     }
-    entries.push({ type, term, index, data: dataStart === dataEnd ? EMPTY_BYTES : bytes.subarray(dataStart, dataEnd) });
+    // Made directly: `subarray` asks for the species of the array first, which costs more than the view.
+    const data =
+      dataStart === dataEnd
+        ? EMPTY_BYTES
+        : new Uint8Array(bytes.buffer, bytes.byteOffset + dataStart, dataEnd - dataStart);
+    entries.push({ type, term, index, data });
     return undefined;
   }
 

@@ -13,8 +13,8 @@
  * before 3.4.10 wrote the state of a received snapshot in front of the record that names the snapshot; etcd may write the same
  * entries twice (its unstable log re-sends what a change of leaders interrupted).
  */
-import { equalBytes, WireError } from "../base/bytes.js";
-import { decodeHardState, encodeHardState, EntryType, type HardState } from "../proto/raft.js";
+import { equalBytes, WireError, WireWriter } from "../base/bytes.js";
+import { decodeHardState, EntryType, type HardState } from "../proto/raft.js";
 import { decodeWalSnapshot, type WalSnapshot } from "../proto/wal.js";
 import { RecordType } from "./encoder.js";
 
@@ -125,6 +125,7 @@ export class LogRules {
   readonly #fields: EntryFields;
   readonly #openAt: number;
   readonly #runs = new TermRuns();
+  readonly #writer = new WireWriter(64);
   #lastTerm = 0;
   /** Records of this segment so far. */
   #count = 0;
@@ -222,7 +223,7 @@ export class LogRules {
   /** Decodes a state record, checks it and follows it. */
   checkState(data: Uint8Array): HardState | Violation {
     const state = decodeOr(decodeHardState, data);
-    if (state === undefined || !equalBytes(encodeHardState(state), data)) {
+    if (state === undefined || !this.#isCanonical(state, data)) {
       return wrong("a state record that is not term, vote and commit");
     }
     const last = this.state;
@@ -238,6 +239,12 @@ export class LogRules {
     if (this.#lastTerm <= state.term) this.aheadOfState = false;
     this.state = state;
     return state;
+  }
+
+  #isCanonical(state: HardState, data: Uint8Array): boolean {
+    this.#writer.reset();
+    this.#writer.uintField(1, state.term).uint64Field(2, state.vote).uintField(3, state.commit);
+    return equalBytes(this.#writer.view(), data);
   }
 
   checkSnapshot(data: Uint8Array): WalSnapshot | Violation {

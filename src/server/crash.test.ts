@@ -87,7 +87,8 @@ async function checkContent(
   found.delete(AFTER);
   const certain = contentAfter(before);
   const possible = next === undefined ? certain : contentAfter([...before, next]);
-  const asText = (content: Map<string, string>): string => JSON.stringify([...content].sort());
+  const asText = (content: Map<string, string>): string =>
+    JSON.stringify([...content].sort(([a], [b]) => (a < b ? -1 : 1)));
   const message = `${where}: found ${asText(found)}, expected ${asText(certain)} or ${asText(possible)}`;
   assert.ok([asText(certain), asText(possible)].includes(asText(found)), message);
 }

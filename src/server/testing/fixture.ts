@@ -74,7 +74,7 @@ export async function timePassesUntil<Value>(world: Pick<World, "clock">, promis
     if (!state.settled) world.clock.advance(50);
   }
   assert.ok(state.settled, "the simulated world came to rest before the promise settled");
-  return await watched;
+  return watched;
 }
 
 export const putRequest = (key: string, value: string, fields: Partial<PutRequest> = {}): PutRequest => ({

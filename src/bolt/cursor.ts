@@ -59,12 +59,6 @@ export class Cursor {
     return this.#leaf.isBucketAt(index) ? undefined : this.#leaf.valueAt(index);
   }
 
-  /** The value as it lies in the leaf, a bucket's header included. */
-  get rawValue(): Uint8Array {
-    this.#stay();
-    return this.#leaf.valueAt(this.#indexes[this.#depth]!);
-  }
-
   /** Moves to the first key; false when the bucket is empty. */
   first(): boolean {
     this.#begin();

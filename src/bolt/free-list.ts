@@ -258,8 +258,8 @@ export function encodeFreeList(bytes: Uint8Array, id: number, span: number, list
   listed.writeInto(bytes, at);
 }
 
-/** Bytes that a free list page of this header count must have at least, before its ids can be counted. */
-export function freeListIds(origin: PageOrigin, bytes: Uint8Array, count: number): { first: number; ids: number } {
+/** Where the ids of a free list begin and how many there are, proven to lie within its bytes. */
+function freeListIds(origin: PageOrigin, bytes: Uint8Array, count: number): { first: number; ids: number } {
   const room = (bytes.length - PAGE_HEADER_BYTES) / ID_BYTES;
   const many = count === COUNT_OVERFLOW;
   const ids = many ? readWide(bytes, PAGE_HEADER_BYTES) : count;

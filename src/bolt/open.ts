@@ -1,6 +1,6 @@
 /** Opening and creating a bolt file. */
 import { silentLog, type Log } from "../platform/log.js";
-import { parentPath, type Disk, type DiskFile } from "../platform/disk.js";
+import type { Disk, DiskFile } from "../platform/disk.js";
 import { publishFile } from "../platform/publish.js";
 import { checkFile, readFreeList } from "./check.js";
 import { BoltDatabase, CACHE_BYTES_DEFAULT, type BoltDoors, type OpenedFile } from "./database.js";
@@ -175,9 +175,4 @@ function initialPages(pageSize: number): Uint8Array {
   writePageHeader(page(3), { id: 3, kind: PageKind.leaf, count: 0, span: 1 });
   for (const id of [2, 3]) sealPage(page(id), id);
   return bytes;
-}
-
-/** The folder of a database, for those who clean up after a crash. */
-export function temporaryPathOf(path: string): { readonly folder: string; readonly temporary: string } {
-  return { folder: parentPath(path), temporary: path + TEMPORARY_SUFFIX };
 }

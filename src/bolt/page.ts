@@ -40,7 +40,7 @@ export interface TreePage {
   pinned: boolean;
   /** The index of the key, or the bitwise complement of the index where it would be. */
   search(key: Uint8Array): number;
-  /** The lowest index whose key is greater than or equal to the key that begins with the same bytes. */
+  /** The key at an index, as a view that must not be written. */
   keyAt(index: number): Uint8Array;
   /** The value at an index of a leaf. */
   valueAt(index: number): Uint8Array;

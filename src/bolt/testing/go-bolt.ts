@@ -3,7 +3,7 @@
  * dumps and changes files. Needs `go` and Debian's golang-github-coreos-bbolt-dev (or another GOPATH with go.etcd.io/bbolt).
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -24,6 +24,7 @@ export function findGoBolt(): GoBolt {
   const tool = join(folder, `bolt-go-${process.pid}`);
   const environment = { ...process.env, GO111MODULE: "off", GOPATH, GOCACHE: join(folder, "cache") };
   execFileSync("go", ["build", "-o", tool, SOURCE], { env: environment, stdio: "inherit" });
+  process.on("exit", () => rmSync(tool, { force: true }));
   return { kind: "found", tool: new GoTool(tool) };
 }
 

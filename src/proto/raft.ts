@@ -131,23 +131,26 @@ export const EMPTY_SNAPSHOT: Snapshot = {
 
 export const EMPTY_HARD_STATE: HardState = { term: 0, vote: 0n, commit: 0 };
 
-/** A message with every field that is not given at its zero. */
+const NO_ENTRIES: readonly Entry[] = [];
+const NO_MESSAGES: readonly Message[] = [];
+
+/** A message with every field that is not given at its zero. Field by field, since a spread costs several times as much. */
 export function makeMessage(fields: Partial<Message> & Pick<Message, "type">): Message {
   return {
-    to: 0n,
-    from: 0n,
-    term: 0,
-    logTerm: 0,
-    index: 0,
-    entries: [],
-    commit: 0,
-    vote: 0n,
-    snapshot: undefined,
-    reject: false,
-    rejectHint: 0,
-    context: EMPTY_BYTES,
-    responses: [],
-    ...fields,
+    type: fields.type,
+    to: fields.to ?? 0n,
+    from: fields.from ?? 0n,
+    term: fields.term ?? 0,
+    logTerm: fields.logTerm ?? 0,
+    index: fields.index ?? 0,
+    entries: fields.entries ?? NO_ENTRIES,
+    commit: fields.commit ?? 0,
+    vote: fields.vote ?? 0n,
+    snapshot: fields.snapshot,
+    reject: fields.reject ?? false,
+    rejectHint: fields.rejectHint ?? 0,
+    context: fields.context ?? EMPTY_BYTES,
+    responses: fields.responses ?? NO_MESSAGES,
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import { SILENT_LOGGER } from "../logger.js";
 import { RawNode } from "../raw-node.js";
-import { MemoryStorage } from "../storage.js";
+import type { MemoryStorage } from "../storage.js";
 import type { Message } from "../../proto/raft.js";
 import { configWith, storageWith } from "./messages.js";
 

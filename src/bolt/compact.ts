@@ -1,8 +1,8 @@
 /** A copy without the free pages: what etcd calls defragmentation. */
 import { SLICE_MS_MAX } from "../base/limits.js";
+import { DiskError } from "../platform/disk.js";
 import type { Bucket } from "./bucket.js";
 import type { BoltDoors } from "./database.js";
-import { BoltError } from "./errors.js";
 import { openBolt } from "./open.js";
 import type { ReadTransaction, WriteTransaction } from "./transaction.js";
 
@@ -24,7 +24,7 @@ export interface CompactOptions {
  * Copies every bucket and key of a state into a new file, whose bytes are durable when it resolves. The name is not: the caller
  * gives the file its final one (rename, then sync of the folder), or removes it. On failure the file is removed.
  *
- * @throws BoltError `BOLT_BUCKET_EXISTS` when the target exists; DiskError
+ * @throws DiskError `DISK_EXISTS` when the target exists, and those of the disk; BoltError for damage in the source
  */
 export async function compactBolt(
   source: ReadTransaction,
@@ -33,7 +33,7 @@ export async function compactBolt(
   options: CompactOptions = {},
 ): Promise<void> {
   if ((await doors.disk.stat(targetPath)) !== undefined) {
-    throw new BoltError("BOLT_BUCKET_EXISTS", { path: targetPath }, "the file to copy into exists; remove it first");
+    throw new DiskError("DISK_EXISTS", targetPath, `${targetPath}: the file to copy into exists; remove it first`);
   }
   try {
     const target = await openBolt(doors, targetPath, {

@@ -3,7 +3,7 @@ import { test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { SimClock, SimDisk } from "../../sim/index.js";
 import { silentLog } from "../platform/log.js";
-import { BoltError, checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
+import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
 import { Chance, work } from "./testing/random-work.js";
 import { assertSame, bytesOf, TwinBucket } from "./testing/twin.js";
 
@@ -188,7 +188,7 @@ test("a compacted copy holds the same and is smaller", async (t) => {
   assertSame(other.beginRead(), twin);
   assert.ok(other.sizeBytes < db.sizeBytes, `${other.sizeBytes} against ${db.sizeBytes}`);
   await other.close();
-  await assert.rejects(compactBolt(read, fixture.doors, "/data/db.tmp.1"), BoltError);
+  await assert.rejects(compactBolt(read, fixture.doors, "/data/db.tmp.1"), { code: "DISK_EXISTS" });
 });
 
 for (const kind of ["write", "datasync", "sync", "truncate"] as const) {
@@ -213,6 +213,14 @@ for (const kind of ["write", "datasync", "sync", "truncate"] as const) {
     await again.close();
   });
 }
+
+test("a page size that the format cannot have is refused", async () => {
+  const fixture = new Fixture();
+  for (const pageSize of [0, 512, 5000, 131_072]) {
+    await assert.rejects(fixture.open({ pageSize }), { code: "BOLT_OUT_OF_RANGE" });
+  }
+  assert.ok(!fixture.disk.exists(PATH));
+});
 
 test("a database that is open elsewhere is refused by name", async (t) => {
   const fixture = await boltFixture(t);

@@ -137,8 +137,16 @@ function readMetaAt(file: DiskFile, path: string, offset: number): Meta | BoltEr
   return new BoltError(decoded.code, { path, page: offset === 0 ? 0 : 1, offset }, decoded.why);
 }
 
+function checkPageSize(path: string, pageSize: number): void {
+  const isPower = Number.isSafeInteger(pageSize) && (pageSize & (pageSize - 1)) === 0;
+  if (isPower && pageSize >= PAGE_BYTES_MIN && pageSize <= PAGE_BYTES_MAX) return;
+  const detail = `page size ${pageSize}, not a power of two in [${PAGE_BYTES_MIN}, ${PAGE_BYTES_MAX}]`;
+  throw new BoltError("BOLT_OUT_OF_RANGE", { path }, detail);
+}
+
 /** Creates the file when there is none, or one without a byte, which a crashed creation of bbolt's leaves. */
 async function maybeCreate(disk: Disk, path: string, pageSize: number): Promise<void> {
+  checkPageSize(path, pageSize);
   const found = await disk.stat(path);
   if (found !== undefined && found.size > 0) return;
   if (found !== undefined) await refuseLocked(disk, path);

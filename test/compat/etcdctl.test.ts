@@ -218,7 +218,7 @@ function masked({ code, stdout, stderr }: Output, server: Server): string {
         "$1$2$3$4$5N$6N$7N",
       )
       // Widths of a table follow the widths of what was masked.
-      .replace(/-{3,}/g, "---")
+      .replace(/(-|─){3,}/g, "---")
       .replace(/ {2,}/g, " ")
   );
 }

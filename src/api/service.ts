@@ -2,6 +2,7 @@
 import { WireError } from "../base/bytes.js";
 import type { Call, Handler } from "../grpc/handler.js";
 import { GrpcError, GrpcStatus } from "../grpc/status.js";
+import type { Clock } from "../platform/clock.js";
 import type { BinaryWriter } from "../proto/binary.js";
 import type { CallContext, MemberService } from "../server/contract.js";
 import type { Metrics } from "../server/metrics.js";
@@ -15,6 +16,7 @@ export interface Codec<Message> {
 
 /** What services get to work with. */
 export interface ServiceDependencies {
+  readonly clock: Clock;
   readonly member: MemberService;
   readonly metrics: Metrics;
 }
@@ -28,7 +30,19 @@ const never = (): boolean => false;
 export function unary<Request, Response>(
   dependencies: ServiceDependencies,
   request: Codec<Request>,
-  response: Codec<Response>,
+  response: Pick<Codec<Response>, "encode">,
+  run: (request: Request, context: CallContext) => Promise<Response> | Response,
+  servedByLearner: LearnerRule<Request> = never,
+): Handler {
+  const encode = (message: Response): Uint8Array => response.encode(message).finish();
+  return unaryWith(dependencies, request, encode, run, servedByLearner);
+}
+
+/** The same with an encoder of its own, which may take its time. */
+export function unaryWith<Request, Response>(
+  dependencies: ServiceDependencies,
+  request: Codec<Request>,
+  encode: (response: Response) => Uint8Array | Promise<Uint8Array>,
   run: (request: Request, context: CallContext) => Promise<Response> | Response,
   servedByLearner: LearnerRule<Request> = never,
 ): Handler {
@@ -37,7 +51,7 @@ export function unary<Request, Response>(
     handle: async (bytes, call) => {
       const message = decodeRequest(request, bytes);
       admit(dependencies, call, "unary", servedByLearner(message));
-      return response.encode(await run(message, contextOf(call))).finish();
+      return encode(await run(message, contextOf(call)));
     },
   };
 }

@@ -25,7 +25,7 @@ import {
   PutRequest,
   PutResponse,
   RangeRequest,
-  RangeResponse,
+  type RangeResponse,
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
@@ -54,7 +54,8 @@ import type { CallContext, MemberService } from "../server/contract.js";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./checks.js";
 import { ApiError, CLIENT_ERRORS } from "./errors.js";
 import { healthHandlers } from "./health.js";
-import { admit, decodeRequest, type ServiceDependencies, unary } from "./service.js";
+import { encodeRangeAnswer } from "./range-answer.js";
+import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
 /** Bytes of `db` in one message of a snapshot (etcd's). */
 const SNAPSHOT_PIECE_BYTES = 32 * 1024;
@@ -72,14 +73,14 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
 }
 
 function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
-  const { member } = dependencies;
+  const { clock, member } = dependencies;
   return [
     [
       "/etcdserverpb.KV/Range",
-      unary(
+      unaryWith(
         dependencies,
         RangeRequest,
-        RangeResponse,
+        (response: RangeResponse) => encodeRangeAnswer(response, clock),
         (request, context) => {
           checkRange(request);
           return member.range(request, context);

@@ -43,6 +43,10 @@ export const QUOTA_BYTES_SUGGESTED_MAX = gibibytes(8);
 export const BATCH_INTERVAL_MS = 100;
 export const BATCH_WRITES_MAX = 10_000;
 
+/** Revisions that a compaction looks at in one batch, and its pause after each: etcd's `--experimental-compaction-*` defaults. */
+export const COMPACTION_BATCH_MAX = 1_000;
+export const COMPACTION_PAUSE_MS = 10;
+
 /** Proposals that may be committed but not applied before new ones are turned away (etcd's `maxGapBetweenApplyAndCommitIndex`). */
 export const APPLY_BACKLOG_MAX = 5_000;
 

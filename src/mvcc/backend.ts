@@ -164,18 +164,18 @@ export class Backend implements BucketWriter {
     return this.#bucket(bucket)?.get(key);
   }
 
-  /** Puts into the open transaction; a bucket that is missing is made. `key` and `value` must not change any more. */
+  /** Puts into the open transaction; a bucket that is missing is made. Both are copied. */
   put(bucket: string, key: Uint8Array, value: Uint8Array): void {
     this.#assertUsable();
     (this.#bucket(bucket) ?? this.#newBucket(bucket)).put(key, value);
-    this.#changes?.push({ bucket, key, value });
+    this.#changes?.push({ bucket, key: key.slice(), value: value.slice() });
     this.#noteWrite();
   }
 
   delete(bucket: string, key: Uint8Array): boolean {
     this.#assertUsable();
     const found = this.#bucket(bucket)?.delete(key) ?? false;
-    this.#changes?.push({ bucket, key, value: undefined });
+    this.#changes?.push({ bucket, key: key.slice(), value: undefined });
     this.#noteWrite();
     return found;
   }

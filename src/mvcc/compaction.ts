@@ -15,13 +15,21 @@
  * tombstone at the compact revision itself (etcd 3.5.15 and before deletes it, later ones keep it).
  */
 import { crc32c } from "../base/crc32c.js";
-import { SLICE_MS_MAX } from "../base/limits.js";
-import { bytesFromLatin1 } from "../base/text.js";
+import { COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
+import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { BUCKETS, visitInSlices, type Backend } from "./backend.js";
 import { compactedError, futureError, MvccError } from "./errors.js";
 import type { KeyIndex } from "./key-index.js";
-import { isTombstoneKey, mainOf, mainRevisionBytes, revisionBytes, RevisionSet, subOf } from "./revision.js";
+import {
+  isRevisionKey,
+  isTombstoneKey,
+  mainOf,
+  mainRevisionBytes,
+  revisionBytes,
+  RevisionSet,
+  subOf,
+} from "./revision.js";
 import type { KeyValueHash } from "./store.js";
 
 export interface CompactionOptions {
@@ -31,9 +39,6 @@ export interface CompactionOptions {
   readonly compactionPauseMs?: number;
 }
 
-/** etcd's defaults. */
-const COMPACTION_BATCH_MAX = 1_000;
-const COMPACTION_PAUSE_MS = 10;
 /** Hashes of past compactions that are kept, as in etcd. */
 const HASHES_KEPT = 10;
 
@@ -47,10 +52,14 @@ export interface CompactionMarks {
   readonly finished: number | undefined;
 }
 
+/** @throws MvccError `MVCC_CORRUPT` for a mark that is no revision */
 export function readMarks(backend: Backend): CompactionMarks {
   const read = (key: Uint8Array): number | undefined => {
     const value = backend.get(BUCKETS.meta, key);
-    return value === undefined ? undefined : mainOf(value);
+    if (value === undefined) return undefined;
+    if (isRevisionKey(value)) return mainOf(value);
+    const detail = `${backend.path}: the mark ${latin1FromBytes(key)} in the bucket meta is no revision; restore this member from a healthy one`;
+    throw new MvccError("MVCC_CORRUPT", detail);
   };
   return { scheduled: read(SCHEDULED_KEY), finished: read(FINISHED_KEY) };
 }
@@ -78,6 +87,7 @@ export class Compactor {
   #jobs: Promise<void> = Promise.resolve();
   /** The last of the walks over the index. One that compacts must not overtake one that reads at a lower revision. */
   #walks: Promise<void> = Promise.resolve();
+  readonly #holds = new Set<{ readonly at: number; readonly released: Promise<void> }>();
   #closed = false;
   #wake: (() => void) | undefined;
 
@@ -113,6 +123,17 @@ export class Compactor {
       if (!this.#closed) this.#d.log.warn("Failed compaction", { revision, error: String(error) });
     });
     return { finished };
+  }
+
+  /** Keeps compactions above `at` from forgetting what a read in slices at that revision still needs, until released. */
+  hold(at: number): () => void {
+    let resolve: () => void = () => undefined;
+    const hold = { at, released: new Promise<void>((done) => (resolve = done)) };
+    this.#holds.add(hold);
+    return () => {
+      this.#holds.delete(hold);
+      resolve();
+    };
   }
 
   async hashKv(asked: number, current: () => number): Promise<KeyValueHash> {
@@ -160,6 +181,8 @@ export class Compactor {
     const { backend, clock, log } = this.#d;
     const began = clock.now();
     await backend.commitNow();
+    // Reads below the compact revision are refused by now, so these are the last ones.
+    for (const { at, released } of this.#holds) if (at < revision) await released;
     const keep = new RevisionSet();
     await this.#walkIndex((low) => this.#d.index.compactSlice(low, revision, keep));
     const hasher = new KeyValueHasher(previous.revision, revision, keep);

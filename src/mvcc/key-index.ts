@@ -210,6 +210,33 @@ export class KeyIndex {
     });
   }
 
+  /**
+   * The same for at most `keysMax` keys of which anything is known, from `low` on. Between two slices keys may come and go;
+   * what is seen is the state at `at` all the same, unless the index is compacted beyond it.
+   *
+   * @returns where the next slice begins; undefined after the last
+   */
+  visitSliceAt(
+    low: string,
+    span: KeySpan,
+    at: number,
+    keysMax: number,
+    callback: (history: KeyHistory, revision: Revision) => void,
+  ): string | undefined {
+    let visited = 0;
+    let next: string | undefined;
+    this.#map.visit(low, highOf(span), (history) => {
+      if (visited++ === keysMax) {
+        next = history.key;
+        return false;
+      }
+      const revision = history.at(at);
+      if (revision !== undefined) callback(history, revision);
+      return true;
+    });
+    return next;
+  }
+
   /** How many keys of the span are there at `at`. Costs two chunks when `newest` says that `at` is the newest revision. */
   countAt(span: KeySpan, at: number, newest: boolean): number {
     if (newest && span.end !== undefined) return this.#map.countMarked(span.key, highOf(span));

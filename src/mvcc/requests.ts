@@ -35,7 +35,7 @@ import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
 import { compactedError, futureError, MvccError } from "./errors.js";
 import type { KeySpan } from "./key-index.js";
-import type { ReadView, Store, WriteTxn } from "./store.js";
+import type { RangeOptions, RangeResult, ReadView, Store, WriteTxn } from "./store.js";
 
 /** The span that a request's key and range end mean: `\0` is "from the key on", nothing is the one key. */
 export function spanOf(key: Uint8Array, rangeEnd: Uint8Array): KeySpan {
@@ -46,12 +46,30 @@ export function spanOf(key: Uint8Array, rangeEnd: Uint8Array): KeySpan {
 
 /** @throws MvccError `MVCC_COMPACTED`, `MVCC_FUTURE_REVISION` */
 export function applyRange(view: ReadView, request: RangeRequest): RangeResponse {
-  const result = view.range(spanOf(request.key, request.rangeEnd), {
+  return rangeResponse(view.range(spanOf(request.key, request.rangeEnd), rangeOptions(request)), request);
+}
+
+/**
+ * The same answer, as of the moment of the call, made in slices that give the loop back: for ranges outside of transactions,
+ * which may be large.
+ *
+ * @throws MvccError as `applyRange`; as a rejection
+ */
+export async function applyRangeInSlices(store: Store, request: RangeRequest): Promise<RangeResponse> {
+  const result = await store.rangeInSlices(spanOf(request.key, request.rangeEnd), rangeOptions(request));
+  return rangeResponse(result, request);
+}
+
+function rangeOptions(request: RangeRequest): RangeOptions {
+  return {
     revision: request.revision,
     // A sort or a filter needs all pairs; else one more than the limit tells whether there are more.
     limit: isSortedOrFiltered(request) || request.limit <= 0 ? 0 : request.limit + 1,
     countOnly: request.countOnly,
-  });
+  };
+}
+
+function rangeResponse(result: RangeResult, request: RangeRequest): RangeResponse {
   let kvs = sorted(filtered(result.kvs, request), request);
   const more = request.limit > 0 && kvs.length > request.limit;
   if (more) kvs = kvs.slice(0, request.limit);

@@ -105,6 +105,8 @@ export interface KeyValueHash {
   readonly currentRevision: number;
 }
 
+/** Keys that a range visits between two looks at the clock; at most so many are read without one. */
+const KEYS_PER_SLICE = 512;
 /** Revisions restored between two looks at the clock. */
 const STEPS_PER_LOOK = 256;
 /** A new store is at revision 1, as etcd's is. */
@@ -175,6 +177,52 @@ export class Store implements ReadView {
     return this.#rangeAt(span, options, this.#revision);
   }
 
+  /**
+   * The same answer as `range` gives at the moment of the call, made in slices that give the loop back: for spans that may hold
+   * many keys. Writes and compactions may come in between.
+   *
+   * @throws MvccError as `range`; as a rejection
+   */
+  async rangeInSlices(span: KeySpan, options: RangeOptions = {}): Promise<RangeResult> {
+    const current = this.#revision;
+    const at = this.#revisionFor(options, current);
+    const limit = options.limit ?? 0;
+    const few = span.end === undefined || (limit > 0 && limit <= KEYS_PER_SLICE) || options.countOnly === true;
+    // At the newest revision the index knows at once how many there are; the walk must count them at an older one.
+    const known = at === current ? this.#index.countAt(span, at, true) : undefined;
+    if (at === current && (few || known! <= KEYS_PER_SLICE)) return this.#rangeAt(span, options, current);
+    const release = this.#compactor.hold(at);
+    try {
+      const kvs: KeyValue[] = [];
+      let count = 0;
+      await this.#inSlices(span, at, (revision) => {
+        if (options.countOnly !== true && (limit <= 0 || kvs.length < limit)) kvs.push(this.#valueAt(revision));
+        count++;
+        return known === undefined || limit <= 0 || kvs.length < limit;
+      });
+      return { kvs, count: known ?? count, revision: current };
+    } finally {
+      release();
+    }
+  }
+
+  /** Visits the keys of a span at a revision until the callback answers false, with pauses. */
+  async #inSlices(span: KeySpan, at: number, visit: (revision: Revision) => boolean): Promise<void> {
+    const { clock } = this.#d;
+    const walk = { goesOn: true };
+    let began = clock.now();
+    let low: string | undefined = span.key;
+    while (walk.goesOn && low !== undefined) {
+      low = this.#index.visitSliceAt(low, span, at, KEYS_PER_SLICE, (_, revision) => {
+        if (walk.goesOn) walk.goesOn = visit(revision);
+      });
+      if (low !== undefined && clock.now() - began >= SLICE_MS_MAX / 2) {
+        await clock.yield();
+        began = clock.now();
+      }
+    }
+  }
+
   /** Begins a write transaction. `end` must follow in the same turn. */
   write(): WriteTxn {
     invariant(this.#transaction === undefined, "one write transaction at a time");
@@ -213,11 +261,17 @@ export class Store implements ReadView {
     await this.#compactor.close();
   }
 
-  #rangeAt(span: KeySpan, options: RangeOptions, current: number): RangeResult {
+  /** The revision that a read is made at. */
+  #revisionFor(options: RangeOptions, current: number): number {
     const asked = options.revision ?? 0;
     if (asked > current) throw futureError(asked, current);
     const at = asked <= 0 ? current : asked;
     if (at < this.#compactor.revision) throw compactedError(at, this.#compactor.revision);
+    return at;
+  }
+
+  #rangeAt(span: KeySpan, options: RangeOptions, current: number): RangeResult {
+    const at = this.#revisionFor(options, current);
     if (options.countOnly === true) {
       return { kvs: [], count: this.#index.countAt(span, at, at === current), revision: current };
     }
@@ -243,7 +297,8 @@ export class Store implements ReadView {
     const history = this.#index.put(name, main, sub);
     const { created: createRevision, version } = history;
     const kv: KeyValue = { key, createRevision, modRevision: main, version, value, lease };
-    this.#backend.put(BUCKETS.key, revisionBytes(main, sub), encodeKeyValue(kv));
+    writeRevision(this.#scratch, main, sub);
+    this.#backend.put(BUCKETS.key, this.#scratch, encodeKeyValue(kv));
     this.#detach(name);
     if (lease !== 0n) invariant(this.#leases.attach(lease, name), () => `a put was let through with lease ${lease}`);
     return kv;

@@ -252,7 +252,8 @@ function judge(name: string, run: FaultedRun, struck: boolean, mustStop: boolean
   if (!clean) {
     if (ours && run.exit.signal !== null)
       throw new FaultError(`${name}: the process was ${describeExit(run.exit)}:\n${tail}`);
-    if (ours && sentence(run.log) === undefined) throw new FaultError(`${name}: ended without a named error:\n${tail}`);
+    if (ours && codedSentence(run.log) === undefined)
+      throw new FaultError(`${name}: ended without a named error:\n${tail}`);
     return "stopped";
   }
   if (ours && mustStop) throw new FaultError(`${name}: went on after a failed sync:\n${tail}`);
@@ -261,12 +262,14 @@ function judge(name: string, run: FaultedRun, struck: boolean, mustStop: boolean
   return "told";
 }
 
-/**
- * The last sentence of a log that names an error by its code. etcd has no codes: there a line of level warn or above counts.
- */
+/** The last sentence of a log that names an error by its code, as Walnut's failures do. */
+export function codedSentence(log: readonly string[]): string | undefined {
+  return log.findLast((line) => /\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+: /.test(line));
+}
+
+/** The same for any server: etcd has no codes, there the last line of level warn or above counts. */
 export function sentence(log: readonly string[]): string | undefined {
-  const named = log.findLast((line) => /\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+: /.test(line));
-  return named ?? log.findLast((line) => /"level":"(warn|error|fatal|panic)"/.test(line));
+  return codedSentence(log) ?? log.findLast((line) => /"level":"(warn|error|fatal|panic)"/.test(line));
 }
 
 async function opensAgain(

@@ -33,6 +33,8 @@ export interface Aftermath {
 }
 
 interface Found {
+  /** Where its data begin. */
+  readonly at: number;
   readonly kind: "entry" | "state" | "snapshot" | "other";
   /** Of an entry. */
   readonly index: number;
@@ -45,6 +47,9 @@ interface Found {
 /** Smallest frame of an entry: a bound on how many may lie in a span. */
 const ENTRY_FRAME_BYTES_MIN = 24;
 
+/** The data of the frame at the place itself begin at this byte at the latest: length field, type, crc, tag and size. */
+const FIRST_DATA_MAX = 8 + 2 + 6 + 1 + 8;
+
 /** Bytes that may be summed for each byte that is looked at, so that hostile bytes cannot hold us up. */
 const WORK_FACTOR = 64;
 
@@ -56,9 +61,11 @@ const WORK_FACTOR = 64;
 export function examineAftermath(bytes: Uint8Array, dirty: number, before: Before): Aftermath {
   const lone = { lowest: Number.POSITIVE_INFINITY, highest: 0 };
   const found = findRuns(bytes, dirty, before, lone);
-  const indexes = found.filter((record) => record.kind === "entry").map((record) => record.index);
-  const first = indexes[0] ?? (lone.highest > 0 ? lone.lowest : undefined);
-  const highest = indexes.reduce((most, index) => Math.max(most, index), lone.highest);
+  const entries = found.filter((record) => record.kind === "entry");
+  // The frame at the place itself is the damaged one: it is not what the log goes on with.
+  const first =
+    entries.find((record) => record.at > FIRST_DATA_MAX)?.index ?? (lone.highest > 0 ? lone.lowest : undefined);
+  const highest = entries.reduce((most, { index }) => Math.max(most, index), lone.highest);
   return {
     evidence: evidenceIn(found, before),
     firstIndex: first,
@@ -135,7 +142,7 @@ function runAt(
 }
 
 function describeFrame(bytes: Uint8Array, frame: Frame, fields: EntryFields, adjacent: boolean): Found {
-  const other: Found = { kind: "other", index: 0, state: undefined, adjacent };
+  const other: Found = { at: frame.start, kind: "other", index: 0, state: undefined, adjacent };
   if (frame.type === RecordType.snapshot) return { ...other, kind: "snapshot" };
   if (frame.type === RecordType.state) {
     const state = stateIn(bytes.subarray(frame.start, frame.end));

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SimDisk, SimRandom } from "../../sim/index.js";
 import { concatBytes } from "../base/bytes.js";
 import {
   repairWal,
@@ -185,7 +186,7 @@ test("a torn record is cut off once, a copy is kept, and the loss is told", asyn
   assert.equal(contents.entries.length, 9);
   assert.equal(contents.damagedTail?.kind, "torn-record");
   assert.equal(contents.damagedTail.highestIndexSeen, 10);
-  assert.match(contents.damagedTail.summary, /entries 10 to 10 can be made out in it and are lost/);
+  assert.match(contents.damagedTail.summary, /entry 10 can be made out in it: lost/);
   assert.equal(contents.repaired?.brokenCopy, `${FIRST}.broken`);
   const copy = world.disk.readAll(`${path}.broken`);
   assert.deepEqual(copy, damaged.subarray(0, copy.length));
@@ -362,3 +363,34 @@ async function scanAll(world: World): Promise<ScannedRecord[]> {
   for await (const record of scanWal(world, FOLDER)) records.push(record);
   return records;
 }
+
+for (const afterwards of ["new", "mixed"] as const) {
+  test(`what opening reads is durable when it resolves, after a failed sync (${afterwards} bytes in the cache), too`, async () => {
+    for (let seed = 0; seed < 10; seed++) {
+      const world = new World(new SimDisk({ seed }));
+      const wal = await world.create({ prepareNextSegment: false });
+      await wal.save(state(1, 0), entries(1, 4));
+      world.disk.fail({ kinds: ["datasync"], nth: 1, code: "DISK_IO", afterwards });
+      await assert.rejects(wal.save(state(1, 3), entries(4, 9, 200)), code("FSYNC_FAILED"));
+      const killed = new World(world.disk.kill());
+      const { contents } = await killed.open();
+      const lost = new World(killed.disk.crash({ mode: "lost", random: new SimRandom(seed) }));
+      assert.deepEqual(texts(await lost.read()), texts(contents));
+    }
+  });
+}
+
+test("a last segment that ends with a record, without zeros behind it, is flagged: what was there cannot be told", async () => {
+  const world = await worldWith(10);
+  const records = await scanAll(world);
+  const { offset } = records.findLast(({ kind }) => kind === "entry")!;
+  world.disk.file(`${FOLDER}/${FIRST}`).cut(offset);
+  const contents = await world.read();
+  assert.equal(contents.entries.length, 9);
+  assert.equal(contents.damagedTail?.kind, "short-file");
+  assert.equal(contents.damagedTail.offset, offset);
+  assert.match(contents.damagedTail.summary, /cannot be told/);
+  const { writer } = await world.open();
+  await writer.close();
+  assert.equal((await world.read()).damagedTail, undefined, "opening puts the zeros back");
+});

@@ -308,7 +308,7 @@ class LogRun {
         `${name}, byte ${offset}: the segment continues a log of checksum ${hex(crc)}, but ${before} ends with ${hex(known)}`,
         name,
         offset,
-        { low: this.#rules.last === undefined ? 0 : this.#rules.last + 1, high: this.#segment.index },
+        { low: this.#rules.last === undefined ? 1 : this.#rules.last + 1, high: this.#segment.index },
       );
     }
     this.#crc = crc;
@@ -362,7 +362,7 @@ class LogRun {
     const highest = after.highestIndex;
     const lost =
       highest !== undefined && highest > lastIndex
-        ? `entries ${lastIndex + 1} to ${highest} can be made out in it and are lost`
+        ? `${highest === lastIndex + 1 ? `entry ${highest}` : `entries ${lastIndex + 1} to ${highest}`} can be made out in it: lost`
         : kind === "short-file"
           ? `whether entries after ${lastIndex} were there cannot be told`
           : `entries after ${lastIndex}, if there were any, are lost`;
@@ -409,7 +409,7 @@ class LogRun {
 
   #corrupt(code: WalErrorCode, offset: number, why: string, tail: Tail): WalError {
     const after = examineAftermath(tail.bytes, tail.dirty, this.#rules);
-    const low = (this.#rules.last ?? this.#segment.index - 1) + 1;
+    const low = Math.max(1, (this.#rules.last ?? this.#segment.index - 1) + 1);
     const next = this.#segments[this.#position + 1];
     const high = after.firstIndex !== undefined && after.firstIndex > low ? after.firstIndex : next?.index;
     return this.#refusal(code, `${this.#segment.name}, ${why}`, this.#segment.name, offset, { low, high });

@@ -238,6 +238,37 @@ test("HTTP/1.1 on the same port: known paths, 404 for others, limits on bodies, 
   assert.equal(text(await unary("/t.T/Echo", Buffer.from("still gRPC"))), "still gRPC");
 });
 
+test("a stop lets the HTTP request under way end and closes those who wait", async (t) => {
+  let release: (() => void) | undefined;
+  let begun: (() => void) | undefined;
+  const under = new Promise<void>((resolve) => (begun = resolve));
+  const { port, sharedPort } = await grpcFixture(
+    t,
+    {},
+    {
+      http: {
+        "/slow": async () => {
+          begun?.();
+          await new Promise<void>((resolve) => (release = resolve));
+          return plainAnswer(200, "done");
+        },
+        "/fast": () => plainAnswer(200, "done"),
+      },
+    },
+  );
+  const waiting = net.connect(port, "127.0.0.1");
+  waiting.write("GET /fast HTTP/1.1\r\nhost: x\r\n\r\n");
+  assert.match(String((await once(waiting, "data"))[0]), /^HTTP\/1\.1 200/);
+  const answer = fetch(`http://127.0.0.1:${port}/slow`);
+  await under;
+  const closed = once(waiting, "close");
+  const stopped = sharedPort.stop(60_000);
+  await closed;
+  release?.();
+  assert.equal(await (await answer).text(), "done\n");
+  await stopped;
+});
+
 test("HTTP/2 that is no gRPC is refused with a sentence", async (t) => {
   const { port } = await grpcFixture(t, { "/t.T/Echo": echo });
   const session = http2.connect(`http://127.0.0.1:${port}`);

@@ -1,7 +1,7 @@
 /** Plain HTTP/1.1 beside gRPC: a table of handlers by path, over `node:http`. */
 import http from "node:http";
 import type { Duplex } from "node:stream";
-import type { Clock } from "../platform/clock.js";
+import type { Clock, Timer } from "../platform/clock.js";
 
 export interface HttpRequest {
   readonly method: string;
@@ -40,32 +40,78 @@ export interface HttpServerOptions {
   readonly commonHeaders?: Readonly<Record<string, string>>;
 }
 
+/** A connection that has not sent a whole head after this time is closed; so is one that waits so long for its next request. */
+const HEAD_MS = 60_000;
+
+/**
+ * Node's own server, never listening: connections are handed to it. Its guards start with listening, so the two that matter are here:
+ * a time for the head of a request, and the knowledge of who is in the midst of one.
+ */
 export class HttpServer {
   readonly #server: http.Server;
   readonly #clock: Clock;
+  /** Each connection with the timer that waits for the head of its request; undefined while one is answered. */
+  readonly #connections = new Map<Duplex, Timer | undefined>();
+  #stopping = false;
+  #onQuiet: (() => void) | undefined;
 
   constructor(options: HttpServerOptions, dependencies: { readonly clock: Clock; readonly table: HttpTable }) {
     this.#clock = dependencies.clock;
-    this.#server = http.createServer((request, response) => {
+    this.#server = http.createServer({ keepAliveTimeout: 5000 }, (request, response) => {
+      this.#begin(request.socket);
+      response.on("close", () => this.#end(request.socket));
+      if (this.#stopping) response.setHeader("connection", "close");
       void serve(request, response, dependencies.table, options);
     });
   }
 
   /** Serves a connection; what was read of it must have been put back. */
   accept(connection: Duplex): void {
+    if (this.#stopping) {
+      connection.destroy();
+      return;
+    }
+    this.#connections.set(
+      connection,
+      this.#clock.after(HEAD_MS, () => connection.destroy()),
+    );
+    connection.on("close", () => {
+      this.#connections.get(connection)?.cancel();
+      this.#connections.delete(connection);
+      if (this.#connections.size === 0) this.#onQuiet?.();
+    });
     this.#server.emit("connection", connection);
   }
 
-  /** Closes connections that wait for a request now, and the others after `graceMs`. */
+  #begin(connection: Duplex): void {
+    this.#connections.get(connection)?.cancel();
+    this.#connections.set(connection, undefined);
+  }
+
+  #end(connection: Duplex): void {
+    if (!this.#connections.has(connection)) return;
+    if (this.#stopping) connection.destroy();
+    else
+      this.#connections.set(
+        connection,
+        this.#clock.after(HEAD_MS, () => connection.destroy()),
+      );
+  }
+
+  /** Closes connections that wait for a request now, and the others when they are answered or after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    this.#server.closeIdleConnections();
-    const timer = this.#clock.after(graceMs, () => this.#server.closeAllConnections());
-    await new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+    this.#stopping = true;
+    for (const [connection, waiting] of this.#connections) if (waiting !== undefined) connection.destroy();
+    if (this.#connections.size === 0) return;
+    const quiet = new Promise<void>((resolve) => (this.#onQuiet = resolve));
+    const timer = this.#clock.after(graceMs, () => this.destroy());
+    await quiet;
     timer.cancel();
   }
 
   destroy(): void {
-    this.#server.closeAllConnections();
+    this.#stopping = true;
+    for (const connection of this.#connections.keys()) connection.destroy();
   }
 }
 

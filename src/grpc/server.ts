@@ -1,8 +1,8 @@
 /**
  * A gRPC server over `node:http2`: takes connections that speak HTTP/2, finds the handler of each call, carries messages and statuses.
  *
- * Why not on `@grpc/grpc-js`: the same empty call costs it 1.6 times the time, and its texts differ from those of grpc-go, which
- * clients of etcd see (unknown methods, messages over the limit).
+ * Why not on `@grpc/grpc-js`: the same empty call costs it twice the processor time (68 µs against 35), and its texts differ from
+ * those of grpc-go, which clients of etcd see (unknown methods, messages over the limit).
  *
  * Laws:
  * - A call ends once, with one status. Nothing is sent after it.
@@ -52,7 +52,9 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 const DEADLINE_GRAIN_MS = 100;
 
 const RESPONSE_HEADERS: http2.OutgoingHttpHeaders = { ":status": 200, "content-type": "application/grpc" };
-const OK_TRAILERS: http2.OutgoingHttpHeaders = { "grpc-status": "0", "grpc-message": "" };
+const OK_TRAILERS: http2.OutgoingHttpHeaders = { "grpc-status": "0" };
+/** gRPC has no use for a date; Node's types do not know that it can be left out. */
+const NO_DATE = { sendDate: false } as http2.ServerStreamResponseOptions;
 
 export class GrpcServer {
   readonly #options: GrpcServerOptions;
@@ -393,7 +395,7 @@ class ServerCall implements Call {
   #respond(): void {
     if (this.#responded || this.#stream.destroyed) return;
     this.#responded = true;
-    this.#stream.respond(RESPONSE_HEADERS, { waitForTrailers: true });
+    this.#stream.respond(RESPONSE_HEADERS, { ...NO_DATE, waitForTrailers: true });
     this.#stream.on("wantTrailers", () => this.#stream.sendTrailers(this.#trailers));
   }
 
@@ -407,7 +409,7 @@ class ServerCall implements Call {
       return;
     }
     this.#responded = true;
-    this.#stream.respond({ ...RESPONSE_HEADERS, ...trailers }, { endStream: true });
+    this.#stream.respond({ ...RESPONSE_HEADERS, ...trailers }, { ...NO_DATE, endStream: true });
     this.#finish(trailers, status);
   }
 

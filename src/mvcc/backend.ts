@@ -65,6 +65,8 @@ export interface BackendOptions {
   readonly batchIntervalMs?: number;
   readonly batchWritesMax?: number;
   readonly onFailure?: (error: BackendError) => void;
+  /** Told how long each commit took to be durable, in milliseconds. */
+  readonly onCommit?: (tookMs: number) => void;
 }
 
 /** A consistent copy of `db`, pinned until `end`. */
@@ -430,9 +432,11 @@ export class Backend implements BucketWriter {
   }
 
   async #settle(landed: Promise<void>): Promise<void> {
+    const began = this.#d.clock.now();
     try {
       await landed;
       this.#commits++;
+      this.#options.onCommit?.(this.#d.clock.now() - began);
     } catch (error) {
       throw this.#fail(error);
     } finally {

@@ -68,6 +68,9 @@ export interface Booted {
 export interface BootHooks {
   readonly onProgress?: (progress: BootProgress) => void;
   readonly onBackendFailure: (error: Error) => void;
+  /** Told how long syncs of the log and commits to db took, in milliseconds. */
+  readonly onSync: (tookMs: number) => void;
+  readonly onCommit: (tookMs: number) => void;
 }
 
 /** @throws MemberError, or the error of the room that refused; the directory is as it was then */
@@ -121,7 +124,10 @@ async function startMember(
   if (progress.consistentIndex > 0) throw lostLog(layout, progress.consistentIndex, "there is no log");
   const snapshots = new SnapshotStore({ disk, log }, layout.snapDir);
   const metadata = encodeWalMetadata({ nodeId: self.id, clusterId });
-  const wal = await createWal(platform, layout.walDir, metadata, { segmentBytes: options.segmentBytes });
+  const wal = await createWal(platform, layout.walDir, metadata, {
+    segmentBytes: options.segmentBytes,
+    onSync: hooks.onSync,
+  });
   opened.push(wal);
 
   log.info("starting local member", {
@@ -217,6 +223,7 @@ async function restartMember(
   const at = { index: snapshot?.metadata.index ?? 0, term: snapshot?.metadata.term ?? 0 };
   const { writer: wal, contents } = await openWal(platform, layout.walDir, at, {
     segmentBytes: options.segmentBytes,
+    onSync: hooks.onSync,
     onProgress: ({ bytesRead, bytesTotal }) => hooks.onProgress?.({ phase: "log", done: bytesRead, total: bytesTotal }),
     beforeChange: (found) => checkLogReaches(layout, found, at.index, progress),
   });
@@ -390,6 +397,7 @@ async function openBackend(
       batchIntervalMs: options.batchIntervalMs,
       batchWritesMax: options.batchWritesMax,
       onFailure: hooks.onBackendFailure,
+      onCommit: hooks.onCommit,
     });
   } catch (error) {
     if (error instanceof CodedError && (error.code === "BOLT_LOCKED" || error.code === "DISK_LOCKED")) {

@@ -15,7 +15,7 @@ import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import { attributesJson, memberIdText, type Member as ClusterMember } from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
 import { minorVersion, CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
-import { applyRange, applyTxn, isReadOnlyTxn, Store, type Backend } from "../mvcc/index.js";
+import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn, Store, type Backend } from "../mvcc/index.js";
 import type { Clock, Log, Platform, Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -118,9 +118,12 @@ export class Member implements MemberService {
 
   /** Boots and waits until the member has published itself: from then on it serves. */
   static async start(dependencies: MemberDependencies, options: MemberOptions, hooks: MemberHooks): Promise<Member> {
+    const { metrics = noMetrics } = dependencies;
     let fail: (error: unknown) => void = hooks.onFailure;
     const booted = await boot(dependencies.platform, options, {
       onBackendFailure: (error) => fail(error),
+      onSync: (tookMs) => metrics.observe("etcd_disk_wal_fsync_duration_seconds", tookMs / 1000),
+      onCommit: (tookMs) => metrics.observe("etcd_disk_backend_commit_duration_seconds", tookMs / 1000),
       ...(hooks.onBootProgress === undefined ? {} : { onProgress: hooks.onBootProgress }),
     });
     let leases: Leases;
@@ -286,7 +289,21 @@ export class Member implements MemberService {
     const expired = this.#waiters.expire(this.#clock.now());
     if (expired > 0) this.#metrics.count("etcd_server_proposals_failed_total", expired);
     this.#reads.onTick();
+    this.#showFigures();
     this.#loop.schedule();
+  }
+
+  /** The gauges that follow the state; set now and then, not at each change. */
+  #showFigures(): void {
+    const metrics = this.#metrics;
+    metrics.set("etcd_server_proposals_committed_total", this.#commitIndex);
+    metrics.set("etcd_server_proposals_applied_total", this.#applier.appliedIndex);
+    metrics.set("etcd_server_proposals_pending", this.#waiters.size);
+    metrics.set("etcd_mvcc_db_total_size_in_bytes", this.#backend.sizeBytes);
+    metrics.set("etcd_mvcc_db_total_size_in_use_in_bytes", this.#backend.sizeInUseBytes);
+    metrics.set("etcd_debugging_mvcc_keys_total", this.#store.keyCount);
+    metrics.set("etcd_debugging_mvcc_current_revision", this.#store.revision);
+    metrics.set("etcd_debugging_mvcc_compact_revision", this.#store.compactRevision);
   }
 
   #onLeader(leader: bigint): void {
@@ -300,13 +317,11 @@ export class Member implements MemberService {
 
   #onCommitted(index: number): void {
     this.#commitIndex = Math.max(this.#commitIndex, index);
-    this.#metrics.set("etcd_server_proposals_committed_total", this.#commitIndex);
   }
 
   #onApplied(): void {
     const index = this.#applier.appliedIndex;
     this.#onCommitted(index);
-    this.#metrics.set("etcd_server_proposals_applied_total", index);
     this.#reads.onApplied();
     this.#snapshotter.maybeSnapshot(
       {
@@ -389,7 +404,6 @@ export class Member implements MemberService {
       );
     }
     const answer = this.#waiters.wait<Outcome & { kind: "answer" }>(id, this.#clock.now());
-    this.#metrics.set("etcd_server_proposals_pending", this.#waiters.size);
     this.#loop.schedule();
     return answer;
   }
@@ -412,17 +426,23 @@ export class Member implements MemberService {
   async range(request: RangeRequest): Promise<RangeResponse> {
     this.#assertRunning();
     if (!request.serializable) await this.#reads.wait();
-    return this.#withHeader(applyRange(this.#store, request));
+    this.#metrics.count("etcd_mvcc_range_total");
+    // One key is answered at once; a range may be long, and is read in slices.
+    const isOneKey = request.rangeEnd.length === 0;
+    const response = isOneKey ? applyRange(this.#store, request) : await applyRangeInSlices(this.#store, request);
+    return this.#withHeader(response);
   }
 
   async put(request: PutRequest): Promise<PutResponse> {
     await this.#checkQuota(costOfPut(request));
     const { response } = await this.#request({ put: request });
+    this.#metrics.count("etcd_mvcc_put_total");
     return this.#withHeader(response as PutResponse);
   }
 
   async deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
     const { response } = await this.#request({ deleteRange: request });
+    this.#metrics.count("etcd_mvcc_delete_total");
     return this.#withHeader(response as DeleteRangeResponse);
   }
 
@@ -434,6 +454,7 @@ export class Member implements MemberService {
     }
     await this.#checkQuota(costOfTxn(request));
     const { response } = await this.#request({ txn: request });
+    this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
   }
 

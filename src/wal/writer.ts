@@ -34,6 +34,8 @@ export interface WalOptions {
   readonly segmentBytes?: number;
   /** A sync that takes longer is worth a warning. */
   readonly slowSyncMs?: number;
+  /** Told how long each sync took, in milliseconds. */
+  readonly onSync?: (tookMs: number) => void;
   /** Whether the next segment is prepared before it is needed; true when left out. */
   readonly prepareNextSegment?: boolean;
 }
@@ -76,6 +78,7 @@ export class WalWriter {
   readonly #folder: string;
   readonly #segmentBytes: number;
   readonly #slowSyncMs: number;
+  readonly #onSync: ((tookMs: number) => void) | undefined;
   readonly #metadata: Uint8Array;
   readonly #pipeline: SegmentPipeline;
   readonly #encoder: RecordEncoder;
@@ -103,6 +106,7 @@ export class WalWriter {
     this.#folder = folder;
     this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
     this.#slowSyncMs = options.slowSyncMs ?? SLOW_FSYNC_MS;
+    this.#onSync = options.onSync;
     this.#metadata = start.metadata;
     this.#encoder = new RecordEncoder(start.crc);
     this.#segments = [...start.segments];
@@ -380,7 +384,7 @@ export class WalWriter {
     }
     const started = this.#clock.now();
     await this.#try("FSYNC_FAILED", "write and sync", () => file.writeDurably([bytes], this.#offset));
-    this.#warnIfSlow(started);
+    this.#noteSync(started);
     this.#wrote(bytes.length);
   }
 
@@ -395,7 +399,7 @@ export class WalWriter {
     const started = this.#clock.now();
     await this.#try("FSYNC_FAILED", "sync", () => this.#tail.file.datasync());
     this.#dirty = false;
-    this.#warnIfSlow(started);
+    this.#noteSync(started);
   }
 
   /** Ends the segment and begins the next one. Each step is durable before the next begins; nothing is acknowledged meanwhile. */
@@ -440,8 +444,9 @@ export class WalWriter {
     }
   }
 
-  #warnIfSlow(started: number): void {
+  #noteSync(started: number): void {
     const took = this.#clock.now() - started;
+    this.#onSync?.(took);
     if (took <= this.#slowSyncMs) return;
     this.#log.warn("slow fdatasync", { took: `${took}ms`, "expected-duration": `${this.#slowSyncMs}ms` });
   }

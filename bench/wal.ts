@@ -37,6 +37,7 @@ const MILLION_BARS = [
 ];
 const READ_SECONDS_BAR = 1.03;
 const READ_MEBIBYTES_BAR = 540;
+const VERIFY_MEBIBYTES_BAR = 100;
 
 const SAVES: ReadonlyMap<number, number> = new Map([
   [1, 4000],
@@ -231,10 +232,12 @@ function reads(go: string | undefined, folder: string, scale: number): number {
   const result = verdict(read.seconds, READ_SECONDS_BAR * scale, theirs?.seconds);
   if (result === "OVER") over++;
   console.log(`read: bar ${READ_SECONDS_BAR * scale} s: ${result}`);
-  if (read.mebibytes > READ_MEBIBYTES_BAR || verified.mebibytes > 100) {
-    over++;
-    console.log(`memory: OVER (${READ_MEBIBYTES_BAR} MiB for reading, 100 MiB for verifying)`);
-  }
+  const bar = Math.max(READ_MEBIBYTES_BAR, theirs?.mebibytes ?? 0);
+  const fits = read.mebibytes <= bar && verified.mebibytes <= VERIFY_MEBIBYTES_BAR;
+  if (!fits) over++;
+  console.log(
+    `memory: bars ${bar.toFixed(0)} MiB for reading, ${VERIFY_MEBIBYTES_BAR} for verifying: ${fits ? "ok" : "OVER"}`,
+  );
   return over;
 }
 

@@ -366,7 +366,8 @@ function sorted(kvs: KeyValue[], request: RangeRequest): KeyValue[] {
   const { sortOrder, sortTarget } = request;
   if (sortOrder === RangeRequest_SortOrder.NONE && sortTarget === RangeRequest_SortTarget.KEY) return kvs;
   const less = LESS_BY[sortTarget];
-  if (less === undefined || sortOrder > RangeRequest_SortOrder.DESCEND) return kvs;
+  const unknownOrder = sortOrder < RangeRequest_SortOrder.NONE || sortOrder > RangeRequest_SortOrder.DESCEND;
+  if (less === undefined || unknownOrder) return kvs;
   return goSort(kvs, sortOrder === RangeRequest_SortOrder.DESCEND ? (a, b) => less(b, a) : less);
 }
 

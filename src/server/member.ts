@@ -10,6 +10,7 @@
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
 import { PURGE_INTERVAL_MS } from "../base/limits.js";
+import { utf8FromText } from "../base/text.js";
 import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import { attributesJson, memberIdText, type Member as ClusterMember } from "../membership/member.js";
@@ -60,6 +61,8 @@ import { Snapshotter } from "./snapshotter.js";
 import { Waiters } from "./waiters.js";
 
 const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
+const AUTH_BUCKET = "auth";
+const AUTH_REVISION_KEY = utf8FromText("authRevision");
 /** Buckets that etcd makes when it opens `db`, whether it needs them or not. */
 const BUCKETS_OF_ETCD = [
   ALARM_BUCKET,
@@ -67,7 +70,7 @@ const BUCKETS_OF_ETCD = [
   MEMBERS_BUCKET,
   MEMBERS_REMOVED_BUCKET,
   CLUSTER_BUCKET,
-  "auth",
+  AUTH_BUCKET,
   "authUsers",
   "authRoles",
 ];
@@ -129,7 +132,7 @@ export class Member implements MemberService {
     let leases: Leases;
     let store: Store;
     try {
-      for (const bucket of BUCKETS_OF_ETCD) booted.backend.createBucket(bucket);
+      prepareDb(booted.backend);
       // Leases before keys: the store hangs each key on its lease as it is restored.
       leases = new Leases(booted.backend, minimumLeaseSeconds(options));
       store = await Store.open(dependencies.platform, booted.backend, {
@@ -642,6 +645,14 @@ export class Member implements MemberService {
     for (const result of results) {
       if (result.status === "rejected" && !failed) throw result.reason;
     }
+  }
+}
+
+/** What etcd puts into every `db`: empty buckets, and the revision of an authentication that nobody has changed yet. */
+function prepareDb(backend: Backend): void {
+  for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
+  if (backend.get(AUTH_BUCKET, AUTH_REVISION_KEY) === undefined) {
+    backend.put(AUTH_BUCKET, AUTH_REVISION_KEY, idBytes(1n));
   }
 }
 

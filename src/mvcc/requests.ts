@@ -126,16 +126,18 @@ function headerOf(revision: number): ResponseHeader {
   return { clusterId: 0n, memberId: 0n, revision, raftTerm: 0 };
 }
 
-/** A failure after the first change would leave half a transaction behind: it is a bug of ours, and the member stops. */
+/**
+ * A failure after the first change leaves half a transaction behind, and the member stops. A refusal must have come before: here
+ * it is a bug of ours. What the disk or `db` threw is told as it is.
+ */
 function inTransaction<Answer>(store: Store, work: (txn: WriteTxn) => Answer): Answer {
   const txn = store.write();
   let answer: Answer;
   try {
     answer = work(txn);
   } catch (error) {
-    throw error instanceof InvariantError
-      ? error
-      : new InvariantError("a write transaction failed after its checks had passed", { cause: error });
+    if (!(error instanceof MvccError) || error.code === "MVCC_CORRUPT") throw error;
+    throw new InvariantError("a write transaction was refused after its checks had passed", { cause: error });
   }
   txn.end();
   return answer;

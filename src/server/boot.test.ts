@@ -104,6 +104,19 @@ test("a db of a newer etcd is refused, and so is one with authentication on", as
   await refuses(guarded, "DATA_DIR_UNSUPPORTED", /authentication is enabled in .*snap\/db/);
 });
 
+test("a log beside the db of another cluster is refused", async () => {
+  const disk = await usedDirectory();
+  const other = await startMember(worldOf(new SimDisk()), { initialClusterToken: "another" });
+  await timePassesUntil(other, other.member.put(putRequest("a", "1")));
+  await stopMember(other);
+  disk.writeAll(DB, other.disk.readAll(DB));
+  // Its progress must not be what refuses it.
+  await changeDb(disk, (backend) =>
+    backend.put("meta", utf8FromText("consistent_index"), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 62)),
+  );
+  await refuses(disk, "CLUSTER_MISMATCH", /wal is that of member 8e9e05c52164694d of cluster .*snap\/db knows only/);
+});
+
 test("a directory in use is refused while its server runs", async () => {
   const running = await startMember(worldOf(new SimDisk()));
   await assert.rejects(startMember({ ...worldOf(running.disk), clock: running.clock }), { code: "DATA_DIR_LOCKED" });
@@ -149,6 +162,15 @@ test("options that contradict each other are refused before anything is made", a
     [{ initialClusterState: "existing" }, /not supported yet/],
   ];
   for (const [options, sentence] of cases) await refuses(new SimDisk(), "OPTIONS_INVALID", sentence, options);
+});
+
+test("a restart takes its members from the log, whatever the flags say of a first start", async () => {
+  const disk = new SimDisk();
+  await stopMember(await startMember(worldOf(disk)));
+  const flags = { name: "other", initialCluster: new Map([["third", ["http://c:1"]]]) };
+  const member = await startMember(worldOf(disk), flags);
+  assert.equal(member.member.name, "other");
+  await stopMember(member);
 });
 
 test("a log that power left without entries is begun again with the same flags, and refused with others", async () => {

@@ -19,7 +19,7 @@ import {
   memberIdText,
   type Member,
 } from "../membership/member.js";
-import { Membership } from "../membership/membership.js";
+import { Membership, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
 import { parentPath, DiskError, type Disk, type Platform } from "../platform/index.js";
 import { EMPTY_HARD_STATE, equalHardStates, type Snapshot } from "../proto/raft.js";
 import { decodeWalMetadata, encodeWalMetadata } from "../proto/wal.js";
@@ -31,7 +31,7 @@ import { CLUSTER_VERSION } from "./contract.js";
 import { MemberError } from "./errors.js";
 import { forceNewCluster } from "./force-new-cluster.js";
 import { layoutOf, type Layout } from "./layout.js";
-import { checkOptions, type MemberOptions } from "./options.js";
+import { checkInitialCluster, checkOptions, type MemberOptions } from "./options.js";
 import { SnapshotData } from "./snapshot-data.js";
 
 /** Bytes of entries in one message to a peer, and messages to one that may be on their way (etcd's figures). */
@@ -93,6 +93,7 @@ export async function boot(platform: Platform, options: MemberOptions, hooks: Bo
 // ---- a new member -------------------------------------------------------------------------------------------------
 
 function checkNewMember(options: MemberOptions): void {
+  checkInitialCluster(options);
   if (options.initialClusterState === "existing") {
     throw new MemberError(
       "OPTIONS_INVALID",
@@ -225,7 +226,10 @@ async function restartMember(
     segmentBytes: options.segmentBytes,
     onSync: hooks.onSync,
     onProgress: ({ bytesRead, bytesTotal }) => hooks.onProgress?.({ phase: "log", done: bytesRead, total: bytesTotal }),
-    beforeChange: (found) => checkLogReaches(layout, found, at.index, progress),
+    beforeChange: (found) => {
+      checkSameMember(layout, found, backend);
+      checkLogReaches(layout, found, at.index, progress);
+    },
   });
   opened.push(wal);
   await snapshots.clean(); // what a crash left half-written
@@ -434,6 +438,20 @@ function checkDb(layout: Layout, backend: Backend): void {
         "disable it with `etcdctl auth disable` on etcd first",
     );
   }
+}
+
+/** A log and a db of different members were put together: by a mistaken copy, say. */
+function checkSameMember(layout: Layout, { metadata }: WalContents, backend: Backend): void {
+  const { nodeId, clusterId } = decodeWalMetadata(metadata);
+  const known = [...backend.keys(MEMBERS_BUCKET), ...backend.keys(MEMBERS_REMOVED_BUCKET)].map((key) =>
+    latin1FromBytes(key),
+  );
+  if (known.length === 0 || known.includes(memberIdText(nodeId))) return;
+  throw new MemberError(
+    "CLUSTER_MISMATCH",
+    `the log in ${layout.walDir} is that of member ${memberIdText(nodeId)} of cluster ${memberIdText(clusterId)}, but ${layout.dbPath} ` +
+      `knows only ${known.join(", ")}: they are of different clusters. Put the log and the db of the same member together`,
+  );
 }
 
 /** `db` never runs ahead of the log, for only entries that the disk has are applied: if it is, the log has lost its end. */

@@ -112,7 +112,7 @@ export class Member implements MemberService {
   readonly #snapshotter: Snapshotter;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
-  #clientUrls: readonly string[];
+  readonly #clientUrls: readonly string[];
   #leader = 0n;
   #commitIndex = 0;
   #state: "running" | "stopping" | "failed" = "running";
@@ -250,7 +250,6 @@ export class Member implements MemberService {
   }
 
   async #begin(): Promise<void> {
-    const { storage } = this.#booted;
     this.#log.info("starting etcd server", {
       "local-member-id": memberIdText(this.memberId),
       "local-server-version": SERVED_VERSION,
@@ -264,24 +263,22 @@ export class Member implements MemberService {
       this.#clock.every(this.#options.heartbeatMs, () => this.#tick()),
       this.#clock.every(PURGE_INTERVAL_MS, () => this.#purge()),
     );
-    const voters = storage.initialState().confState.voters;
-    // The only voter need not wait for an election timeout: nobody else could lead. A new one learns its voters from the first
-    // entries, so it is in the configuration already.
-    if (voters.length === 0 || (voters.length === 1 && voters[0] === this.memberId)) this.#campaignAlone();
     const published = new Promise<void>((resolve) => (this.#published = resolve));
+    this.#maybeCampaignAlone();
     this.#loop.schedule();
     await published;
     if (this.#state === "failed") throw this.#failure;
   }
 
-  /** As etcd does for one member: all but the last tick of the first election timeout pass at once. */
-  #campaignAlone(): void {
-    const ticks = Math.floor(this.#options.electionMs / this.#options.heartbeatMs) - 1;
-    this.#log.info("started as single-node; fast-forwarding election ticks", {
-      "local-member-id": memberIdText(this.memberId),
-      "forward-ticks": ticks,
-    });
-    for (let tick = 0; tick < ticks; tick++) this.#booted.node.tick();
+  /**
+   * The only voter need not wait for an election timeout: nobody else could lead. Called after entries were applied, for those
+   * that make it a voter may be among them.
+   */
+  #maybeCampaignAlone(): void {
+    const { voters, votersOutgoing } = this.#applier.confState;
+    if (this.#leader !== 0n || voters.length !== 1 || voters[0] !== this.memberId || votersOutgoing.length > 0) return;
+    this.#booted.node.campaign();
+    this.#loop.schedule();
   }
 
   // ---- what raft and the applier report ---------------------------------------------------------------------------
@@ -325,6 +322,7 @@ export class Member implements MemberService {
   #onApplied(): void {
     const index = this.#applier.appliedIndex;
     this.#onCommitted(index);
+    this.#maybeCampaignAlone();
     this.#reads.onApplied();
     this.#snapshotter.maybeSnapshot(
       {
@@ -348,12 +346,6 @@ export class Member implements MemberService {
   }
 
   // ---- what the member says of itself -----------------------------------------------------------------------------
-
-  /** Tells the cluster under which URLs clients reach this member, in place of those that it was started with. */
-  async advertise(clientUrls: readonly string[]): Promise<void> {
-    this.#clientUrls = clientUrls;
-    await this.#proposeAttributes();
-  }
 
   async #proposeAttributes(): Promise<string> {
     const path = `/0/members/${memberIdText(this.memberId)}/attributes`;

@@ -106,6 +106,17 @@ export function checkOptions(options: MemberOptions): void {
   }
   if (options.electionMs > 50_000)
     refuse(`--election-timeout[${options.electionMs}ms] is too long, and should be set less than 50000ms`);
+}
+
+/**
+ * What only a new cluster asks: a restart knows its members from the log, and passes over what the flags say of them, as etcd.
+ *
+ * @throws MemberError `OPTIONS_INVALID` with the flag and what it may be
+ */
+export function checkInitialCluster(options: MemberOptions): void {
+  const refuse = (detail: string): never => {
+    throw new MemberError("OPTIONS_INVALID", detail);
+  };
   const own = options.initialCluster.get(options.name);
   if (own === undefined) {
     refuse(

@@ -1,6 +1,13 @@
 /** The client port of a member: the services and the HTTP answers on one address. */
 import { REQUEST_OVERHEAD_BYTES } from "../base/limits.js";
-import { type CallObserver, GRPC_SERVER_DEFAULTS, GrpcServer, HttpServer, SharedPort } from "../grpc/index.js";
+import {
+  BoundPort,
+  type CallObserver,
+  GRPC_SERVER_DEFAULTS,
+  GrpcServer,
+  HttpServer,
+  SharedPort,
+} from "../grpc/index.js";
 import type { GrpcServerOptions } from "../grpc/server.js";
 import type { Clock } from "../platform/clock.js";
 import type { Address } from "../platform/network.js";
@@ -30,11 +37,20 @@ const CROSS_ORIGIN = {
  *
  * @throws PortError when the address cannot be used
  */
-export function openClientPort(
+export async function openClientPort(
   address: Address,
   dependencies: ClientPortDependencies,
   options: Partial<GrpcServerOptions> = {},
 ): Promise<SharedPort> {
+  return serveClientPort(await BoundPort.bind(address), dependencies, options);
+}
+
+/** Serves clients on a port that was bound before there was a member: who came meanwhile has waited. */
+export function serveClientPort(
+  port: BoundPort,
+  dependencies: ClientPortDependencies,
+  options: Partial<GrpcServerOptions> = {},
+): SharedPort {
   const { clock, member, observer } = dependencies;
   const messageBytesMax = member.limits.requestBytesMax + REQUEST_OVERHEAD_BYTES;
   const handlers = createHandlers(dependencies);
@@ -46,5 +62,5 @@ export function openClientPort(
     { bodyBytesMax: messageBytesMax, commonHeaders: CROSS_ORIGIN },
     { clock, table: createHttpTable(dependencies) },
   );
-  return SharedPort.listen(address, { clock, grpc, http });
+  return port.serve({ clock, grpc, http });
 }

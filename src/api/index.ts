@@ -1,5 +1,5 @@
 /** etcd's v3 API over a member. */
-export { type ClientPortDependencies, openClientPort } from "./client-port.js";
+export { type ClientPortDependencies, openClientPort, serveClientPort } from "./client-port.js";
 export { CLIENT_ERRORS, type ClientError, toClientError } from "./errors.js";
 export { createHttpTable, type HttpDependencies } from "./http.js";
 export { PrometheusMetrics } from "./metrics.js";

@@ -8,8 +8,8 @@
  */
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
-import { openClientPort, PrometheusMetrics } from "../api/index.js";
-import type { SharedPort } from "../grpc/index.js";
+import { PrometheusMetrics, serveClientPort } from "../api/index.js";
+import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
@@ -95,43 +95,49 @@ async function start(
   const defaults = defaultOptions(resolve(options.dataDir));
   const name = options.member?.name ?? defaults.name;
   const peerUrls = options.member?.initialAdvertisePeerUrls ?? defaults.initialAdvertisePeerUrls;
+  // The ports come first, as in etcd: when one is taken, nothing is made on the disk.
+  const bound = await bindAll(addresses);
+  const urls = bound.map((port) => urlOf(port.address));
   const memberOptions: MemberOptions = {
     ...defaults,
     initialCluster: new Map([[name, peerUrls]]),
     ...options.member,
-    advertiseClientUrls: options.advertiseClientUrls ?? listenUrls,
+    advertiseClientUrls: options.advertiseClientUrls ?? urls,
   };
   const metrics = new PrometheusMetrics({ processFigures: options.processMetrics ?? false });
-  const member = await Member.start({ platform, metrics }, memberOptions, {
-    onFailure: (error) => options.onFailure?.(error),
-    ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
-  });
-  const ports: SharedPort[] = [];
+  let member: Member;
   try {
-    for (const address of addresses) {
-      ports.push(
-        await openClientPort(address, {
-          clock: platform.clock,
-          member,
-          metrics,
-          exposition: () => metrics.exposition(),
-          observer: metrics,
-        }),
-      );
-    }
-    const urls = ports.map((port) => urlOf(port.address));
-    // A port that the system chose is known only now.
-    if (options.advertiseClientUrls === undefined && addresses.some(isChosenBySystem)) await member.advertise(urls);
-    platform.log.info("ready to serve client requests");
-    for (const url of urls) {
-      platform.log.info("serving client traffic insecurely; this is strongly discouraged!", { address: url });
-    }
-    return make(member, ports, urls);
+    member = await Member.start({ platform, metrics }, memberOptions, {
+      onFailure: (error) => options.onFailure?.(error),
+      ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
+    });
   } catch (error) {
-    await Promise.all(ports.map((port) => port.stop(0)));
-    await member.stop();
+    await closeAll(bound);
     throw error;
   }
+  const exposition = (): ReturnType<PrometheusMetrics["exposition"]> => metrics.exposition();
+  const dependencies = { clock: platform.clock, member, metrics, exposition, observer: metrics };
+  const ports = bound.map((port) => serveClientPort(port, dependencies));
+  platform.log.info("ready to serve client requests");
+  for (const url of urls) {
+    platform.log.info("serving client traffic insecurely; this is strongly discouraged!", { address: url });
+  }
+  return make(member, ports, urls);
+}
+
+async function bindAll(addresses: readonly Address[]): Promise<BoundPort[]> {
+  const bound: BoundPort[] = [];
+  try {
+    for (const address of addresses) bound.push(await BoundPort.bind(address));
+  } catch (error) {
+    await closeAll(bound);
+    throw error;
+  }
+  return bound;
+}
+
+async function closeAll(ports: readonly BoundPort[]): Promise<void> {
+  await Promise.all(ports.map((port) => port.close()));
 }
 
 function platformOf(log: WalnutOptions["log"]): Platform {
@@ -154,10 +160,6 @@ function addressOf(url: string): Address {
   }
   const host = match[1]!.replace(/^\[|\]$/g, "");
   return { kind: "tcp", host: host === "localhost" ? LOCALHOST : host === "" ? "::" : host, port: Number(match[2]) };
-}
-
-function isChosenBySystem(address: Address): boolean {
-  return address.kind === "tcp" && address.port === 0;
 }
 
 function urlOf(address: Address): string {

@@ -1,13 +1,27 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http2 from "node:http2";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import fc from "fast-check";
 import { Deframer, encodeStatusText, frameMessage, parseTimeout } from "./framing.js";
-import { type Call, GrpcError, GrpcStatus, plainAnswer, SharedPort } from "./index.js";
-import { echo, grpcFixture } from "./testing/fixture.js";
+import {
+  BoundPort,
+  type Call,
+  GRPC_SERVER_DEFAULTS,
+  GrpcError,
+  GrpcServer,
+  GrpcStatus,
+  HttpServer,
+  plainAnswer,
+  SharedPort,
+} from "./index.js";
+import { echo, grpcFixture, testClock } from "./testing/fixture.js";
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 const same = (message: Buffer): Buffer => message;
@@ -302,6 +316,53 @@ test("the preface may come byte by byte; garbage and silence harm nobody", async
     SharedPort.listen(sharedPort.address, { clock: undefined!, grpc: undefined!, http: undefined! }),
     { code: "PORT_IN_USE" },
   );
+});
+
+test("who comes before the port serves waits, and is served; a port that is given back cuts off who waited", async (t) => {
+  const address = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
+  const bound = await BoundPort.bind(address);
+  await assert.rejects(BoundPort.bind(bound.address), { code: "PORT_IN_USE" });
+  const { port } = bound.address as { port: number };
+  const early = net.connect(port, "127.0.0.1");
+  early.write("GET /here HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+  await once(early, "connect");
+  const http = new HttpServer(
+    { bodyBytesMax: 1 },
+    { clock: testClock, table: new Map([["/here", () => plainAnswer(200, "served")]]) },
+  );
+  const server = new GrpcServer(
+    { ...GRPC_SERVER_DEFAULTS, messageBytesMax: 1 },
+    { clock: testClock, handlers: new Map(), mapError: () => ({ status: 2, text: "" }) },
+  );
+  const served = bound.serve({ clock: testClock, grpc: server, http });
+  t.after(() => served.stop(0));
+  let answer = "";
+  early.on("data", (chunk: Buffer) => (answer += chunk.toString("latin1")));
+  await once(early, "close");
+  assert.match(answer, /^HTTP\/1\.1 200 [^]*served\n$/);
+
+  const given = await BoundPort.bind(address);
+  const late = net.connect((given.address as { port: number }).port, "127.0.0.1");
+  late.on("error", () => undefined);
+  await once(late, "connect");
+  await given.close();
+  if (!late.closed) await once(late.resume(), "close");
+  await (await BoundPort.bind(given.address)).close();
+});
+
+test("a socket file that a killed process left is taken over; one that is served, or no socket, is not", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "walnut-port-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const address = { kind: "unix", path: join(folder, "socket") } as const;
+  const leave =
+    "require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))";
+  assert.equal(spawnSync(process.execPath, ["-e", leave, address.path]).signal, "SIGKILL");
+  const bound = await BoundPort.bind(address);
+  await assert.rejects(BoundPort.bind(address), { code: "PORT_IN_USE" });
+  await bound.close();
+  writeFileSync(address.path, "mine");
+  await assert.rejects(BoundPort.bind(address), { code: "PORT_IN_USE" });
+  assert.equal(readFileSync(address.path, "utf8"), "mine");
 });
 
 test("a client that pings all the time is disconnected", async (t) => {

@@ -8,6 +8,6 @@ export {
   type HttpTable,
   plainAnswer,
 } from "./http.js";
-export { PortError, SharedPort, type SharedPortDependencies } from "./port.js";
+export { BoundPort, PortError, SharedPort, type SharedPortDependencies } from "./port.js";
 export { GRPC_SERVER_DEFAULTS, GrpcServer, type GrpcServerDependencies, type GrpcServerOptions } from "./server.js";
 export { GRPC_STATUS_NAMES, GrpcError, GrpcStatus } from "./status.js";

@@ -2,9 +2,12 @@
  * One port for gRPC and HTTP/1.1. A connection that begins as HTTP/2's preface does ("PRI", which is no HTTP/1.1 method) goes to the
  * gRPC server, any other to the HTTP server.
  *
+ * A `BoundPort` has its address and serves nobody yet: who comes waits. It becomes a `SharedPort` when there is something to serve.
+ *
  * Laws: a connection that says nothing is closed in time; after `stop` has resolved no socket is left.
  */
 import net from "node:net";
+import { stat, unlink } from "node:fs/promises";
 import { CodedError } from "../base/errors.js";
 import type { Clock } from "../platform/clock.js";
 import type { Address } from "../platform/network.js";
@@ -27,6 +30,98 @@ const FIRST_BYTES_MS = 20_000;
 /** "PRI": three bytes are enough, and every client sends more at once. */
 const PREFACE = Buffer.from("PRI");
 
+/** Connections that may wait for a port to serve; more are closed, and come again. */
+const WAITING_MAX = 1_024;
+
+export class BoundPort {
+  readonly #server: net.Server;
+  readonly #waiting = new Set<net.Socket>();
+  readonly #hold = (socket: net.Socket): void => {
+    socket.on("error", () => socket.destroy());
+    if (this.#waiting.size >= WAITING_MAX) {
+      socket.destroy();
+      return;
+    }
+    this.#waiting.add(socket);
+    socket.once("close", () => this.#waiting.delete(socket));
+  };
+  /** Where it listens, with the port that the system chose. */
+  readonly address: Address;
+
+  private constructor(server: net.Server, address: Address) {
+    this.#server = server;
+    this.address = address;
+    server.on("connection", this.#hold);
+  }
+
+  /** @throws PortError `PORT_IN_USE`, `PORT_UNUSABLE` with the address and what to do */
+  static async bind(address: Address): Promise<BoundPort> {
+    // Nothing is read of a connection before there is someone to serve it.
+    const server = net.createServer({ noDelay: true, pauseOnConnect: true });
+    try {
+      await listen(server, address);
+    } catch (error) {
+      if (!(await removeDeadSocket(address, error as NodeJS.ErrnoException)))
+        throw refusal(address, error as NodeJS.ErrnoException);
+      await listen(server, address).catch((again: NodeJS.ErrnoException) => {
+        throw refusal(address, again);
+      });
+    }
+    const bound = server.address();
+    const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+    return new BoundPort(server, address.kind === "tcp" ? { ...address, port } : address);
+  }
+
+  /** Serves who waited and who comes. This object is used up then. */
+  serve(dependencies: SharedPortDependencies): SharedPort {
+    this.#server.off("connection", this.#hold);
+    return new SharedPort(this.#server, this.address, dependencies, [...this.#waiting]);
+  }
+
+  /** Gives the address back; who waits is cut off. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+    for (const socket of this.#waiting) socket.destroy();
+    await closed;
+  }
+}
+
+function listen(server: net.Server, address: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.once("listening", () => {
+      server.off("error", reject);
+      resolve();
+    });
+    if (address.kind === "unix") server.listen(address.path);
+    else server.listen(address.port, address.host);
+  });
+}
+
+/** A process that was killed leaves its socket's file, at which nobody answers. A file that is no socket stays, and is refused. */
+async function removeDeadSocket(address: Address, error: NodeJS.ErrnoException): Promise<boolean> {
+  if (address.kind !== "unix" || error.code !== "EADDRINUSE") return false;
+  const { path } = address;
+  const answer = await new Promise<string | undefined>((resolve) => {
+    const probe = net.connect({ path });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(undefined);
+    });
+    probe.once("error", (failure: NodeJS.ErrnoException) => resolve(failure.code));
+  });
+  if (answer !== "ECONNREFUSED" || !(await isSocket(path))) return false;
+  await unlink(path).catch(() => undefined); // where it cannot be removed the second attempt says so
+  return true;
+}
+
+async function isSocket(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isSocket(),
+    () => false,
+  );
+}
+
 export class SharedPort {
   readonly #dependencies: SharedPortDependencies;
   readonly #server: net.Server;
@@ -34,25 +129,23 @@ export class SharedPort {
   /** Where it listens, with the port that the system chose. */
   readonly address: Address;
 
-  private constructor(server: net.Server, address: Address, dependencies: SharedPortDependencies) {
+  /** Made by `BoundPort.serve`. */
+  constructor(
+    server: net.Server,
+    address: Address,
+    dependencies: SharedPortDependencies,
+    waiting: readonly net.Socket[],
+  ) {
     this.#server = server;
     this.address = address;
     this.#dependencies = dependencies;
     server.on("connection", (socket) => this.#onConnection(socket));
+    for (const socket of waiting) this.#onConnection(socket);
   }
 
   /** @throws PortError `PORT_IN_USE`, `PORT_UNUSABLE` with the address and what to do */
   static async listen(address: Address, dependencies: SharedPortDependencies): Promise<SharedPort> {
-    const server = net.createServer({ noDelay: true });
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error) => reject(refusal(address, error)));
-      server.once("listening", resolve);
-      if (address.kind === "unix") server.listen(address.path);
-      else server.listen(address.port, address.host);
-    });
-    const bound = server.address();
-    const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-    return new SharedPort(server, address.kind === "tcp" ? { ...address, port } : address, dependencies);
+    return (await BoundPort.bind(address)).serve(dependencies);
   }
 
   #onConnection(socket: net.Socket): void {

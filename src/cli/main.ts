@@ -5,24 +5,34 @@ import { VERSION } from "../embed/version.js";
 import { SERVED_VERSION } from "../server/index.js";
 import { isClientCommand, runClientCommand } from "./commands/index.js";
 import { isOfflineCommand, runOfflineCommand } from "./offline/index.js";
-import { refusedExitCode, runServer } from "./server/run.js";
+import { parseArguments } from "./server/arguments.js";
 import { serverHelp } from "./server/help.js";
+import { refusedExitCode, runServer } from "./server/run.js";
 
 async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
-  if (first === "--version" || first === "-version" || first === "version") {
-    process.stdout.write(
-      `etcd Version: ${SERVED_VERSION}\nWalnut Version: ${VERSION}\nNode Version: ${process.version}\n`,
-    );
-  } else if (first === "--help" || first === "-help" || first === "-h" || first === "help") {
-    process.stdout.write(serverHelp());
-  } else if (isOfflineCommand(first)) {
+  if (first === "version") return tellVersion();
+  if (first === "help") return tellHelp();
+  if (isOfflineCommand(first)) {
     process.exitCode = await runOfflineCommand(args);
   } else if (isClientCommand(args)) {
     process.exitCode = await runClientCommand(args);
   } else {
-    await runServer(args);
+    const commandLine = parseArguments(args);
+    if (commandLine.asked === "help") return tellHelp();
+    if (commandLine.asked === "version") return tellVersion();
+    await runServer(commandLine);
   }
+}
+
+function tellVersion(): void {
+  process.stdout.write(
+    `etcd Version: ${SERVED_VERSION}\nWalnut Version: ${VERSION}\nNode Version: ${process.version}\n`,
+  );
+}
+
+function tellHelp(): void {
+  process.stdout.write(serverHelp());
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {
@@ -34,5 +44,5 @@ main(process.argv.slice(2)).catch((error: unknown) => {
         ? (error.stack ?? error.message)
         : String(error);
   process.stderr.write(`walnut: ${text}\n`);
-  process.exit(refusedExitCode());
+  process.exit(refusedExitCode(error));
 });

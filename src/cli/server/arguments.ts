@@ -1,83 +1,160 @@
 /**
- * From command line, environment or configuration file to the values of flags.
+ * From command line, environment or configuration file to the values of flags, by etcd's own rules.
  *
- * The command line is Go's: one dash or two, `--flag=value` or `--flag value`, a boolean alone or with `=`; hence no library.
- * The environment has `ETCD_` and the flag's name in capitals. With a configuration file both are ignored, as in etcd.
+ * The command line is Go's: one dash or two, `--flag=value` or `--flag value`, a boolean alone or with `=`, `--` ends it; hence no
+ * library. The environment has `ETCD_` and the flag's name in capitals; a variable and its flag together are refused, for nobody can
+ * tell which one was meant. With a configuration file both are ignored.
+ *
+ * Law: a value leaves here in its canonical text (`0x10` is `16`, `T` is `true`), so that whoever compares need not parse.
  */
 import { CodedError, describeError } from "../../base/errors.js";
 import { parse } from "yaml";
 import { flagDescription, isFlagName, isSupported, SERVER_FLAGS, type FlagName } from "./flags.js";
+import { parseDuration, parseGoBoolean, parseGoInteger } from "./go-values.js";
 
 export class ArgumentError extends CodedError<
   "FLAG_UNKNOWN" | "FLAG_INVALID" | "FLAG_UNSUPPORTED" | "ARGUMENT_UNEXPECTED" | "CONFIG_FILE_INVALID"
 > {
   override readonly name = "ArgumentError";
+  /** As etcd ends: 2 for a flag that the command line cannot have, 1 for all else. */
+  readonly exitCode: 1 | 2;
+
+  constructor(code: ArgumentError["code"], detail: string, options: ErrorOptions & { readonly exitCode?: 2 } = {}) {
+    super(code, detail, options);
+    this.exitCode = options.exitCode ?? 1;
+  }
 }
 
 /** Values that were given, by flag. Those that were not are absent. */
 export type GivenFlags = ReadonlyMap<FlagName, string>;
 
+/** What is told to the person who looks at the log, once there is one. */
+export interface Warning {
+  readonly message: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+export interface CommandLine {
+  readonly given: GivenFlags;
+  /** The help or the version is all that was asked for. */
+  readonly asked: "help" | "version" | undefined;
+}
+
 /** @throws ArgumentError with the flag and the way out */
-export function parseArguments(args: readonly string[]): GivenFlags {
+export function parseArguments(args: readonly string[]): CommandLine {
   const given = new Map<FlagName, string>();
+  let asked: CommandLine["asked"];
   for (let position = 0; position < args.length; position++) {
     const argument = args[position]!;
-    const match = /^--?([a-z0-9][a-z0-9-]*)(?:=(.*))?$/s.exec(argument);
-    if (match === null) {
-      throw new ArgumentError(
-        "ARGUMENT_UNEXPECTED",
-        `"${argument}" is not a flag: flags look like --name=value; \`walnut --help\` lists commands and flags`,
-      );
+    if (argument === "--" && position === args.length - 1) break;
+    const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(argument);
+    if (match === null || argument === "--") throw unexpected(argument === "--" ? args[position + 1]! : argument);
+    const [, text, attached] = match as unknown as [string, string, string | undefined];
+    if (text === "help" || text === "h") return { given, asked: "help" };
+    const source: Source = { where: `--${text}`, exitCode: 2 };
+    if (text === "version") {
+      asked = canonical("boolean", attached ?? "true", source) === "true" ? "version" : undefined;
+      continue;
     }
-    const name = known(match[1]!, `--${match[1]!}`);
-    let value = match[2];
-    if (value === undefined && flagDescription(name).kind === "boolean") value = "true";
-    if (value === undefined) value = args[++position];
-    if (value === undefined) throw new ArgumentError("FLAG_INVALID", `--${name} needs a value: --${name}=…`);
-    given.set(name, checked(name, value, `--${name}`));
+    const name = known(text, source);
+    let value = attached;
+    if (value === undefined) value = flagDescription(name).kind === "boolean" ? "true" : args[++position];
+    if (value === undefined) {
+      throw new ArgumentError("FLAG_INVALID", `--${name} needs a value: --${name}=…`, { exitCode: 2 });
+    }
+    given.set(name, checked(name, value, source));
   }
-  return given;
+  return { given, asked };
 }
 
-/** The flags that the environment sets. Names that are no flag are passed over, as in etcd. */
-export function parseEnvironment(environment: Readonly<Record<string, string | undefined>>): GivenFlags {
+function unexpected(argument: string): ArgumentError {
+  return new ArgumentError(
+    "ARGUMENT_UNEXPECTED",
+    `"${argument}" is not a flag: flags look like --name=value, booleans need the "="; \`walnut --help\` lists commands and flags`,
+    /^-./.test(argument) ? { exitCode: 2 } : {},
+  );
+}
+
+/**
+ * The flags that the environment sets. Variables that no flag has are passed over with a warning, empty ones too.
+ *
+ * @throws ArgumentError for a bad value, and for a variable whose flag was given on the command line
+ */
+export function parseEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  onCommandLine: GivenFlags = new Map(),
+): { readonly given: GivenFlags; readonly warnings: readonly Warning[] } {
   const given = new Map<FlagName, string>();
-  for (const name of Object.keys(SERVER_FLAGS) as FlagName[]) {
-    const variable = `ETCD_${name.toUpperCase().replaceAll("-", "_")}`;
-    const value = environment[variable];
-    if (value !== undefined && value !== "") given.set(name, checked(name, value, variable));
+  const warnings: Warning[] = [];
+  const byVariable = new Map((Object.keys(SERVER_FLAGS) as FlagName[]).map((name) => [variableOf(name), name]));
+  for (const [variable, value = ""] of Object.entries(environment)) {
+    if (!variable.startsWith("ETCD_")) continue;
+    const name = byVariable.get(variable);
+    if (name === undefined || value === "") {
+      const message = "unrecognized environment variable";
+      warnings.push({ message, fields: { "environment-variable": `${variable}=${value}` } });
+      continue;
+    }
+    if (onCommandLine.has(name)) {
+      const detail = `${variable} is set and --${name} is given: unset the variable or leave out the flag`;
+      throw new ArgumentError("FLAG_INVALID", detail);
+    }
+    given.set(name, checked(name, value, { where: variable }));
   }
-  return given;
+  return { given, warnings };
 }
 
-/** The same flags from etcd's YAML file. Lists and booleans become the text that the flag would have. */
-export function parseConfigFile(text: string, path: string): GivenFlags {
+const variableOf = (name: FlagName): string => `ETCD_${name.toUpperCase().replaceAll("-", "_")}`;
+
+/** Keys of etcd's file that are spelled otherwise than their flags. */
+const KEYS: Readonly<Record<string, FlagName>> = {
+  "experimental-snapshot-catch-up-entries": "experimental-snapshot-catchup-entries",
+};
+/** Keys with a mapping of their own, none of which is supported yet. */
+const SECTIONS: readonly string[] = ["client-transport-security", "peer-transport-security", "socket-options"];
+
+/**
+ * The same flags from etcd's YAML file. A value has the type that etcd asks for: a number is no text, a duration is a number of
+ * nanoseconds, URLs are one text with commas. Unknown keys are passed over, as in etcd, but with a warning.
+ *
+ * @throws ArgumentError `CONFIG_FILE_INVALID`, or for a value as on the command line
+ */
+export function parseConfigFile(
+  text: string,
+  path: string,
+): { readonly given: GivenFlags; readonly warnings: readonly Warning[] } {
+  const given = new Map<FlagName, string>();
+  const warnings: Warning[] = [];
+  for (const [key, value] of Object.entries(mappingOf(text, path))) {
+    if (value === null || value === undefined) continue;
+    const where = `${key} in ${path}`;
+    const name = KEYS[key] ?? key;
+    if (SECTIONS.includes(key)) {
+      if (hasContent(value)) throw new ArgumentError("FLAG_UNSUPPORTED", `${where}: not supported yet; leave it out`);
+    } else if (isFlagName(name)) {
+      const plain = textOf(name, value, where);
+      // An empty text is the same as none: etcd keeps its default.
+      if (plain !== "") given.set(name, checked(name, plain, { where }));
+    } else {
+      warnings.push({ message: "unrecognized key in the configuration file", fields: { key, path } });
+    }
+  }
+  return { given, warnings };
+}
+
+function mappingOf(text: string, path: string): Readonly<Record<string, unknown>> {
   let document: unknown;
   try {
-    document = parse(text);
+    document = parse(text, { version: "1.1" }); // the YAML that etcd reads: `yes` and `on` are booleans
   } catch (cause) {
     throw new ArgumentError("CONFIG_FILE_INVALID", `${path} is not YAML: ${describeError(cause)}`, { cause });
   }
-  if (document === null || document === undefined) return new Map();
-  if (typeof document !== "object" || Array.isArray(document)) {
-    throw new ArgumentError(
-      "CONFIG_FILE_INVALID",
-      `${path} holds no mapping of flags to values: see etcd.conf.yml.sample`,
-    );
-  }
-  const given = new Map<FlagName, string>();
-  for (const [key, value] of Object.entries(document)) {
-    if (value === null || value === undefined) continue;
-    const where = `${key} in ${path}`;
-    if (key.endsWith("-transport-security")) {
-      if (hasContent(value))
-        throw new ArgumentError("FLAG_UNSUPPORTED", `${where}: TLS is not supported yet; leave it out`);
-      continue;
-    }
-    const name = known(key, where);
-    given.set(name, checked(name, textOf(name, value), where));
-  }
-  return given;
+  if (document === null || document === undefined) return {};
+  if (typeof document === "object" && !Array.isArray(document)) return document as Record<string, unknown>;
+  throw new ArgumentError(
+    "CONFIG_FILE_INVALID",
+    `${path} holds no mapping of flags to values: write lines like "name: m1", as in etcd.conf.yml.sample`,
+  );
 }
 
 function hasContent(value: unknown): boolean {
@@ -85,53 +162,67 @@ function hasContent(value: unknown): boolean {
   return Object.values(value).some((field) => field !== null && field !== false && field !== "");
 }
 
-function textOf(name: FlagName, value: unknown): string {
-  if (Array.isArray(value)) return value.map(String).join(",");
-  // etcd's file gives durations as nanoseconds.
-  if (flagDescription(name).kind === "duration" && typeof value === "number") return `${value / 1e6}ms`;
-  return String(value);
-}
-
-function known(name: string, where: string): FlagName {
-  if (isFlagName(name)) return name;
-  throw new ArgumentError("FLAG_UNKNOWN", `${where} is not a flag of etcd 3.5: \`walnut --help\` lists them`);
-}
-
-function checked(name: FlagName, value: string, where: string): string {
-  const { kind, default: usual } = flagDescription(name);
+function textOf(name: FlagName, value: unknown, where: string): string {
+  const { kind } = flagDescription(name);
   const refuse = (what: string): never => {
-    throw new ArgumentError("FLAG_INVALID", `${where}: "${value}" is not ${what}`);
+    throw new ArgumentError("FLAG_INVALID", `${where} is ${JSON.stringify(value)}: it must be ${what}`);
   };
-  if (kind === "number" && !/^-?\d+$/.test(value)) refuse("a whole number");
-  if (kind === "boolean" && !/^(true|false|1|0|t|f)$/i.test(value)) refuse("true or false");
-  if (kind === "duration" && value !== "" && parseDuration(value) === undefined) refuse("a duration, as 100ms or 5s");
-  const canonical = kind === "boolean" ? String(/^(true|1|t)$/i.test(value)) : value;
-  if (!isSupported(name, canonical)) {
-    throw new ArgumentError(
-      "FLAG_UNSUPPORTED",
-      `${where}: known, but not supported yet; leave it out${usual === "" ? "" : ` (or at its default, ${usual})`}`,
-    );
+  switch (kind) {
+    case "list":
+      return Array.isArray(value) ? value.map(String).join(",") : refuse("a list, as [a, b]");
+    case "boolean":
+      return typeof value === "boolean" ? String(value) : refuse("true or false, without quotes");
+    case "number":
+    case "integer":
+      return typeof value === "number" ? String(value) : refuse("a number, without quotes");
+    case "duration":
+      return typeof value === "number" ? `${value}ns` : refuse("a number of nanoseconds");
+    case "text":
+    case "urls":
+      return typeof value === "string" ? value : refuse("a text; put it in quotes");
   }
-  return canonical;
 }
 
-const DURATION_UNITS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-};
+/** Where a value comes from, for the sentence that refuses it and the exit code. */
+interface Source {
+  readonly where: string;
+  readonly exitCode?: 2;
+}
 
-/** Milliseconds of a Go duration; undefined when it is none. */
-export function parseDuration(text: string): number | undefined {
-  if (text === "0") return 0;
-  if (!/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) {
-    total += Number(amount) * DURATION_UNITS[unit!]!;
+function known(name: string, source: Source): FlagName {
+  if (isFlagName(name)) return name;
+  const detail = `${source.where} is not a flag of etcd 3.5: \`walnut --help\` lists them`;
+  throw new ArgumentError("FLAG_UNKNOWN", detail, source);
+}
+
+function checked(name: FlagName, value: string, source: Source): string {
+  const { kind, default: usual } = flagDescription(name);
+  const text = canonical(kind, value, source);
+  if (!isSupported(name, text)) {
+    const unless = usual === "" ? "" : ` (or at its default, ${usual})`;
+    throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: known, but not supported yet; leave it out${unless}`);
   }
-  return total;
+  return text;
+}
+
+function canonical(kind: ReturnType<typeof flagDescription>["kind"], value: string, source: Source): string {
+  const refuse = (what: string): never => {
+    throw new ArgumentError("FLAG_INVALID", `${source.where}: "${value}" is not ${what}`, source);
+  };
+  switch (kind) {
+    case "boolean":
+      return String(parseGoBoolean(value) ?? refuse("true or false"));
+    case "number": {
+      const number = parseGoInteger(value);
+      return String(number === undefined || /^[+-]/.test(value) ? refuse("a whole number from 0 on") : number);
+    }
+    case "integer":
+      return String(parseGoInteger(value) ?? refuse("a whole number"));
+    case "duration":
+      return parseDuration(value) === undefined ? refuse("a duration, as 100ms or 5s") : value;
+    case "text":
+    case "urls":
+    case "list":
+      return value;
+  }
 }

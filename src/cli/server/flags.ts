@@ -3,9 +3,11 @@
  * not supported yet may be given with its default value; with another one it is refused by name, for a server that ignores
  * what it was told is worse than one that does not start.
  */
+import { parseDuration } from "./go-values.js";
 
 interface FlagDescription {
-  readonly kind: "text" | "number" | "boolean" | "duration" | "urls" | "list";
+  /** A `number` is from 0 on, an `integer` may be negative. */
+  readonly kind: "text" | "number" | "integer" | "boolean" | "duration" | "urls" | "list";
   /** As etcd's help shows it; empty where there is none. */
   readonly default: string;
   /** What the help says; undefined marks a flag that is not supported yet. */
@@ -36,9 +38,9 @@ export const SERVER_FLAGS = {
   },
   "max-snapshots": { kind: "number", default: "5", help: "Snapshot files to keep; 0 keeps all." },
   "max-wals": { kind: "number", default: "5", help: "Log segments to keep; 0 keeps all." },
-  "quota-backend-bytes": { kind: "number", default: "0", help: "Limit of db's size; 0 is 2 GiB, below 0 none." },
+  "quota-backend-bytes": { kind: "integer", default: "0", help: "Limit of db's size; 0 is 2 GiB, below 0 none." },
   "backend-batch-interval": { kind: "duration", default: "", help: "Time between two commits to db." },
-  "backend-batch-limit": { kind: "number", default: "0", help: "Writes between two commits to db." },
+  "backend-batch-limit": { kind: "integer", default: "0", help: "Writes between two commits to db." },
   "max-txn-ops": { kind: "number", default: "128", help: "Operations in one transaction." },
   "max-request-bytes": { kind: "number", default: "1572864", help: "Largest request." },
   "initial-advertise-peer-urls": { kind: "urls", default: "http://localhost:2380", help: "Peer URLs of this member." },
@@ -54,7 +56,7 @@ export const SERVER_FLAGS = {
   "force-new-cluster": { kind: "boolean", default: "false", help: "Make a cluster of this member alone." },
   "log-level": { kind: "text", default: "info", help: "debug, info, warn, error, panic or fatal." },
   "log-outputs": { kind: "list", default: "default", help: "stderr, stdout, or files." },
-  "log-format": { kind: "text", default: "json", help: "json or console." },
+  "log-format": { kind: "text", default: "json", help: "json or console (a flag of etcd 3.6)." },
   logger: { kind: "text", default: "zap", help: "Only zap, the format of the lines." },
   "config-file": {
     kind: "text",
@@ -73,7 +75,7 @@ export const SERVER_FLAGS = {
     accepted: ["map", "array"],
   },
   "experimental-txn-mode-write-with-shared-buffer": { kind: "boolean", default: "true", accepted: ["true", "false"] },
-  "max-concurrent-streams": unsupported("text", "math.MaxUint32"),
+  "max-concurrent-streams": unsupported("number", "4294967295"),
   "listen-client-http-urls": unsupported("urls"),
   "enable-grpc-gateway": unsupported("boolean", "true"),
   "grpc-keepalive-min-time": unsupported("duration", "5s"),
@@ -139,7 +141,7 @@ export const SERVER_FLAGS = {
   "experimental-distributed-tracing-address": unsupported("text", "localhost:4317"),
   "experimental-distributed-tracing-service-name": unsupported("text", "etcd"),
   "experimental-distributed-tracing-instance-id": unsupported("text"),
-  "experimental-distributed-tracing-sampling-rate": unsupported("number", "0"),
+  "experimental-distributed-tracing-sampling-rate": unsupported("integer", "0"),
   "experimental-initial-corrupt-check": unsupported("boolean", "false"),
   "experimental-corrupt-check-time": unsupported("duration", "0s"),
   "experimental-compact-hash-check-enabled": unsupported("boolean", "false"),
@@ -147,7 +149,7 @@ export const SERVER_FLAGS = {
   "experimental-enable-v2v3": unsupported("text"),
   "experimental-enable-lease-checkpoint": unsupported("boolean", "false"),
   "experimental-enable-lease-checkpoint-persist": unsupported("boolean", "false"),
-  "experimental-compaction-batch-limit": unsupported("number", "1000"),
+  "experimental-compaction-batch-limit": unsupported("integer", "1000"),
   "experimental-compaction-sleep-interval": unsupported("duration", "10ms"),
   "experimental-peer-skip-client-san-verification": unsupported("boolean", "false"),
   "experimental-watch-progress-notify-interval": unsupported("duration", "10m"),
@@ -166,8 +168,10 @@ export function isFlagName(name: string): name is FlagName {
   return Object.hasOwn(SERVER_FLAGS, name);
 }
 
-/** Whether the value may be given for this flag: always for a supported one, else only what changes nothing. */
+/** Whether the canonical value may be given for this flag: always for a supported one, else only what changes nothing. */
 export function isSupported(name: FlagName, value: string): boolean {
   const flag = flagDescription(name);
-  return flag.help !== undefined || value === flag.default || (flag.accepted?.includes(value) ?? false);
+  if (flag.help !== undefined || value === flag.default) return true;
+  if (flag.kind === "duration" && parseDuration(value) === parseDuration(flag.default)) return true;
+  return flag.accepted?.includes(value) ?? false;
 }

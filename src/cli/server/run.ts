@@ -1,13 +1,20 @@
 /** `walnut` as a server: this process IS the member, its PID and its signals. */
 import { readFileSync } from "node:fs";
-import { describeError } from "../../base/errors.js";
+import { CodedError, describeError } from "../../base/errors.js";
 import { Walnut } from "../../embed/index.js";
 import { SERVED_VERSION } from "../../server/index.js";
 import { nodeLog } from "../../platform/node/index.js";
 import { DiskError } from "../../platform/index.js";
 import { BootBar } from "./boot-bar.js";
-import { ArgumentError, parseArguments, parseConfigFile, parseEnvironment, type GivenFlags } from "./arguments.js";
-import { settingsOf } from "./settings.js";
+import {
+  ArgumentError,
+  parseConfigFile,
+  parseEnvironment,
+  type CommandLine,
+  type GivenFlags,
+  type Warning,
+} from "./arguments.js";
+import { settingsOf, type ServerSettings } from "./settings.js";
 
 /**
  * How the process ends: refused (flags, directory), failed while it ran (the disk: sysexits' EX_IOERR), or a bug (EX_SOFTWARE).
@@ -17,29 +24,36 @@ const EXIT_REFUSED = 1;
 const EXIT_DISK = 74;
 const EXIT_BUG = 70;
 
-/** Flags from the command line, else the environment, else etcd's defaults; or all from a configuration file. */
+/** Flags from the command line and the environment; or all of them from a configuration file. */
 export function gatherFlags(
-  args: readonly string[],
+  commandLine: GivenFlags,
   environment: Readonly<Record<string, string | undefined>>,
-): GivenFlags {
-  const given = new Map([...parseEnvironment(environment), ...parseArguments(args)]);
-  const path = given.get("config-file");
-  if (path === undefined || path === "") return given;
+): { readonly given: GivenFlags; readonly warnings: readonly Warning[] } {
+  const path = commandLine.get("config-file") || environment["ETCD_CONFIG_FILE"] || undefined;
+  if (path === undefined) {
+    const { given, warnings } = parseEnvironment(environment, commandLine);
+    return { given: new Map([...given, ...commandLine]), warnings };
+  }
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
-    throw new ArgumentError("CONFIG_FILE_INVALID", `--config-file=${path} cannot be read: ${describeError(cause)}`, {
-      cause,
-    });
+    const detail = `--config-file=${path} cannot be read: ${describeError(cause)}`;
+    throw new ArgumentError("CONFIG_FILE_INVALID", detail, { cause });
   }
-  return parseConfigFile(text, path);
+  const { given, warnings } = parseConfigFile(text, path);
+  const ignored = [...commandLine.keys()].filter((name) => name !== "config-file").map((name) => `--${name}`);
+  if (ignored.length === 0) return { given, warnings };
+  const message = "flags are ignored beside a configuration file";
+  return { given, warnings: [...warnings, { message, fields: { path, flags: ignored.join(",") } }] };
 }
 
 /** Starts a member and returns when it serves; the process goes on until a signal or a failure ends it. */
-export async function runServer(args: readonly string[]): Promise<void> {
-  const settings = settingsOf(gatherFlags(args, process.env));
-  const log = nodeLog(settings.log);
+export async function runServer(commandLine: CommandLine): Promise<void> {
+  const { given, warnings } = gatherFlags(commandLine.given, process.env);
+  const settings = settingsOf(given);
+  const log = openLog(settings.log);
+  for (const { message, fields } of warnings) log.warn(message, fields);
   log.info("starting an etcd server", {
     "etcd-version": SERVED_VERSION,
     "node-version": process.version,
@@ -83,9 +97,20 @@ function exitCodeOf(error: unknown): number {
   return EXIT_BUG;
 }
 
-/** The exit code for a start that was refused. */
-export function refusedExitCode(): number {
-  return EXIT_REFUSED;
+/** The exit code for a start that was refused, or that met a bug. */
+export function refusedExitCode(error: unknown): number {
+  if (error instanceof ArgumentError) return error.exitCode;
+  return error instanceof CodedError ? EXIT_REFUSED : EXIT_BUG;
+}
+
+/** @throws ArgumentError for a file that cannot be written */
+function openLog(options: ServerSettings["log"]): ReturnType<typeof nodeLog> {
+  try {
+    return nodeLog(options);
+  } catch (cause) {
+    const detail = `--log-outputs: "${options.outputs.join(",")}" cannot be written (${describeError(cause)}); give stderr, stdout or files`;
+    throw new ArgumentError("FLAG_INVALID", detail, { cause });
+  }
 }
 
 function tellWhatNext(walnut: Walnut, dataDir: string): void {

@@ -1,8 +1,10 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
-import { ArgumentError, parseDuration, type GivenFlags } from "./arguments.js";
+import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
+import { parseDuration } from "./go-values.js";
 
 export interface ServerSettings {
   readonly member: MemberOptions;
@@ -14,13 +16,17 @@ export interface ServerSettings {
   };
 }
 
+/** @throws ArgumentError with the flag and what it may be */
 export function settingsOf(given: GivenFlags): ServerSettings {
   const text = (name: FlagName): string => given.get(name) ?? flagDescription(name).default;
   const number = (name: FlagName): number => Number(text(name));
-  const urls = (name: FlagName): string[] => parseUrls(text(name), `--${name}`);
+  // No URL at all is etcd's way to say: the default.
+  const urls = (name: FlagName, use: UrlUse): string[] =>
+    parseUrls(text(name) === "" ? flagDescription(name).default : text(name), name, use);
   const name = text("name");
-  const dataDir = resolve(given.get("data-dir") ?? `${name}.etcd`);
-  const peerUrls = urls("initial-advertise-peer-urls");
+  const dataDir = resolve(given.get("data-dir") || `${name}.etcd`);
+  urls("listen-peer-urls", "listen"); // nothing listens there yet, but a mistake is one today
+  const peerUrls = urls("initial-advertise-peer-urls", "tell");
   if (given.has("listen-client-urls") && !given.has("advertise-client-urls")) {
     throw new ArgumentError(
       "FLAG_INVALID",
@@ -40,10 +46,10 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       name,
       walDir: text("wal-dir") === "" ? undefined : resolve(text("wal-dir")),
       initialAdvertisePeerUrls: peerUrls,
-      advertiseClientUrls: urls("advertise-client-urls"),
+      advertiseClientUrls: urls("advertise-client-urls", "tell"),
       initialCluster: given.has("initial-cluster")
         ? parseInitialCluster(text("initial-cluster"))
-        : new Map([[name, peerUrls]]),
+        : usualCluster(name, peerUrls),
       initialClusterState: state,
       initialClusterToken: text("initial-cluster-token"),
       forceNewCluster: text("force-new-cluster") === "true",
@@ -57,10 +63,10 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       quotaBytes: number("quota-backend-bytes"),
       requestBytesMax: number("max-request-bytes"),
       txnOperationsMax: number("max-txn-ops"),
-      batchIntervalMs: parseDuration(text("backend-batch-interval")) || defaults.batchIntervalMs,
-      batchWritesMax: number("backend-batch-limit") || defaults.batchWritesMax,
+      batchIntervalMs: positive(parseDuration(text("backend-batch-interval"))) ?? defaults.batchIntervalMs,
+      batchWritesMax: positive(number("backend-batch-limit")) ?? defaults.batchWritesMax,
     },
-    listenClientUrls: urls("listen-client-urls"),
+    listenClientUrls: urls("listen-client-urls", "listen"),
     log: {
       level: levelOf(text("log-level")),
       format: formatOf(text("log-format")),
@@ -93,31 +99,55 @@ function formatOf(format: string): ServerSettings["log"]["format"] {
   throw new ArgumentError("FLAG_INVALID", `--log-format: "${format}" is neither json nor console`);
 }
 
-/** Comma-separated URLs with a host and a port, and nothing behind them. */
-function parseUrls(text: string, flag: string): string[] {
-  const urls = text.split(",").map((url) => url.trim());
-  for (const url of urls) {
-    const refuse = (why: string): never => {
-      throw new ArgumentError("FLAG_INVALID", `${flag}: "${url}" ${why}`);
-    };
-    const match = /^(https?|unixs?):\/\/([^/?#]*)(.*)$/.exec(url);
-    if (match === null) refuse("must start with http://, https://, unix:// or unixs://");
-    const [, scheme, host, rest] = match as unknown as [string, string, string, string];
-    if (scheme.startsWith("unix")) continue;
-    if (!/:\d+$/.test(host)) refuse("must have a port, as http://127.0.0.1:2379");
-    if (rest !== "" && rest !== "/") refuse("must not have a path");
-  }
-  return urls;
+/** etcd takes its default for what is 0 or below. */
+function positive(value: number | undefined): number | undefined {
+  return value !== undefined && value > 0 ? value : undefined;
 }
+
+/** Whether this process binds to the URL, or others are told of it. */
+type UrlUse = "listen" | "tell";
+
+/** Comma-separated URLs with a host and a port and nothing behind them; each once, in the order given. */
+function parseUrls(text: string, flag: FlagName, use: UrlUse): string[] {
+  const urls = new Set(text.split(",").map((url) => url.trim()));
+  for (const url of urls) checkUrl(url, flag, use);
+  return [...urls];
+}
+
+function checkUrl(url: string, flag: FlagName, use: UrlUse): void {
+  const refuse = (why: string): never => {
+    throw new ArgumentError("FLAG_INVALID", `--${flag}: "${url}" ${why}`);
+  };
+  const match = /^(https?|unixs?):\/\/([^/?#]*)(.*)$/.exec(url);
+  if (match === null) return refuse("must start with http://, https://, unix:// or unixs://");
+  const [, scheme, authority, rest] = match as unknown as [string, string, string, string];
+  if (scheme.startsWith("unix")) return;
+  const place = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(authority);
+  if (place === null || Number(place[3]) > 65_535) return refuse("must have a port, as http://127.0.0.1:2379");
+  if (rest !== "") refuse("must have nothing behind the port");
+  const host = place[1] ?? place[2]!;
+  if (use === "listen" && host !== "localhost" && isIP(host) === 0) {
+    refuse("must have an IP address of this machine (or localhost) to listen on; 0.0.0.0 is all of them");
+  }
+  if (host === "") refuse("must name a host that others reach");
+}
+
+/** etcd's default: this member alone. Only a name of one's own brings the peer URLs along. */
+function usualCluster(name: string, peerUrls: readonly string[]): Map<string, readonly string[]> {
+  const usual = flagDescription("name").default;
+  return name === usual ? new Map([[usual, [PEER_URL_DEFAULT]]]) : new Map([[name, peerUrls]]);
+}
+
+const PEER_URL_DEFAULT = flagDescription("initial-advertise-peer-urls").default;
 
 /** `name=URL,name=URL,…`; a name may come more than once. */
 function parseInitialCluster(text: string): Map<string, string[]> {
   const cluster = new Map<string, string[]>();
-  for (const part of text.split(",")) {
+  for (const part of text.split(",").filter((pair) => pair.trim() !== "")) {
     const cut = part.indexOf("=");
     if (cut <= 0) throw new ArgumentError("FLAG_INVALID", `--initial-cluster: "${part}" is not name=URL`);
     const name = part.slice(0, cut).trim();
-    cluster.set(name, [...(cluster.get(name) ?? []), ...parseUrls(part.slice(cut + 1), "--initial-cluster")]);
+    cluster.set(name, [...(cluster.get(name) ?? []), ...parseUrls(part.slice(cut + 1), "initial-cluster", "tell")]);
   }
   return cluster;
 }

@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { defaultOptions } from "../../server/options.js";
+import { ArgumentError, parseArguments } from "./arguments.js";
+import { SERVER_FLAGS, flagDescription, type FlagName } from "./flags.js";
+import { serverHelp } from "./help.js";
+import { gatherFlags } from "./run.js";
+import { settingsOf, type ServerSettings } from "./settings.js";
+
+const settings = (...args: string[]): ServerSettings => settingsOf(parseArguments(args).given);
+
+function refuses(args: readonly string[], sentence: RegExp): void {
+  assert.throws(
+    () => settings(...args),
+    (error: unknown) => {
+      assert.ok(error instanceof ArgumentError, String(error));
+      assert.equal(error.code, "FLAG_INVALID");
+      assert.match(error.detail, sentence);
+      return true;
+    },
+    args.join(" "),
+  );
+}
+
+test("without flags it is etcd's default member", () => {
+  const { member, listenClientUrls, log } = settings();
+  assert.deepEqual(member, { ...defaultOptions(resolve("default.etcd")) });
+  assert.deepEqual(listenClientUrls, ["http://localhost:2379"]);
+  assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"] });
+});
+
+test("each flag reaches its option", () => {
+  const { member } = settings(
+    "--name=m1",
+    "--data-dir=/d",
+    "--wal-dir=/w",
+    "--snapshot-count=7",
+    "--experimental-snapshot-catchup-entries=8",
+    "--heartbeat-interval=10",
+    "--election-timeout=50",
+    "--max-snapshots=3",
+    "--max-wals=4",
+    "--quota-backend-bytes=-1",
+    "--max-txn-ops=9",
+    "--max-request-bytes=10",
+    "--initial-cluster-token=t",
+    "--initial-cluster-state=existing",
+    "--pre-vote=false",
+    "--force-new-cluster",
+    "--backend-batch-interval=1s",
+    "--backend-batch-limit=12",
+  );
+  assert.deepEqual(member, {
+    ...defaultOptions("/d"),
+    name: "m1",
+    walDir: "/w",
+    snapshotCount: 7,
+    catchUpEntries: 8,
+    heartbeatMs: 10,
+    electionMs: 50,
+    snapshotsKept: 3,
+    segmentsKept: 4,
+    quotaBytes: -1,
+    txnOperationsMax: 9,
+    requestBytesMax: 10,
+    initialCluster: new Map([["m1", ["http://localhost:2380"]]]),
+    initialClusterToken: "t",
+    initialClusterState: "existing",
+    preVote: false,
+    forceNewCluster: true,
+    batchIntervalMs: 1000,
+    batchWritesMax: 12,
+  });
+});
+
+test("zero means etcd's default where etcd takes it so", () => {
+  const { member } = settings(
+    "--snapshot-count=0",
+    "--backend-batch-interval=-1s",
+    "--backend-batch-limit=0",
+    "--max-txn-ops=0",
+    "--experimental-snapshot-catchup-entries=0",
+  );
+  const usual = defaultOptions("/");
+  assert.equal(member.snapshotCount, usual.snapshotCount);
+  assert.equal(member.batchIntervalMs, usual.batchIntervalMs);
+  assert.equal(member.batchWritesMax, usual.batchWritesMax);
+  assert.equal(member.txnOperationsMax, 0);
+  assert.equal(member.catchUpEntries, 0);
+});
+
+test("the data directory is named after the member, and is absolute", () => {
+  assert.equal(settings("--name=m1").member.dataDir, resolve("m1.etcd"));
+  assert.equal(settings("--name=m1", "--data-dir=").member.dataDir, resolve("m1.etcd"));
+  assert.equal(settings("--data-dir=x/../y").member.dataDir, resolve("y"));
+});
+
+test("a listener needs to be told under which URLs clients reach it", () => {
+  refuses(["--listen-client-urls=http://127.0.0.1:1"], /--advertise-client-urls is required when/);
+  const { member, listenClientUrls } = settings(
+    "--listen-client-urls=http://0.0.0.0:1,http://[::1]:2,unix:///s,http://0.0.0.0:1",
+    "--advertise-client-urls=http://db.example.com:1",
+  );
+  assert.deepEqual(listenClientUrls, ["http://0.0.0.0:1", "http://[::1]:2", "unix:///s"]);
+  assert.deepEqual(member.advertiseClientUrls, ["http://db.example.com:1"]);
+  assert.deepEqual(settings("--listen-client-urls=", "--advertise-client-urls=").listenClientUrls, [
+    "http://localhost:2379",
+  ]);
+});
+
+test("URLs have a scheme, an address to bind and a port, and nothing else", () => {
+  const listen = (url: string): string[] => [`--listen-client-urls=${url}`, "--advertise-client-urls=http://a:1"];
+  refuses(listen("127.0.0.1:1"), /must start with http/);
+  refuses(listen("ftp://127.0.0.1:1"), /must start with http/);
+  refuses(listen("http://127.0.0.1"), /must have a port/);
+  refuses(listen("http://127.0.0.1:"), /must have a port/);
+  refuses(listen("http://127.0.0.1:65536"), /must have a port/);
+  refuses(listen("http://::1:2379"), /must have a port/);
+  refuses(listen("http://127.0.0.1:1/"), /nothing behind the port/);
+  refuses(listen("http://127.0.0.1:1/path"), /nothing behind the port/);
+  refuses(listen("http://example.com:1"), /must have an IP address/);
+  refuses(listen("http://:1"), /must have an IP address/);
+  refuses(listen("http://127.0.0.1:1,"), /""/);
+  refuses(["--listen-peer-urls=http://example.com:1"], /--listen-peer-urls: .*IP address/);
+  refuses(["--advertise-client-urls=bad"], /must start with http/);
+  refuses(["--advertise-client-urls=http://:1"], /must name a host/);
+  refuses(["--initial-cluster=default=http://127.0.0.1:1/x"], /--initial-cluster: .*nothing behind/);
+  refuses(["--initial-cluster=default"], /is not name=URL/);
+  refuses(["--initial-cluster=default="], /must start with http/);
+});
+
+test("a new cluster's members are etcd's: the default name keeps the default URL, a name of one's own brings its URLs", () => {
+  const peer = "--initial-advertise-peer-urls=http://127.0.0.1:7";
+  assert.deepEqual(settings(peer).member.initialCluster, new Map([["default", ["http://localhost:2380"]]]));
+  assert.deepEqual(settings("--name=m1", peer).member.initialCluster, new Map([["m1", ["http://127.0.0.1:7"]]]));
+  assert.deepEqual(
+    settings("--initial-cluster=a=http://h:1,b=http://h:2,a=http://h:3").member.initialCluster,
+    new Map([
+      ["a", ["http://h:1", "http://h:3"]],
+      ["b", ["http://h:2"]],
+    ]),
+  );
+  assert.equal(settings("--initial-cluster=").member.initialCluster.size, 0);
+});
+
+test("words that etcd does not know are refused with those it does", () => {
+  refuses(["--initial-cluster-state=bad"], /"bad" is neither "new" nor "existing"/);
+  refuses(["--logger=bad"], /only "zap"/);
+  refuses(["--log-level=warning"], /none of debug, info, warn, error, panic, fatal/);
+  refuses(["--log-format=bad"], /neither json nor console/);
+  for (const level of ["panic", "fatal", "dpanic"]) assert.equal(settings(`--log-level=${level}`).log.level, "error");
+});
+
+test("with a configuration file flags and environment are passed over, with a warning for the flags", () => {
+  const folder = mkdtempSync(join(tmpdir(), "walnut-settings-"));
+  try {
+    const path = join(folder, "etcd.yml");
+    writeFileSync(path, "name: from-file\n");
+    const line = parseArguments([`--config-file=${path}`, "--name=flag", "--max-wals=1"]).given;
+    const { given, warnings } = gatherFlags(line, { ETCD_NAME: "variable", ETCD_NOSUCH: "1" });
+    assert.deepEqual([...given], [["name", "from-file"]]);
+    assert.deepEqual(warnings, [
+      {
+        message: "flags are ignored beside a configuration file",
+        fields: { path, flags: "--name,--max-wals" },
+      },
+    ]);
+    const fromVariable = gatherFlags(new Map(), { ETCD_CONFIG_FILE: path });
+    assert.deepEqual([...fromVariable.given], [["name", "from-file"]]);
+    assert.throws(
+      () => gatherFlags(new Map([["config-file", join(folder, "none")]]), {}),
+      /CONFIG_FILE_INVALID: --config-file=.*none cannot be read: ENOENT/,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("without one the command line and the environment come together", () => {
+  const { given } = gatherFlags(parseArguments(["--name=m1", "--config-file="]).given, { ETCD_MAX_WALS: "3" });
+  assert.equal(given.get("name"), "m1");
+  assert.equal(given.get("max-wals"), "3");
+});
+
+test("the help has a line for every flag that does something, with its default, and no other", () => {
+  const help = serverHelp();
+  for (const name of Object.keys(SERVER_FLAGS) as FlagName[]) {
+    const line = help.split("\n").find((text) => text.startsWith(`  --${name} `));
+    const { help: text, default: usual } = flagDescription(name);
+    assert.equal(line !== undefined, text !== undefined, name);
+    if (line !== undefined && usual !== "") assert.ok(line.endsWith(`[${usual}]`), line);
+  }
+});

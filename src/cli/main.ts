@@ -1,26 +1,33 @@
 #!/usr/bin/env node
-/** The `walnut` command: a server when it is given flags or nothing, else one of the commands. */
+/**
+ * The `walnut` command: a server when it is given flags or nothing, else one of the commands.
+ *
+ * What a command does not need is not loaded: `wal verify` of any log fits into 100 MB, and a command answers at once.
+ */
 import { CodedError, describeError } from "../base/errors.js";
 import { VERSION } from "../embed/version.js";
-import { SERVED_VERSION } from "../server/index.js";
-import { isClientCommand, runClientCommand } from "./commands/index.js";
-import { isOfflineCommand, runOfflineCommand } from "./offline/index.js";
+import { SERVED_VERSION } from "../server/contract.js";
+import { isClientCommand } from "./commands/arrange.js";
+import { isOfflineCommand } from "./offline/names.js";
 import { parseArguments } from "./server/arguments.js";
+import { exitCodeOfRefusal } from "./server/exit-codes.js";
 import { serverHelp } from "./server/help.js";
-import { refusedExitCode, runServer } from "./server/run.js";
 
 async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
   if (first === "version") return tellVersion();
   if (first === "help") return tellHelp();
   if (isOfflineCommand(first)) {
+    const { runOfflineCommand } = await import("./offline/index.js");
     process.exitCode = await runOfflineCommand(args);
   } else if (isClientCommand(args)) {
+    const { runClientCommand } = await import("./commands/index.js");
     process.exitCode = await runClientCommand(args);
   } else {
     const commandLine = parseArguments(args);
     if (commandLine.asked === "help") return tellHelp();
     if (commandLine.asked === "version") return tellVersion();
+    const { runServer } = await import("./server/run.js");
     await runServer(commandLine);
   }
 }
@@ -44,5 +51,5 @@ main(process.argv.slice(2)).catch((error: unknown) => {
         ? (error.stack ?? error.message)
         : String(error);
   process.stderr.write(`walnut: ${text}\n`);
-  process.exit(refusedExitCode(error));
+  process.exit(exitCodeOfRefusal(error));
 });

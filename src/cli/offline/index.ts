@@ -18,11 +18,6 @@ import { repairWal, verifyWal } from "../../wal/index.js";
 const EXIT_DAMAGE = 1;
 const EXIT_TORN = 2;
 
-/** Whether a command line is one of these. */
-export function isOfflineCommand(first: string | undefined): boolean {
-  return first === "wal" || first === "db";
-}
-
 /** Runs it and answers the exit code. Never rejects. */
 export async function runOfflineCommand(args: readonly string[]): Promise<number> {
   const outcome = { exitCode: 0 };

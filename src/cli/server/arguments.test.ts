@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ArgumentError, parseArguments, parseConfigFile, parseEnvironment } from "./arguments.js";
+import { ArgumentError, parseArguments, parseEnvironment } from "./arguments.js";
+import { parseConfigFile } from "./config-file.js";
 import { SERVER_FLAGS, type FlagName } from "./flags.js";
 import { parseDuration, parseGoBoolean, parseGoInteger } from "./go-values.js";
 

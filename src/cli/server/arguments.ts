@@ -1,14 +1,13 @@
 /**
- * From command line, environment or configuration file to the values of flags, by etcd's own rules.
+ * From command line and environment to the values of flags, by etcd's own rules (`config-file.ts` has the third source).
  *
  * The command line is Go's: one dash or two, `--flag=value` or `--flag value`, a boolean alone or with `=`, `--` ends it; hence no
  * library. The environment has `ETCD_` and the flag's name in capitals; a variable and its flag together are refused, for nobody can
- * tell which one was meant. With a configuration file both are ignored.
+ * tell which one was meant.
  *
  * Law: a value leaves here in its canonical text (`0x10` is `16`, `T` is `true`), so that whoever compares need not parse.
  */
-import { CodedError, describeError } from "../../base/errors.js";
-import { parse } from "yaml";
+import { CodedError } from "../../base/errors.js";
 import { flagDescription, isFlagName, isSupported, SERVER_FLAGS, type FlagName } from "./flags.js";
 import { parseDuration, parseGoBoolean, parseGoInteger } from "./go-values.js";
 
@@ -106,85 +105,8 @@ export function parseEnvironment(
 
 const variableOf = (name: FlagName): string => `ETCD_${name.toUpperCase().replaceAll("-", "_")}`;
 
-/** Keys of etcd's file that are spelled otherwise than their flags. */
-const KEYS: Readonly<Record<string, FlagName>> = {
-  "experimental-snapshot-catch-up-entries": "experimental-snapshot-catchup-entries",
-};
-/** Keys with a mapping of their own, none of which is supported yet. */
-const SECTIONS: readonly string[] = ["client-transport-security", "peer-transport-security", "socket-options"];
-
-/**
- * The same flags from etcd's YAML file. A value has the type that etcd asks for: a number is no text, a duration is a number of
- * nanoseconds, URLs are one text with commas. Unknown keys are passed over, as in etcd, but with a warning.
- *
- * @throws ArgumentError `CONFIG_FILE_INVALID`, or for a value as on the command line
- */
-export function parseConfigFile(
-  text: string,
-  path: string,
-): { readonly given: GivenFlags; readonly warnings: readonly Warning[] } {
-  const given = new Map<FlagName, string>();
-  const warnings: Warning[] = [];
-  for (const [key, value] of Object.entries(mappingOf(text, path))) {
-    if (value === null || value === undefined) continue;
-    const where = `${key} in ${path}`;
-    const name = KEYS[key] ?? key;
-    if (SECTIONS.includes(key)) {
-      if (hasContent(value)) throw new ArgumentError("FLAG_UNSUPPORTED", `${where}: not supported yet; leave it out`);
-    } else if (isFlagName(name)) {
-      const plain = textOf(name, value, where);
-      // An empty text is the same as none: etcd keeps its default.
-      if (plain !== "") given.set(name, checked(name, plain, { where }));
-    } else {
-      warnings.push({ message: "unrecognized key in the configuration file", fields: { key, path } });
-    }
-  }
-  return { given, warnings };
-}
-
-function mappingOf(text: string, path: string): Readonly<Record<string, unknown>> {
-  let document: unknown;
-  try {
-    document = parse(text, { version: "1.1" }); // the YAML that etcd reads: `yes` and `on` are booleans
-  } catch (cause) {
-    throw new ArgumentError("CONFIG_FILE_INVALID", `${path} is not YAML: ${describeError(cause)}`, { cause });
-  }
-  if (document === null || document === undefined) return {};
-  if (typeof document === "object" && !Array.isArray(document)) return document as Record<string, unknown>;
-  throw new ArgumentError(
-    "CONFIG_FILE_INVALID",
-    `${path} holds no mapping of flags to values: write lines like "name: m1", as in etcd.conf.yml.sample`,
-  );
-}
-
-function hasContent(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return Boolean(value);
-  return Object.values(value).some((field) => field !== null && field !== false && field !== "");
-}
-
-function textOf(name: FlagName, value: unknown, where: string): string {
-  const { kind } = flagDescription(name);
-  const refuse = (what: string): never => {
-    throw new ArgumentError("FLAG_INVALID", `${where} is ${JSON.stringify(value)}: it must be ${what}`);
-  };
-  switch (kind) {
-    case "list":
-      return Array.isArray(value) ? value.map(String).join(",") : refuse("a list, as [a, b]");
-    case "boolean":
-      return typeof value === "boolean" ? String(value) : refuse("true or false, without quotes");
-    case "number":
-    case "integer":
-      return typeof value === "number" ? String(value) : refuse("a number, without quotes");
-    case "duration":
-      return typeof value === "number" ? `${value}ns` : refuse("a number of nanoseconds");
-    case "text":
-    case "urls":
-      return typeof value === "string" ? value : refuse("a text; put it in quotes");
-  }
-}
-
 /** Where a value comes from, for the sentence that refuses it and the exit code. */
-interface Source {
+export interface Source {
   readonly where: string;
   readonly exitCode?: 2;
 }
@@ -195,7 +117,8 @@ function known(name: string, source: Source): FlagName {
   throw new ArgumentError("FLAG_UNKNOWN", detail, source);
 }
 
-function checked(name: FlagName, value: string, source: Source): string {
+/** The canonical text of a value. @throws ArgumentError when it is none, or when it asks for what is not supported */
+export function checked(name: FlagName, value: string, source: Source): string {
   const { kind, default: usual } = flagDescription(name);
   const text = canonical(kind, value, source);
   if (!isSupported(name, text)) {

@@ -1,28 +1,14 @@
 /** `walnut` as a server: this process IS the member, its PID and its signals. */
 import { readFileSync } from "node:fs";
-import { CodedError, describeError } from "../../base/errors.js";
+import { describeError } from "../../base/errors.js";
 import { Walnut } from "../../embed/index.js";
 import { SERVED_VERSION } from "../../server/index.js";
 import { nodeLog } from "../../platform/node/index.js";
-import { DiskError } from "../../platform/index.js";
 import { BootBar } from "./boot-bar.js";
-import {
-  ArgumentError,
-  parseConfigFile,
-  parseEnvironment,
-  type CommandLine,
-  type GivenFlags,
-  type Warning,
-} from "./arguments.js";
+import { ArgumentError, parseEnvironment, type CommandLine, type GivenFlags, type Warning } from "./arguments.js";
+import { parseConfigFile } from "./config-file.js";
+import { EXIT_BUG, exitCodeOfFailure } from "./exit-codes.js";
 import { settingsOf, type ServerSettings } from "./settings.js";
-
-/**
- * How the process ends: refused (flags, directory), failed while it ran (the disk: sysexits' EX_IOERR), or a bug (EX_SOFTWARE).
- * A process that was told to stop ends by that signal, as etcd does.
- */
-const EXIT_REFUSED = 1;
-const EXIT_DISK = 74;
-const EXIT_BUG = 70;
 
 /** Flags from the command line and the environment; or all of them from a configuration file. */
 export function gatherFlags(
@@ -81,26 +67,13 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       log: { custom: log },
       processMetrics: true,
       onBootProgress: (progress) => bar.show(progress),
-      onFailure: (error) => end(exitCodeOf(error), "the member has failed", error),
+      onFailure: (error) => end(exitCodeOfFailure(error), "the member has failed", error),
     });
   } finally {
     bar.close();
   }
   tellWhatNext(walnut, settings.member.dataDir);
   stopOnSignals(walnut, log);
-}
-
-function exitCodeOf(error: unknown): number {
-  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof DiskError) return EXIT_DISK;
-  }
-  return EXIT_BUG;
-}
-
-/** The exit code for a start that was refused, or that met a bug. */
-export function refusedExitCode(error: unknown): number {
-  if (error instanceof ArgumentError) return error.exitCode;
-  return error instanceof CodedError ? EXIT_REFUSED : EXIT_BUG;
 }
 
 /** @throws ArgumentError for a file that cannot be written */
@@ -137,7 +110,7 @@ function stopOnSignals(walnut: Walnut, log: ReturnType<typeof nodeLog>): void {
       },
       (error: unknown) => {
         log.error("could not stop cleanly", { error: describeError(error) });
-        process.exit(exitCodeOf(error));
+        process.exit(exitCodeOfFailure(error));
       },
     );
   };

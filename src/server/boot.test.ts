@@ -112,7 +112,7 @@ test("a log beside the db of another cluster is refused", async () => {
   disk.writeAll(DB, other.disk.readAll(DB));
   // Its progress must not be what refuses it.
   await changeDb(disk, (backend) =>
-    backend.put("meta", utf8FromText("consistent_index"), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 62)),
+    backend.put("meta", utf8FromText("consistent_index"), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 63)),
   );
   await refuses(disk, "CLUSTER_MISMATCH", /wal is that of member 8e9e05c52164694d of cluster .*snap\/db knows only/);
 });

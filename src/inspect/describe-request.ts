@@ -30,10 +30,22 @@ const CHANGES: Readonly<Record<ConfChangeType, string>> = {
 /** One line. Bytes that cannot be decoded are told as such: looking at a log never fails for what is in an entry. */
 export function describeEntryRequest(entry: Entry): string {
   try {
-    return describe(entry);
+    return oneLine(describe(entry));
   } catch (error) {
-    return `${entry.data.length} bytes that cannot be decoded (${describeError(error)})`;
+    return undecodable(entry.data, error);
   }
+}
+
+/** What is said of bytes that are not what they should be. */
+export function undecodable(data: Uint8Array, error: unknown): string {
+  return oneLine(`${data.length} bytes that cannot be decoded (${describeError(error)})`);
+}
+
+/** Texts that came from a log may hold anything; a terminal and a program that reads lines must not mind. */
+function oneLine(text: string): string {
+  return text.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 function describe({ type, data }: Entry): string {
@@ -59,7 +71,7 @@ function describe({ type, data }: Entry): string {
 }
 
 function describeV2({ method, path, val }: V2Request): string {
-  return `v2 ${method} ${path}${val === "" ? "" : ` ${val}`}`;
+  return ["v2", method, path, val].filter((part) => part !== "").join(" ");
 }
 
 function describePut(put: PutRequest): string {

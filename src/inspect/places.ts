@@ -33,7 +33,7 @@ export async function oldestReadable(dependencies: ReadDependencies, folder: str
   const [oldest] = await listSegments(dependencies.disk, folder);
   if (oldest === undefined || oldest.index === 0) return { index: 0, term: 0 };
   const snapshots = await validSnapshotEntries(dependencies, folder);
-  const reachable = snapshots.filter(({ index }) => index + 1 >= oldest.index).sort((a, b) => a.index - b.index);
+  const reachable = snapshots.filter(({ index }) => index >= oldest.index).sort((a, b) => a.index - b.index);
   const [first] = reachable;
   return first === undefined ? { index: 0, term: 0 } : { index: first.index, term: first.term };
 }

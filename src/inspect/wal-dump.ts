@@ -1,10 +1,11 @@
 /** A line for each record of a log: for people, or as JSON for programs. Memory stays flat, whatever the log's size. */
+import { describeError } from "../base/errors.js";
 import { base64FromBytes } from "../proto/base64.js";
 import { memberIdText } from "../membership/member.js";
 import { EntryType } from "../proto/raft.js";
-import { decodeWalMetadata } from "../proto/wal.js";
+import { decodeWalMetadata, type WalMetadata } from "../proto/wal.js";
 import { scanWal, type ReadDependencies, type ScannedRecord } from "../wal/index.js";
-import { describeEntryRequest, entryRequestJson } from "./describe-request.js";
+import { describeEntryRequest, entryRequestJson, undecodable } from "./describe-request.js";
 
 export interface DumpOptions {
   /** Entries with an index in `[from, to]`; records that are no entries are shown where they stand between those. */
@@ -20,8 +21,17 @@ const TYPE_NAMES: Readonly<Record<EntryType, string>> = {
   [EntryType.confChangeV2]: "confchange2",
 };
 
+/** A line of the text form. */
+function columns(segment: string, offset: string | number, ...rest: (string | number)[]): string {
+  const [kind, term, index, request] = rest.map(String);
+  const place = `${segment.padEnd(SEGMENT_WIDTH)} ${String(offset).padStart(9)}`;
+  return `${place} ${kind!.padEnd(11)} ${term!.padStart(4)} ${index!.padStart(11)} ${request!}`.trimEnd();
+}
+
+const SEGMENT_WIDTH = "0000000000000000-0000000000000000.wal".length;
+
 /** The first line of the text form. */
-export const DUMP_HEADING = "segment                                   offset kind        term       index request";
+export const DUMP_HEADING = columns("segment", "offset", "kind", "term", "index", "request");
 
 /** @throws WalError `WAL_NOT_FOUND` */
 export async function* dumpWal(
@@ -42,34 +52,38 @@ export async function* dumpWal(
 }
 
 function lineOf(record: ScannedRecord): string {
-  const place = `${record.segment} ${String(record.offset).padStart(9)}`;
-  const columns = (kind: string, term: string | number, index: string | number, rest: string): string =>
-    `${place} ${kind.padEnd(11)} ${String(term).padStart(4)} ${String(index).padStart(11)} ${rest}`.trimEnd();
+  const { segment, offset } = record;
   switch (record.kind) {
     case "crc":
-      return columns("crc", "", "", record.crc.toString(16).padStart(8, "0"));
+      return columns(segment, offset, "crc", "", "", record.crc.toString(16).padStart(8, "0"));
     case "metadata":
-      return columns("metadata", "", "", metadataText(record.metadata));
+      return columns(segment, offset, "metadata", "", "", metadataText(record.metadata));
     case "entry": {
       const { entry } = record;
-      return columns(TYPE_NAMES[entry.type], entry.term, entry.index, describeEntryRequest(entry));
+      return columns(segment, offset, TYPE_NAMES[entry.type], entry.term, entry.index, describeEntryRequest(entry));
     }
     case "state": {
       const { term, vote, commit } = record.hardState;
-      return columns("state", term, "", `vote=${memberIdText(vote)} commit=${commit}`);
+      return columns(segment, offset, "state", term, "", `vote=${memberIdText(vote)} commit=${commit}`);
     }
     case "snapshot": {
       const { term, index, confState } = record.snapshot;
       const voters = confState === undefined ? "" : `voters=${confState.voters.map(memberIdText).join(",")}`;
-      return columns("snapshot", term, index, voters);
+      return columns(segment, offset, "snapshot", term, index, voters);
     }
     case "damage":
-      return columns("DAMAGE", "", "", `${record.verdict}, ${record.size} bytes: ${record.why}`);
+      return columns(segment, offset, "DAMAGE", "", "", `${record.verdict}, ${record.size} bytes: ${record.why}`);
   }
 }
 
 function metadataText(metadata: Uint8Array): string {
-  const { nodeId, clusterId } = decodeWalMetadata(metadata);
+  let decoded: WalMetadata;
+  try {
+    decoded = decodeWalMetadata(metadata);
+  } catch (error) {
+    return undecodable(metadata, error);
+  }
+  const { nodeId, clusterId } = decoded;
   return `member=${memberIdText(nodeId)} cluster=${memberIdText(clusterId)}`;
 }
 
@@ -79,10 +93,8 @@ function jsonOf(record: ScannedRecord): unknown {
   switch (record.kind) {
     case "crc":
       return { ...place, crc: record.crc };
-    case "metadata": {
-      const { nodeId, clusterId } = decodeWalMetadata(record.metadata);
-      return { ...place, memberId: memberIdText(nodeId), clusterId: memberIdText(clusterId) };
-    }
+    case "metadata":
+      return { ...place, ...metadataJson(record.metadata) };
     case "entry": {
       const { type, term, index, data } = record.entry;
       const request = entryRequestJson(record.entry);
@@ -98,5 +110,14 @@ function jsonOf(record: ScannedRecord): unknown {
     }
     case "damage":
       return { ...place, verdict: record.verdict, why: record.why };
+  }
+}
+
+function metadataJson(metadata: Uint8Array): object {
+  try {
+    const { nodeId, clusterId } = decodeWalMetadata(metadata);
+    return { memberId: memberIdText(nodeId), clusterId: memberIdText(clusterId) };
+  } catch (error) {
+    return { undecodable: base64FromBytes(metadata), why: describeError(error) };
   }
 }

@@ -328,7 +328,7 @@ export class Member implements MemberService {
       {
         index,
         confState: this.#applier.confState,
-        state: this.#membership.state(),
+        state: () => this.#membership.state(),
         saveProgress: () => this.#applier.saveProgress(this.#backend),
       },
       (error) => this.#fail(error),
@@ -429,7 +429,7 @@ export class Member implements MemberService {
   }
 
   async put(request: PutRequest): Promise<PutResponse> {
-    await this.#checkQuota(costOfPut(request));
+    if (!this.#fits(costOfPut(request))) await this.#refuseForQuota();
     const { response } = await this.#request({ put: request });
     this.#metrics.count("etcd_mvcc_put_total");
     return this.#withHeader(response as PutResponse);
@@ -447,7 +447,7 @@ export class Member implements MemberService {
       if (!isSerializableTxn(request)) await this.#reads.wait();
       return this.#withHeader(applyTxn(this.#store, request));
     }
-    await this.#checkQuota(costOfTxn(request));
+    if (!this.#fits(costOfTxn(request))) await this.#refuseForQuota();
     const { response } = await this.#request({ txn: request });
     this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
@@ -462,9 +462,12 @@ export class Member implements MemberService {
     return { header: this.header() };
   }
 
+  #fits(cost: number): boolean {
+    return fitsQuota(cost, this.#backend.sizeBytes, this.#quotaBytes);
+  }
+
   /** The door check: a request that cannot fit raises the alarm without going through the log. */
-  async #checkQuota(cost: number): Promise<void> {
-    if (fitsQuota(cost, this.#backend.sizeBytes, this.#quotaBytes)) return;
+  async #refuseForQuota(): Promise<never> {
     await this.alarm({ memberID: this.memberId, action: AlarmAction.ACTIVATE, alarm: AlarmType.NOSPACE });
     throw new RequestError("SERVER_NO_SPACE", `db has reached its quota of ${this.#quotaBytes} bytes`);
   }

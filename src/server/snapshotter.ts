@@ -28,7 +28,7 @@ export interface SnapshotterDependencies {
 export interface AppliedState {
   readonly index: number;
   readonly confState: ConfState;
-  readonly state: MembershipState;
+  readonly state: () => MembershipState;
   /** Writes the consistent index into db's open transaction. */
   readonly saveProgress: () => void;
 }
@@ -63,7 +63,7 @@ export class Snapshotter {
 
   async #snapshot({ index, confState, state, saveProgress }: AppliedState): Promise<void> {
     const { backend, snapshots, wal, storage, log } = this.#dependencies;
-    const data = this.#dependencies.data.encode(state);
+    const data = this.#dependencies.data.encode(state());
     saveProgress(); // also when the last entries wrote nothing, and no commit would come by itself
     await backend.commitNow(); // db first: a snapshot promises that db has what it leaves out
     const snapshot = storage.createSnapshot(index, confState, data);

@@ -38,7 +38,7 @@ test("a whole log is read from its beginning; one that was purged from the oldes
   const world = new World();
   const writer = await world.create({ segmentBytes: 512 });
   for (let from = 1; from <= 40; from += 10) {
-    await writer.save(state(1, from), entries(from, from + 10, 60)); // fills a segment
+    await writer.save(state(1, from + 9), entries(from, from + 10, 60)); // fills a segment
     await writer.saveSnapshot({ index: from + 9, term: 1, confState: VOTERS }); // in the next one
   }
   await writer.close();

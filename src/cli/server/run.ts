@@ -1,9 +1,9 @@
 /** `walnut` as a server: this process IS the member, its PID and its signals. */
 import { readFileSync } from "node:fs";
 import { describeError } from "../../base/errors.js";
-import { Walnut } from "../../embed/index.js";
-import { SERVED_VERSION } from "../../server/index.js";
-import { nodeLog } from "../../platform/node/index.js";
+import type { Walnut } from "../../embed/index.js";
+import { SERVED_VERSION } from "../../server/contract.js";
+import { nodeLog } from "../../platform/node/log.js";
 import { BootBar } from "./boot-bar.js";
 import { ArgumentError, parseEnvironment, type CommandLine, type GivenFlags, type Warning } from "./arguments.js";
 import { parseConfigFile } from "./config-file.js";
@@ -55,6 +55,8 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
   process.on("uncaughtException", (error) => end(EXIT_BUG, "uncaught exception", error));
   process.on("unhandledRejection", (reason) => end(EXIT_BUG, "unhandled rejection", reason));
 
+  // Loaded only now: a flag that cannot be is refused at once.
+  const { Walnut } = await import("../../embed/index.js");
   const bar = new BootBar(process.stderr);
   let walnut: Walnut;
   try {

@@ -5,8 +5,8 @@
  * next multiple of 8. The checksum runs on over the `data` of all records, that of the record itself included; a CRC record
  * has no data and carries the checksum of what came before it.
  */
-import { crc32c, crc32cPortable } from "../base/crc32c.js";
-import { invariant } from "../base/errors.js";
+import { crc32cSigned, crc32cSpan } from "../base/crc32c.js";
+import { InvariantError } from "../base/errors.js";
 import { encodeHardState, type Entry, type HardState } from "../proto/raft.js";
 import { encodeWalSnapshot, type WalSnapshot } from "../proto/wal.js";
 
@@ -23,18 +23,14 @@ const TWO_32 = 0x1_0000_0000;
 /** Bytes around the data of an entry, at most: frame, record header, entry header, padding. */
 const ENTRY_OVERHEAD_MAX = 64;
 
-/** From this size on a checksum is worth a call of the native implementation, and a view that is garbage right after it. */
-const NATIVE_CRC_BYTES_MIN = 512;
-
-/** The running checksum after `bytes[start, end)`. */
+/** The running checksum after `bytes[start, end)`, unsigned. */
 export function chainCrc(crc: number, bytes: Uint8Array, start: number, end: number): number {
-  if (end - start < NATIVE_CRC_BYTES_MIN) return crc32cPortable(crc, bytes, start, end);
-  return crc32c(crc, bytes.subarray(start, end));
+  return crc32cSpan(crc, bytes, start, end) >>> 0;
 }
 
 /** Zeros that follow a record of `size` bytes. */
 export function paddingOf(size: number): number {
-  return (FRAME_ALIGNMENT - (size % FRAME_ALIGNMENT)) % FRAME_ALIGNMENT;
+  return -size & (FRAME_ALIGNMENT - 1);
 }
 
 /** The length field, little endian: bits 0-55 record bytes, 56-58 padding bytes, 63 "has padding", others zero. */
@@ -55,17 +51,18 @@ export function writeLengthField(bytes: Uint8Array, at: number, size: number): v
 export class RecordEncoder {
   #buffer: Uint8Array;
   #length = 0;
+  /** Signed: an unsigned one would be a number on the heap every other time. */
   #crc: number;
 
   /** @param crc the checksum of the log so far */
   constructor(crc: number, capacity = 64 * 1024) {
-    this.#crc = crc;
+    this.#crc = crc | 0;
     this.#buffer = new Uint8Array(capacity);
   }
 
   /** The checksum of everything encoded so far. */
   get crc(): number {
-    return this.#crc;
+    return this.#crc >>> 0;
   }
 
   get length(): number {
@@ -100,60 +97,55 @@ export class RecordEncoder {
   }
 
   /**
-   * The hot path: no allocation. The checksum stands before the data and its varint has 1 to 5 bytes; five are assumed (true
-   * of 15 in 16 checksums), and the data moves when it turns out shorter.
+   * The hot path: no allocation, and the data is copied once. The checksum stands before the data and its varint has 1 to 5
+   * bytes; five are assumed (true of 15 in 16 checksums), and the entry's head moves when it turns out shorter.
    */
   entry(entry: Entry): void {
     const { type, term, index, data } = entry;
     const dataBytes = data.length;
-    const termBytes = varintBytes(term);
-    const indexBytes = varintBytes(index);
-    let size = 4 + termBytes + indexBytes;
-    if (dataBytes > 0) size += 1 + varintBytes(dataBytes) + dataBytes;
+    let headBytes = 4 + varintBytes(term) + varintBytes(index);
+    if (dataBytes > 0) headBytes += 1 + varintBytes(dataBytes);
+    const size = headBytes + dataBytes;
     const buffer = this.#reserve(size + ENTRY_OVERHEAD_MAX);
     const frame = this.#length;
 
-    const sizeBytes = varintBytes(size);
-    const start = frame + FRAME_HEADER_BYTES + 3 + 5 + 1 + sizeBytes;
-    let at = start;
-    buffer[at++] = 0x08;
-    buffer[at++] = type;
-    buffer[at++] = 0x10;
-    at = writeVarint(buffer, at, term);
-    buffer[at++] = 0x18;
-    at = writeVarint(buffer, at, index);
+    const head = frame + FRAME_HEADER_BYTES + 3 + 5 + 1 + varintBytes(size);
+    let headEnd = head;
+    buffer[headEnd++] = 0x08;
+    buffer[headEnd++] = type;
+    buffer[headEnd++] = 0x10;
+    headEnd = writeVarint(buffer, headEnd, term);
+    buffer[headEnd++] = 0x18;
+    headEnd = writeVarint(buffer, headEnd, index);
     if (dataBytes > 0) {
-      buffer[at++] = 0x22;
-      at = writeVarint(buffer, at, dataBytes);
-      buffer.set(data, at);
-      at += dataBytes;
+      buffer[headEnd++] = 0x22;
+      headEnd = writeVarint(buffer, headEnd, dataBytes);
     }
-    const crc = chainCrc(this.#crc, buffer, start, at);
+    const crc = crc32cSigned(crc32cSpan(this.#crc, buffer, head, headEnd), data);
     this.#crc = crc;
-    const crcBytes = varintBytes(crc);
-    if (crcBytes !== 5) {
-      buffer.copyWithin(start - 5 + crcBytes, start, at);
-      at -= 5 - crcBytes;
-    }
-    let head = frame + FRAME_HEADER_BYTES;
-    buffer[head++] = 0x08;
-    buffer[head++] = RecordType.entry;
-    buffer[head++] = 0x10;
-    head = writeVarint(buffer, head, crc);
-    buffer[head++] = 0x1a;
-    writeVarint(buffer, head, size);
-    this.#finish(frame, at);
+
+    let at = frame + FRAME_HEADER_BYTES;
+    buffer[at++] = 0x08;
+    buffer[at++] = RecordType.entry;
+    buffer[at++] = 0x10;
+    at = writeVarint32(buffer, at, crc);
+    buffer[at++] = 0x1a;
+    at = writeVarint(buffer, at, size);
+    if (at !== head) buffer.copyWithin(at, head, headEnd);
+    at += headBytes;
+    if (dataBytes > 0) buffer.set(data, at);
+    this.#finish(frame, at + dataBytes);
   }
 
   #record(type: number, data: Uint8Array | undefined): void {
-    if (data !== undefined) this.#crc = crc32c(this.#crc, data);
+    if (data !== undefined) this.#crc = crc32cSigned(this.#crc, data);
     const buffer = this.#reserve((data?.length ?? 0) + ENTRY_OVERHEAD_MAX);
     const frame = this.#length;
     let at = frame + FRAME_HEADER_BYTES;
     buffer[at++] = 0x08;
     buffer[at++] = type;
     buffer[at++] = 0x10;
-    at = writeVarint(buffer, at, this.#crc);
+    at = writeVarint32(buffer, at, this.#crc);
     if (data !== undefined) {
       buffer[at++] = 0x1a;
       at = writeVarint(buffer, at, data.length);
@@ -195,16 +187,32 @@ function varintBytes(value: number): number {
 }
 
 function writeVarint(bytes: Uint8Array, at: number, value: number): number {
+  if (value >= TWO_31) return writeLongVarint(bytes, at, value);
   let rest = value;
-  if (rest >= TWO_31) {
-    invariant(Number.isSafeInteger(rest), () => `varint of ${value}`);
-    while (rest >= TWO_31) {
-      bytes[at++] = (rest % 128) | 0x80;
-      rest = Math.floor(rest / 128);
-    }
-  }
   while (rest > 0x7f) {
     bytes[at++] = (rest & 0x7f) | 0x80;
+    rest >>>= 7;
+  }
+  bytes[at++] = rest;
+  return at;
+}
+
+/** Beyond what the operators on bits reach. */
+function writeLongVarint(bytes: Uint8Array, at: number, value: number): number {
+  if (!Number.isSafeInteger(value)) throw new InvariantError(`varint of ${value}`);
+  let rest = value;
+  while (rest >= TWO_31) {
+    bytes[at++] = (rest % 128) | 0x80;
+    rest = Math.floor(rest / 128);
+  }
+  return writeVarint(bytes, at, rest);
+}
+
+/** The unsigned 32-bit integer with the same bits as `value`, which stays small in memory and off the division. */
+function writeVarint32(bytes: Uint8Array, at: number, value: number): number {
+  let rest = value;
+  while (rest >>> 7 !== 0) {
+    bytes[at++] = rest | 0x80;
     rest >>>= 7;
   }
   bytes[at++] = rest;

@@ -338,14 +338,10 @@ export class WalWriter {
   async #encodeEntries(entries: readonly Entry[]): Promise<void> {
     const encoder = this.#encoder;
     for (const entry of entries) {
-      invariant(
-        entry.index <= this.#lastIndex + 1,
-        () => `entry ${entry.index} after ${this.#lastIndex}: a hole in the log`,
-      );
-      invariant(entry.index > 0, () => `entry of index ${entry.index}`);
-      invariant(entry.term > 0, () => `entry ${entry.index} of term ${entry.term}`);
+      const { index, term } = entry;
+      if (index > this.#lastIndex + 1 || index <= 0 || term <= 0) throw brokenLaw(entry, this.#lastIndex);
       encoder.entry(entry);
-      this.#lastIndex = entry.index;
+      this.#lastIndex = index;
       if (encoder.length >= WRITE_BYTES_MAX) await this.#writeOut();
     }
   }
@@ -450,6 +446,12 @@ export class WalWriter {
     if (took <= this.#slowSyncMs) return;
     this.#log.warn("slow fdatasync", { took: `${took}ms`, "expected-duration": `${this.#slowSyncMs}ms` });
   }
+}
+
+/** Which law an entry breaks that was given after `lastIndex`. Apart from the loop, which shall make nothing for good entries. */
+function brokenLaw({ index, term }: Entry, lastIndex: number): InvariantError {
+  if (index > lastIndex + 1) return new InvariantError(`entry ${index} after ${lastIndex}: a hole in the log`);
+  return new InvariantError(index > 0 ? `entry ${index} of term ${term}` : `entry of index ${index}`);
 }
 
 function isEmpty(state: HardState): boolean {

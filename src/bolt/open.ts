@@ -49,7 +49,7 @@ const TEMPORARY_SUFFIX = ".tmp.create";
 export async function openBolt(doors: BoltDoors, path: string, options: BoltOptions = {}): Promise<BoltDatabase> {
   const readOnly = options.readOnly ?? false;
   if (!readOnly && options.create !== false)
-    await maybeCreate(doors.disk, path, options.pageSize ?? PAGE_BYTES_DEFAULT);
+    await maybeCreate(doors.disk, path, options.pageSize ?? PAGE_BYTES_DEFAULT, options.sync === false);
   const opened = await openFile(doors, path, readOnly);
   if (opened.damagedMeta !== undefined) {
     doors.log.warn("bolt meta page unreadable, the other one is used", { path, error: opened.damagedMeta.message });
@@ -144,13 +144,25 @@ function checkPageSize(path: string, pageSize: number): void {
   throw new BoltError("BOLT_OUT_OF_RANGE", { path }, detail);
 }
 
-/** Creates the file when there is none, or one without a byte, which a crashed creation of bbolt's leaves. */
-async function maybeCreate(disk: Disk, path: string, pageSize: number): Promise<void> {
+/**
+ * Creates the file when there is none, or one without a byte, which a crashed creation of bbolt's leaves. A working copy (one that
+ * is synced only at its end, and published by whoever makes it) is not made durable: its folder may hold what must be.
+ */
+async function maybeCreate(disk: Disk, path: string, pageSize: number, isWorkingCopy: boolean): Promise<void> {
   checkPageSize(path, pageSize);
   const found = await disk.stat(path);
   if (found !== undefined && found.size > 0) return;
   if (found !== undefined) await refuseLocked(disk, path);
-  await publishFile(disk, path + TEMPORARY_SUFFIX, path, (file) => file.write([initialPages(pageSize)], 0));
+  if (!isWorkingCopy) {
+    await publishFile(disk, path + TEMPORARY_SUFFIX, path, (file) => file.write([initialPages(pageSize)], 0));
+    return;
+  }
+  const file = await disk.open(path, "replace");
+  try {
+    await file.write([initialPages(pageSize)], 0);
+  } finally {
+    await file.close();
+  }
 }
 
 /** An empty file may be one that another process is about to fill. */

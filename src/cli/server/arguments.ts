@@ -10,6 +10,7 @@
 import { CodedError } from "../../base/errors.js";
 import { flagDescription, isFlagName, isSupported, SERVER_FLAGS, type FlagName } from "./flags.js";
 import { parseDuration, parseGoBoolean, parseGoInteger } from "./go-values.js";
+import { faultInUrl, splitUrls } from "./urls.js";
 
 export class ArgumentError extends CodedError<
   "FLAG_UNKNOWN" | "FLAG_INVALID" | "FLAG_UNSUPPORTED" | "ARGUMENT_UNEXPECTED" | "CONFIG_FILE_INVALID"
@@ -119,8 +120,11 @@ function known(name: string, source: Source): FlagName {
 
 /** The canonical text of a value. @throws ArgumentError when it is none, or when it asks for what is not supported */
 export function checked(name: FlagName, value: string, source: Source): string {
-  const { kind, default: usual } = flagDescription(name);
+  const { kind, choices, default: usual } = flagDescription(name);
   const text = canonical(kind, value, source);
+  if (choices !== undefined && !choices.includes(text)) {
+    throw new ArgumentError("FLAG_INVALID", `${source.where}: "${value}" is neither ${choices.join(" nor ")}`, source);
+  }
   if (!isSupported(name, text)) {
     const unless = usual === "" ? "" : ` (or at its default, ${usual})`;
     throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: known, but not supported yet; leave it out${unless}`);
@@ -143,8 +147,13 @@ function canonical(kind: ReturnType<typeof flagDescription>["kind"], value: stri
       return String(parseGoInteger(value) ?? refuse("a whole number"));
     case "duration":
       return parseDuration(value) === undefined ? refuse("a duration, as 100ms or 5s") : value;
+    case "urls": {
+      // No URL at all is etcd's way to say: the default.
+      const bad = value === "" ? undefined : splitUrls(value).find((url) => faultInUrl(url) !== undefined);
+      if (bad === undefined) return value;
+      throw new ArgumentError("FLAG_INVALID", `${source.where}: "${bad}" ${faultInUrl(bad)!}`, source);
+    }
     case "text":
-    case "urls":
     case "list":
       return value;
   }

@@ -12,6 +12,8 @@ interface FlagDescription {
   readonly default: string;
   /** What the help says; undefined marks a flag that is not supported yet. */
   readonly help?: string;
+  /** The only values there are. */
+  readonly choices?: readonly string[];
   /** Values that may be given though the flag does nothing here. */
   readonly accepted?: readonly string[];
 }
@@ -45,7 +47,7 @@ export const SERVER_FLAGS = {
   "max-request-bytes": { kind: "number", default: "1572864", help: "Largest request." },
   "initial-advertise-peer-urls": { kind: "urls", default: "http://localhost:2380", help: "Peer URLs of this member." },
   "initial-cluster": { kind: "text", default: "", help: "Members of a new cluster, as name=URL,…" },
-  "initial-cluster-state": { kind: "text", default: "new", help: "new or existing." },
+  "initial-cluster-state": { kind: "text", default: "new", choices: ["new", "existing"], help: "new or existing." },
   "initial-cluster-token": { kind: "text", default: "etcd-cluster", help: "Token of a new cluster." },
   "advertise-client-urls": {
     kind: "urls",

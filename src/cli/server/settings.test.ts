@@ -115,10 +115,10 @@ test("URLs have a scheme, an address to bind and a port, and nothing else", () =
   const listen = (url: string): string[] => [`--listen-client-urls=${url}`, "--advertise-client-urls=http://a:1"];
   refuses(listen("127.0.0.1:1"), /must start with http/);
   refuses(listen("ftp://127.0.0.1:1"), /must start with http/);
-  refuses(listen("http://127.0.0.1"), /must have a port/);
-  refuses(listen("http://127.0.0.1:"), /must have a port/);
-  refuses(listen("http://127.0.0.1:65536"), /must have a port/);
-  refuses(listen("http://::1:2379"), /must have a port/);
+  refuses(listen("http://127.0.0.1"), /must have a host and a port/);
+  refuses(listen("http://127.0.0.1:"), /must have a host and a port/);
+  refuses(listen("http://127.0.0.1:65536"), /must have a host and a port/);
+  refuses(listen("http://::1:2379"), /must have a host and a port/);
   refuses(listen("http://127.0.0.1:1/"), /nothing behind the port/);
   refuses(listen("http://127.0.0.1:1/path"), /nothing behind the port/);
   refuses(listen("http://example.com:1"), /must have an IP address/);
@@ -147,7 +147,7 @@ test("a new cluster's members are etcd's: the default name keeps the default URL
 });
 
 test("words that etcd does not know are refused with those it does", () => {
-  refuses(["--initial-cluster-state=bad"], /"bad" is neither "new" nor "existing"/);
+  refuses(["--initial-cluster-state=bad"], /"bad" is neither new nor existing/);
   refuses(["--logger=bad"], /only "zap"/);
   refuses(["--log-level=warning"], /none of debug, info, warn, error, panic, fatal/);
   refuses(["--log-format=bad"], /neither json nor console/);

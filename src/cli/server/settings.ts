@@ -1,10 +1,10 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
-import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
 import { parseDuration } from "./go-values.js";
+import { faultInBinding, faultInTelling, faultInUrl, splitUrls } from "./urls.js";
 
 export interface ServerSettings {
   readonly member: MemberOptions;
@@ -33,10 +33,6 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       "--advertise-client-urls is required when --listen-client-urls is set explicitly: say under which URLs clients reach this member",
     );
   }
-  const state = text("initial-cluster-state");
-  if (state !== "new" && state !== "existing") {
-    throw new ArgumentError("FLAG_INVALID", `--initial-cluster-state: "${state}" is neither "new" nor "existing"`);
-  }
   if (text("logger") !== "zap")
     throw new ArgumentError("FLAG_INVALID", `--logger: "${text("logger")}", only "zap" is known`);
   const defaults = defaultOptions(dataDir);
@@ -50,7 +46,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       initialCluster: given.has("initial-cluster")
         ? parseInitialCluster(text("initial-cluster"))
         : usualCluster(name, peerUrls),
-      initialClusterState: state,
+      initialClusterState: text("initial-cluster-state") === "existing" ? "existing" : "new",
       initialClusterToken: text("initial-cluster-token"),
       forceNewCluster: text("force-new-cluster") === "true",
       heartbeatMs: number("heartbeat-interval"),
@@ -107,29 +103,14 @@ function positive(value: number | undefined): number | undefined {
 /** Whether this process binds to the URL, or others are told of it. */
 type UrlUse = "listen" | "tell";
 
-/** Comma-separated URLs with a host and a port and nothing behind them; each once, in the order given. */
+/** Comma-separated URLs, each once, in the order given. */
 function parseUrls(text: string, flag: FlagName, use: UrlUse): string[] {
-  const urls = new Set(text.split(",").map((url) => url.trim()));
-  for (const url of urls) checkUrl(url, flag, use);
-  return [...urls];
-}
-
-function checkUrl(url: string, flag: FlagName, use: UrlUse): void {
-  const refuse = (why: string): never => {
-    throw new ArgumentError("FLAG_INVALID", `--${flag}: "${url}" ${why}`);
-  };
-  const match = /^(https?|unixs?):\/\/([^/?#]*)(.*)$/.exec(url);
-  if (match === null) return refuse("must start with http://, https://, unix:// or unixs://");
-  const [, scheme, authority, rest] = match as unknown as [string, string, string, string];
-  if (scheme.startsWith("unix")) return;
-  const place = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(authority);
-  if (place === null || Number(place[3]) > 65_535) return refuse("must have a port, as http://127.0.0.1:2379");
-  if (rest !== "") refuse("must have nothing behind the port");
-  const host = place[1] ?? place[2]!;
-  if (use === "listen" && host !== "localhost" && isIP(host) === 0) {
-    refuse("must have an IP address of this machine (or localhost) to listen on; 0.0.0.0 is all of them");
+  const urls = splitUrls(text);
+  for (const url of urls) {
+    const fault = faultInUrl(url) ?? (use === "listen" ? faultInBinding(url) : faultInTelling(url));
+    if (fault !== undefined) throw new ArgumentError("FLAG_INVALID", `--${flag}: "${url}" ${fault}`);
   }
-  if (host === "") refuse("must name a host that others reach");
+  return [...new Set(urls)];
 }
 
 /** etcd's default: this member alone. Only a name of one's own brings the peer URLs along. */

@@ -179,6 +179,28 @@ test("a torn end is told apart from damage", async () => {
   assert.equal(last["verdict"], "torn");
 });
 
+test("a length field that was damaged in the middle is no torn end, for records follow it", async () => {
+  for (const [byte, bit] of [
+    [2, 0x80],
+    [3, 1],
+    [6, 1],
+  ] as const) {
+    const world = new World();
+    const builder = new LogBuilder().begin().entry(...entries(1, 3));
+    const damaged = builder.offset;
+    builder
+      .entry(...entries(3, 7))
+      .state(state(1, 6))
+      .onto(world.disk);
+    const bytes = world.disk.readAll(`${FOLDER}/${FIRST}`);
+    bytes[damaged + byte] = bytes[damaged + byte]! ^ bit;
+    world.disk.writeAll(`${FOLDER}/${FIRST}`, bytes);
+    const damage = (await dump(world)).filter((line) => line.includes(" DAMAGE "));
+    assert.equal(damage.length, 1);
+    assert.match(damage[0]!, / DAMAGE +corrupt, /, `byte ${byte} of the length field`);
+  }
+});
+
 test("metadata that is none does not end the dump", async () => {
   const world = new World();
   new LogBuilder()

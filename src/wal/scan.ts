@@ -98,7 +98,7 @@ class SegmentScanner {
   readonly #parser = new FrameParser();
   readonly #fields = new EntryFields();
   /** The damaged place that the scan is still passing over. */
-  #damage: { readonly offset: number; readonly why: string; readonly torn: boolean } | undefined;
+  #damage: { readonly offset: number; readonly why: string; readonly torn: "yes" | "at the end" | "no" } | undefined;
 
   constructor(segment: SegmentName, size: number, isLast: boolean, crc: number | undefined) {
     this.#segment = segment;
@@ -111,10 +111,10 @@ class SegmentScanner {
   *take(stream: SegmentStream, atEnd: boolean): Generator<ScannedRecord> {
     for (;;) {
       if (this.#damage !== undefined && !this.#findNext(stream, atEnd)) {
-        if (atEnd && this.#damage !== undefined) yield this.#endOfDamage(stream.offset);
+        if (atEnd && this.#damage !== undefined) yield this.#endOfDamage(stream.offset, false);
         return;
       }
-      if (this.#damage !== undefined) yield this.#endOfDamage(stream.offset);
+      if (this.#damage !== undefined) yield this.#endOfDamage(stream.offset, true);
       const { bytes, at, end, offset } = stream;
       const left = this.#size - offset;
       const parsed = this.#parser.parse(bytes, at, end, left);
@@ -130,9 +130,11 @@ class SegmentScanner {
         stream.at = at + this.#parser.total;
         continue;
       }
-      const harmless = parsed === "zero" || parsed === "cut" || parsed === "oversize";
       const frameEnd = Math.min(end, at + this.#parser.total);
-      const torn = this.#isLast && (harmless || hasZeroSector(bytes, at + 8, frameEnd, offset + 8));
+      // A length field lies within one sector: lost as a whole, or as it was written. One that leads past records is damage.
+      const cutOff = parsed === "cut" || parsed === "oversize";
+      const lost = parsed === "zero" || (!cutOff && hasZeroSector(bytes, at + 8, frameEnd, offset + 8));
+      const torn = !this.#isLast ? "no" : lost ? "yes" : cutOff ? "at the end" : "no";
       this.#damage = { offset, why, torn };
       stream.at = Math.min(end, at + 8);
     }
@@ -177,10 +179,11 @@ class SegmentScanner {
     return false;
   }
 
-  #endOfDamage(offset: number): ScannedRecord {
+  #endOfDamage(offset: number, recordsFollow: boolean): ScannedRecord {
     const damage = this.#damage!;
     this.#damage = undefined;
-    const verdict = damage.torn ? "torn" : "corrupt";
+    const torn = damage.torn === "yes" || (damage.torn === "at the end" && !recordsFollow);
+    const verdict = torn ? "torn" : "corrupt";
     const size = offset - damage.offset;
     return { kind: "damage", segment: this.#segment.name, offset: damage.offset, size, verdict, why: damage.why };
   }

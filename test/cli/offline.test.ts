@@ -141,8 +141,9 @@ test("damage in what was synced: exit code 1, the place and the way out; neither
   const stage = Stage.for(t);
   const seat = await filled(stage, walnut());
   const segment = segmentOf(seat);
-  const middle = Math.floor(endOf(segment) / 2);
-  overwrite(segment, middle, Uint8Array.of(readFileSync(segment)[middle]! ^ 0x10));
+  const lines = (await command("wal", "dump", "--json", seat.dataDir)).stdout.split("\n");
+  const { offset } = JSON.parse(lines.find((line) => line.includes('"index":30,'))!) as { offset: number };
+  overwrite(segment, offset + 30, Uint8Array.of(readFileSync(segment)[offset + 30]! ^ 0x10));
   const before = fingerprint(seat.dataDir);
   for (const action of ["verify", "repair"]) {
     const refused = await command("wal", action, seat.dataDir);

@@ -79,9 +79,9 @@ test(
       const missing = Number(high ?? low) - Number(low) + 1;
       assert.ok(missing >= 1 && missing <= 3, `a sector holds parts of at most three entries: ${told}`);
       // The puts stand behind a few entries of the new member's own; etcd kept all up to the first one that is missing.
-    const own = Number(low) - 1 - kept;
-    assert.ok(own >= 0 && own <= 10, `entry ${low} is the first missing one, and etcd kept ${kept} puts`);
-    assert.match(told, /nothing was changed/);
+      const own = Number(low) - 1 - kept;
+      assert.ok(own >= 0 && own <= 10, `entry ${low} is the first missing one, and etcd kept ${kept} puts`);
+      assert.match(told, /nothing was changed/);
       assert.match(told, /restore|snapshot|backup/);
     }
     assert.deepEqual(fingerprint(seat.dataDir), before, "nothing changed on the disk");

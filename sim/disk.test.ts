@@ -63,6 +63,37 @@ test("writeDurably covers what was written before it, too", async () => {
   assert.equal(text(disk.crash({ mode: "lost", random: new SimRandom(1) }).readAll("/data/a")), "abcd");
 });
 
+test("writeDurablyNow is durable when it returns; while something waits for a sync it writes nothing", async () => {
+  const disk = new SimDisk();
+  disk.writeAll("/data/a", new Uint8Array(4));
+  const file = await disk.open("/data/a", "write");
+  assert.equal(file.writeDurablyNow([bytes("a"), bytes("b")], 0), true);
+  assert.equal(disk.journal.at(-1)?.kind, "datasync");
+  const onPlatter = (): Uint8Array => disk.crash({ mode: "lost", random: new SimRandom(1) }).readAll("/data/a");
+  assert.equal(text(onPlatter()), "ab\0\0");
+  await file.write([bytes("c")], 2);
+  assert.equal(file.writeDurablyNow([bytes("d")], 3), false);
+  assert.equal(text(disk.readAll("/data/a")), "abc\0");
+  await file.datasync();
+  assert.equal(file.writeDurablyNow([bytes("d")], 3), true);
+  assert.equal(text(onPlatter()), "abcd");
+});
+
+test("a fault of a write, or of a sync, hits writeDurablyNow", async () => {
+  const disk = new SimDisk();
+  disk.writeAll("/data/a", new Uint8Array(4));
+  const file = await disk.open("/data/a", "write");
+  disk.fail({ kinds: ["write"], nth: 1, code: "DISK_FULL", bytesWritten: 1 });
+  assert.throws(() => file.writeDurablyNow([bytes("xy")], 0), { code: "DISK_FULL" });
+  assert.equal(text(disk.readAll("/data/a")), "x\0\0\0");
+  await file.datasync();
+  disk.fail({ kinds: ["datasync"], nth: 1, code: "DISK_IO" });
+  assert.throws(() => file.writeDurablyNow([bytes("z")], 3), { code: "DISK_IO" });
+  assert.equal(disk.faultsArmed, 0);
+  await file.close();
+  assert.throws(() => file.writeDurablyNow([bytes("z")], 3), { code: "DISK_IO" });
+});
+
 test("all subsets of a torn write's sectors come up, each once", async () => {
   const disk = new SimDisk();
   disk.writeAll("/data/a", new Uint8Array(2048));

@@ -333,6 +333,12 @@ export class SimDisk implements Disk {
     strike: (kind, path) => this.#strike(kind, path),
     record: (operation) => this.#record(operation),
     settled: (position) => this.#settled(position),
+    settledNow: (position) => void this.#underWay.delete(position),
+    canWriteNow: (inode, bytes) => {
+      const { pace } = this.#options;
+      if (this.#platter.isPending(inode)) return false;
+      return pace?.("write", bytes) === undefined && pace?.("datasync", 0) === undefined;
+    },
     content: (inode) => this.#live.files.get(inode)!,
     reserve: (path, bytes) => this.#reserve(path, bytes),
     coverage: () => this.#coverage(),

@@ -1,6 +1,6 @@
 /** An open file of the simulated disk, and the stored bytes of one for tests that damage them. */
 import { SECTOR_BYTES } from "../src/base/limits.js";
-import { diskErrorOf, type DiskFile, type LockKind } from "../src/platform/index.js";
+import { diskErrorOf, type DiskError, type DiskFile, type LockKind } from "../src/platform/index.js";
 import { joinedCopy, type Content } from "./content.js";
 import type { Fault, FaultKind } from "./faults.js";
 import { faultError } from "./faults.js";
@@ -16,6 +16,10 @@ export interface FileDoors {
   record(operation: DiskOperation): number;
   /** Resolves one microtask later; from then on syncs cover the operation. */
   settled(position: number): Promise<void>;
+  /** The same at once, for an operation that nobody awaits. */
+  settledNow(position: number): void;
+  /** Whether nothing of the file waits for a sync, and a slow disk does not ask to be waited for. */
+  canWriteNow(inode: Inode, bytes: number): boolean;
   content(inode: Inode): Content;
   /** Throws when so many more bytes do not fit. */
   reserve(path: string, bytes: number): void;
@@ -61,22 +65,35 @@ export class SimFile implements DiskFile {
   async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     const bytes = joinedCopy(chunks);
     await this.#doors.pace("write", bytes.length);
+    const { position, failure } = this.#put(bytes, offset);
+    if (position !== undefined) await this.#doors.settled(position);
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Writes what a fault lets through, or all; answers where in the journal that is, and the failure. */
+  #put(bytes: Uint8Array, offset: number): { readonly position?: number; readonly failure?: DiskError } {
     this.#check("write", true);
-    const fault = this.#doors.strike("write", this.path);
-    const content = this.#doors.content(this.inode);
+    const { path, inode } = this;
+    const fault = this.#doors.strike("write", path);
     if (fault === undefined) {
-      this.#doors.reserve(this.path, Math.max(0, offset + bytes.length - content.size));
-      await this.#doors.settled(
-        this.#doors.record({ kind: "write", path: this.path, inode: this.inode, offset, bytes }),
-      );
-      return;
+      this.#doors.reserve(path, Math.max(0, offset + bytes.length - this.#doors.content(inode).size));
+      return { position: this.#doors.record({ kind: "write", path, inode, offset, bytes }) };
     }
+    const failure = faultError(fault, "write", path);
     const through = bytes.subarray(0, fault.bytesWritten ?? 0);
-    if (through.length > 0) {
-      const operation = { kind: "write", path: this.path, inode: this.inode, offset, bytes: through } as const;
-      await this.#doors.settled(this.#doors.record(operation));
-    }
-    throw faultError(fault, "write", this.path);
+    if (through.length === 0) return { failure };
+    return { position: this.#doors.record({ kind: "write", path, inode, offset, bytes: through }), failure };
+  }
+
+  writeDurablyNow(chunks: readonly Uint8Array[], offset: number): boolean {
+    this.#check("write", true);
+    const bytes = joinedCopy(chunks);
+    if (!this.#doors.canWriteNow(this.inode, bytes.length)) return false;
+    const { position, failure } = this.#put(bytes, offset);
+    if (position !== undefined) this.#doors.settledNow(position);
+    if (failure !== undefined) throw failure;
+    this.#doors.settledNow(this.#cover("datasync", this.#doors.coverage()));
+    return true;
   }
 
   async writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void> {
@@ -129,15 +146,18 @@ export class SimFile implements DiskFile {
 
   async #sync(kind: "sync" | "datasync"): Promise<void> {
     this.#check(kind, false);
-    const { path, inode } = this;
-    const { before, except } = this.#doors.coverage();
+    const coverage = this.#doors.coverage();
     await this.#doors.pace(kind, 0);
+    await this.#doors.settled(this.#cover(kind, coverage));
+  }
+
+  /** Makes durable what a sync covers, or fails; answers where in the journal that is. */
+  #cover(kind: "sync" | "datasync", coverage: ReturnType<FileDoors["coverage"]>): number {
+    const { path, inode } = this;
     const fault = this.#doors.strike(kind, path);
-    if (fault !== undefined) {
-      this.#doors.failSync(path, inode, before, fault);
-      throw faultError(fault, kind, path);
-    }
-    await this.#doors.settled(this.#doors.record({ kind, path, inode, before, except }));
+    if (fault === undefined) return this.#doors.record({ kind, path, inode, ...coverage });
+    this.#doors.failSync(path, inode, coverage.before, fault);
+    throw faultError(fault, kind, path);
   }
 
   async #enter(kind: FaultKind, bytes: number): Promise<void> {

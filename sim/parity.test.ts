@@ -23,7 +23,7 @@ type Call =
     }
   | { readonly call: "rename"; readonly path: string; readonly to: string }
   | {
-      readonly call: "write" | "writeDurably";
+      readonly call: "write" | "writeDurably" | "writeDurablyNow";
       readonly handle: number;
       readonly offset: number;
       readonly sizes: number[];
@@ -42,7 +42,7 @@ const call: fc.Arbitrary<Call> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      call: fc.constantFrom("write" as const, "writeDurably" as const),
+      call: fc.constantFrom("write" as const, "writeDurably" as const, "writeDurablyNow" as const),
       handle,
       offset,
       sizes: fc.array(fc.nat(5000), { maxLength: 3 }).map((sizes) => [...sizes, 1]),
@@ -73,10 +73,12 @@ async function play(disk: Disk, root: string, calls: readonly Call[]): Promise<s
       switch (it.call) {
         case "write":
         case "writeDurably":
-          return file[it.call](
-            it.sizes.map((size) => new Uint8Array(size).fill(++written)),
-            it.offset,
-          );
+        case "writeDurablyNow": {
+          const chunks = it.sizes.map((size) => new Uint8Array(size).fill(++written));
+          if (it.call !== "writeDurablyNow") return file[it.call](chunks, it.offset);
+          // Whether it is possible now may differ; what comes of it must not.
+          return file.writeDurablyNow(chunks, it.offset) ? undefined : file.writeDurably(chunks, it.offset);
+        }
         case "read":
         case "readNow": {
           const into = new Uint8Array(it.size).fill(255);

@@ -290,6 +290,11 @@ export class Platter {
     }
   }
 
+  /** Whether bytes or a size of this file wait for a sync. */
+  isPending(inode: Inode): boolean {
+    return this.#pending.some(({ operation }) => isDataOf(operation, inode));
+  }
+
   /** Decides the fate of some pending operations for good. */
   #settle(chosen: (pending: Pending) => boolean, fate: (operation: PendingOperation) => Fate): void {
     const rest: Pending[] = [];

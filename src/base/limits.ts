@@ -20,6 +20,22 @@ export const PURGE_INTERVAL_MS = 30_000;
 /** An fsync over this time is worth a warning: etcd's bound, past which clusters lose leaders. */
 export const SLOW_FSYNC_MS = 1_000;
 
+/**
+ * A save that nobody else waits beside is written on the loop (docs/decisions/durable-writes.md), when it is not larger than this:
+ * about 0.5 ms of a disk's work.
+ */
+export const LOOP_WRITE_BYTES_MAX = kibibytes(512);
+
+/**
+ * Entries of a member's save that may be written on its loop. Where more come together, more are on their way: to read them while
+ * the disk works is worth more than the trips to the pool.
+ */
+export const LOOP_WRITE_ENTRIES_MAX = 8;
+
+/** A durable write over this time is a stall: for `LOOP_WRITE_PAUSE_MS` none is made on the loop, so that it is not held twice. */
+export const LOOP_WRITE_STALL_MS = 5;
+export const LOOP_WRITE_PAUSE_MS = 1_000;
+
 /** Largest client request, etcd's `--max-request-bytes`. */
 export const REQUEST_BYTES_MAX = mebibytes(1.5);
 

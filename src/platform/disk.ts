@@ -121,6 +121,14 @@ export interface DiskFile {
    * file's size where that is to stay true of the size, too.
    */
   writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /**
+   * `writeDurably` at once, for a caller that has nothing else to do until it is done: two trips to other threads are saved, and
+   * all of this thread waits for the disk. Answers false when it cannot be done now (something else in the file may wait for
+   * a sync, the system has no such call): then nothing was written, and `writeDurably` is the way.
+   *
+   * @throws DiskError as `writeDurably` rejects; a part may have been written
+   */
+  writeDurablyNow(chunks: readonly Uint8Array[], offset: number): boolean;
   /** fdatasync: bytes, and the size when it changed. */
   datasync(): Promise<void>;
   /** fsync. */

@@ -3,7 +3,7 @@
  * what was left. WALNUT_CRASH_STEP=1 takes every operation; the default takes one in so many that the suite stays quick.
  */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { CRASH_MODES, SimDisk, SimRandom, type CrashMode } from "../../sim/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { MemberOptions } from "./options.js";
@@ -34,10 +34,11 @@ interface Acknowledged {
 }
 
 /** Puts and deletes, one after the other, with restarts in between; everything acknowledged is noted. */
-async function record(): Promise<{ disk: SimDisk; acknowledged: Acknowledged[] }> {
+async function record(syncOnLoop: boolean): Promise<{ disk: SimDisk; acknowledged: Acknowledged[] }> {
   const disk = new SimDisk();
+  const atOnce = countWritesAtOnce(disk);
   const acknowledged: Acknowledged[] = [];
-  let running: RunningMember = await startMember(worldOf(disk), OPTIONS);
+  let running: RunningMember = await startMember(worldOf(disk), { ...OPTIONS, syncOnLoop });
   for (let i = 0; i < PUTS; i++) {
     const key = `key-${i % KEYS}`;
     const value = i % 7 === 6 ? undefined : `value-${i}-${"y".repeat(60)}`;
@@ -49,11 +50,30 @@ async function record(): Promise<{ disk: SimDisk; acknowledged: Acknowledged[] }
     if (i === 60) await running.clock.run(31_000); // and once for a purge
     if (i === 40) {
       await stopMember(running);
-      running = await startMember(worldOf(disk), OPTIONS);
+      running = await startMember(worldOf(disk), { ...OPTIONS, syncOnLoop });
     }
   }
   await stopMember(running);
+  if (syncOnLoop) assert.ok(atOnce.count > PUTS / 2, `only ${atOnce.count} writes were made on the loop`);
+  else assert.equal(atOnce.count, 0);
   return { disk, acknowledged };
+}
+
+/** Counts the durable writes that hold the caller. */
+function countWritesAtOnce(disk: SimDisk): { count: number } {
+  const counter = { count: 0 };
+  const open = disk.open.bind(disk);
+  disk.open = async (...asked) => {
+    const file = await open(...asked);
+    const writeDurablyNow = file.writeDurablyNow.bind(file);
+    file.writeDurablyNow = (chunks, offset) => {
+      const written = writeDurablyNow(chunks, offset);
+      if (written) counter.count++;
+      return written;
+    };
+    return file;
+  };
+  return counter;
 }
 
 async function checkAfterPowerLoss(
@@ -102,8 +122,14 @@ function contentAfter(acknowledged: readonly Acknowledged[]): Map<string, string
   return content;
 }
 
-test("power may fail at any disk operation of a member: nothing acknowledged is lost, nothing else appears", async (t) => {
-  const { disk, acknowledged } = await record();
+for (const syncOnLoop of [false, true]) {
+  const how = syncOnLoop ? "that writes on its loop" : "that writes in the pool";
+  test(`power may fail at any disk operation of a member ${how}: nothing acknowledged is lost, nothing else appears`, (t) =>
+    failEverywhere(t, syncOnLoop));
+}
+
+async function failEverywhere(t: TestContext, syncOnLoop: boolean): Promise<void> {
+  const { disk, acknowledged } = await record(syncOnLoop);
   let states = 0;
   let again = 0;
   for (let at = 0; at <= disk.journal.length; at += STEP) {
@@ -120,7 +146,7 @@ test("power may fail at any disk operation of a member: nothing acknowledged is 
     `${disk.journal.length} disk operations, ${states} states after a power loss, ${again} after a second one`,
   );
   assert.ok(states > 50, `only ${states} states were tried`);
-});
+}
 
 /** `left` has the boot's own operations in its journal now: power fails at some of those, too. */
 async function failAgainWhileBooting(

@@ -9,7 +9,7 @@
  */
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
-import { PURGE_INTERVAL_MS } from "../base/limits.js";
+import { LOOP_WRITE_ENTRIES_MAX, PURGE_INTERVAL_MS } from "../base/limits.js";
 import { utf8FromText } from "../base/text.js";
 import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
@@ -222,6 +222,7 @@ export class Member implements MemberService {
         wal: booted.wal,
         peers: { send: () => undefined }, // a cluster of one member has nobody to send to
         clock: this.#clock,
+        isAlone: (count) => options.syncOnLoop && this.#nobodyElseWaits(count),
       },
       {
         onSoftState: (state) => this.#onLeader(state.leader),
@@ -279,6 +280,11 @@ export class Member implements MemberService {
     if (this.#leader !== 0n || voters.length !== 1 || voters[0] !== this.memberId || votersOutgoing.length > 0) return;
     this.#booted.node.campaign();
     this.#loop.schedule();
+  }
+
+  /** Whether nobody waits, or is likely to come soon, for anything but a save of so many entries. */
+  #nobodyElseWaits(entryCount: number): boolean {
+    return entryCount <= LOOP_WRITE_ENTRIES_MAX && this.#waiters.size <= entryCount && !this.#reads.isWaitedFor;
   }
 
   // ---- what raft and the applier report ---------------------------------------------------------------------------

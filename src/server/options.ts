@@ -49,6 +49,11 @@ export interface MemberOptions {
   readonly applyBacklogMax: number;
   readonly batchIntervalMs: number;
   readonly batchWritesMax: number;
+  /**
+   * Whether a write to the log that every waiting request waits for may hold the event loop. For a process that is a member and
+   * nothing else; a program that embeds one has other work (docs/decisions/durable-writes.md).
+   */
+  readonly syncOnLoop: boolean;
 }
 
 /** etcd's defaults for everything but where the data lies. */
@@ -77,6 +82,7 @@ export function defaultOptions(dataDir: string): MemberOptions {
     applyBacklogMax: APPLY_BACKLOG_MAX,
     batchIntervalMs: BATCH_INTERVAL_MS,
     batchWritesMax: BATCH_WRITES_MAX,
+    syncOnLoop: false,
   };
 }
 

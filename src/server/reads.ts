@@ -51,6 +51,11 @@ export class LinearizableReads {
     this.#timeoutMs = timeoutMs;
   }
 
+  /** Whether a read waits. */
+  get isWaitedFor(): boolean {
+    return this.#current !== undefined || this.#next.length > 0;
+  }
+
   /** Resolves when a read made now sees all that was acknowledged before. */
   wait(): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);

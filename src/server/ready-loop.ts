@@ -35,6 +35,8 @@ export interface ReadyLoopDependencies {
   readonly wal: WalWriter;
   readonly peers: Peers;
   readonly clock: Clock;
+  /** Whether nobody waits for anything but a save of so many entries that is about to be made. */
+  readonly isAlone: (entryCount: number) => boolean;
 }
 
 export interface ReadyLoopEvents {
@@ -89,8 +91,9 @@ export class ReadyLoop {
       if (ready.softState !== undefined) this.#events.onSoftState(ready.softState);
       if (ready.readStates.length > 0) this.#events.onReadStates(ready.readStates);
       const outgoing: Message[] = [];
+      const isForOthers = ready.messages.some(({ to }) => to !== LOCAL_APPEND_THREAD && to !== LOCAL_APPLY_THREAD);
       for (const message of ready.messages) {
-        if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message);
+        if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message, !isForOthers);
         else if (message.to === LOCAL_APPLY_THREAD) this.#applyQueue.push(message);
         else outgoing.push(message);
       }
@@ -99,9 +102,10 @@ export class ReadyLoop {
     this.#applySlice();
   }
 
-  #startPersisting(message: Message): void {
+  #startPersisting(message: Message, mayBeAlone: boolean): void {
+    const alone = mayBeAlone && this.#applyQueue.length === 0 && this.#dependencies.isAlone(message.entries.length);
     this.#writes++;
-    this.#persist(message).then(
+    this.#persist(message, alone).then(
       () => this.#writeEnded(),
       (error: unknown) => {
         this.#fail(error);
@@ -119,11 +123,11 @@ export class ReadyLoop {
   }
 
   /** The order of effects. The log resolves saves in the order in which they were given. */
-  async #persist(message: Message): Promise<void> {
+  async #persist(message: Message, alone: boolean): Promise<void> {
     const { wal, storage } = this.#dependencies;
     invariant(message.snapshot === undefined, "a cluster of one member receives no snapshot");
     const hardState = hardStateOf(message);
-    await wal.save(hardState, message.entries); // durable before anybody hears of it, this member's own vote included
+    await wal.save(hardState, message.entries, { alone }); // durable before anybody hears of it, this member's own vote included
     if (this.#stopped) return;
     this.#guard(() => {
       if (hardState !== undefined) {

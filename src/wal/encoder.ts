@@ -21,7 +21,7 @@ const TWO_31 = 0x8000_0000;
 const TWO_32 = 0x1_0000_0000;
 
 /** Bytes around the data of an entry, at most: frame, record header, entry header, padding. */
-const ENTRY_OVERHEAD_MAX = 64;
+export const ENTRY_OVERHEAD_MAX = 64;
 
 /** The running checksum after `bytes[start, end)`, unsigned. */
 export function chainCrc(crc: number, bytes: Uint8Array, start: number, end: number): number {

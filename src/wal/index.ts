@@ -20,4 +20,4 @@ export {
 } from "./open.js";
 export { type DamagedTail, type DamageKind, type LogCounts, type ReadProgress } from "./reader.js";
 export { scanWal, type ScannedRecord, type ScanOptions } from "./scan.js";
-export { WalWriter, type WalDependencies, type WalOptions } from "./writer.js";
+export { WalWriter, type SaveOptions, type WalDependencies, type WalOptions } from "./writer.js";

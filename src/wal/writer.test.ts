@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { SimDisk, SimRandom } from "../../sim/index.js";
 import { InvariantError } from "../base/errors.js";
 import { WalError } from "./errors.js";
-import { entries, entry, FOLDER, METADATA, ORIGIN, state, texts, World } from "./testing/fixture.js";
+import { entries, entry, FOLDER, METADATA, ORIGIN, state, texts, valueOf, World } from "./testing/fixture.js";
+import type { WalOptions, WalWriter } from "./writer.js";
 
 const code = (expected: string) => (error: unknown) => {
   assert.ok(error instanceof WalError, String(error));
@@ -279,4 +280,138 @@ test("an entry larger than a segment is saved, and a cut follows", async () => {
     [3_000_000, 5],
   );
   assert.equal(contents.entries[0]!.data[2_999_999], 5);
+});
+
+/** A log whose saves may be made at once: its segment was synced since it was opened. */
+async function quickLog(world: World, options: WalOptions = {}): Promise<WalWriter> {
+  const wal = await world.create({ prepareNextSegment: false, ...options });
+  await wal.save(state(1, 0), [entry(1)]);
+  return wal;
+}
+
+const ALONE = { alone: true };
+
+test("a save that is alone is durable when it returns, and the bytes are those of any other", async () => {
+  const [alone, shared] = [new World(), new World()];
+  for (const world of [alone, shared]) {
+    const wal = await quickLog(world);
+    for (let i = 2; i < 12; i++) {
+      const saving = wal.save(state(1, i - 1), [entry(i)], { alone: world === alone });
+      const { entries } = await new World(world.disk.crash({ mode: "lost", random: new SimRandom(i) })).read();
+      assert.equal(entries.length, world === alone ? i : i - 1);
+      await saving;
+    }
+    await wal.close();
+  }
+  const [name] = await alone.names();
+  assert.deepEqual(alone.disk.readAll(`${FOLDER}/${name}`), shared.disk.readAll(`${FOLDER}/${name}`));
+});
+
+test("a save that is alone does not overtake one in flight: both go out, in order", async () => {
+  const world = new World();
+  const wal = await quickLog(world);
+  const order: number[] = [];
+  await Promise.all([
+    wal.save(undefined, [entry(2)]).then(() => order.push(2)),
+    wal.save(undefined, [entry(3)], ALONE).then(() => order.push(3)),
+    wal.sync().then(() => order.push(4)),
+    wal.save(undefined, [entry(4)], ALONE).then(() => order.push(5)),
+  ]);
+  assert.deepEqual(order, [2, 3, 4, 5]);
+  await wal.close();
+  assert.deepEqual(texts(await world.read()), ["1/1 entry 1", "2/1 entry 2", "3/1 entry 3", "4/1 entry 4"]);
+});
+
+test("a changed commit alone is not synced when it is alone, either, and goes with the next save", async () => {
+  const world = new World();
+  const wal = await quickLog(world);
+  const { length } = world.disk.journal;
+  await wal.save(state(1, 1), [], ALONE);
+  assert.equal(world.disk.journal.length, length);
+  await wal.save(undefined, [entry(2)], ALONE);
+  assert.equal(world.disk.journal.length, length + 2);
+  await wal.close();
+  assert.equal((await world.read()).hardState.commit, 1);
+});
+
+test("saves that are alone fill a segment, and the one that could end it goes the other way and cuts", async () => {
+  const world = new World();
+  const wal = await quickLog(world, { segmentBytes: 2048 });
+  for (let i = 2; i <= 60; i++) await wal.save(state(1, i - 1), [entry(i, valueOf(i, 100))], ALONE);
+  await wal.close();
+  assert.ok((await world.names()).filter((name) => name.endsWith(".wal")).length > 3);
+  assert.equal((await world.read()).entries.length, 60);
+});
+
+test("what the file cannot write at once goes the other way, once", async () => {
+  let waits = true;
+  const world = new World(new SimDisk({ pace: () => (waits ? Promise.resolve() : undefined) }));
+  const wal = await quickLog(world);
+  const writes = world.disk.count("write");
+  await wal.save(state(1, 1), [entry(2)], ALONE);
+  waits = false;
+  await wal.save(state(1, 2), [entry(3)], ALONE);
+  assert.equal(world.disk.count("write"), writes + 2);
+  await wal.close();
+  assert.deepEqual(texts(await world.read()), ["1/1 entry 1", "2/1 entry 2", "3/1 entry 3"]);
+});
+
+test("after a stall of the disk no save holds the loop for a second; larger ones never do", async () => {
+  let stall = 0;
+  const world = new World(
+    new SimDisk({
+      pace: (kind) => {
+        if (kind === "datasync") world.clock.advance(stall);
+        return undefined;
+      },
+    }),
+  );
+  const wal = await quickLog(world, { segmentBytes: 4_000_000 });
+  /** Whether the save was on the disk when it returned. */
+  const atOnce = async (index: number, bytes = 10): Promise<boolean> => {
+    const { length } = world.disk.journal;
+    const saving = wal.save(undefined, [entry(index, valueOf(index, bytes))], ALONE);
+    const synced = world.disk.journal.length === length + 2;
+    await saving;
+    return synced;
+  };
+  assert.equal(await atOnce(2), true);
+  stall = 6;
+  assert.equal(await atOnce(3), true);
+  stall = 0;
+  assert.equal(await atOnce(4), false);
+  world.clock.advance(999);
+  assert.equal(await atOnce(5), false);
+  world.clock.advance(1);
+  assert.equal(await atOnce(6), true);
+  assert.equal(await atOnce(7, 600_000), false);
+  assert.equal(await atOnce(8), true);
+  await wal.close();
+  assert.equal((await world.read()).entries.length, 8);
+});
+
+for (const kind of ["write", "datasync"] as const) {
+  test(`a failed ${kind} of a save that is alone poisons the log for good`, async () => {
+    const world = new World();
+    const wal = await quickLog(world);
+    const { length } = world.disk.journal;
+    world.disk.fail({ kinds: [kind], nth: 1, code: "DISK_IO", bytesWritten: 3 });
+    await assert.rejects(wal.save(undefined, [entry(2)], ALONE), code("FSYNC_FAILED"));
+    const tried = world.disk.journal.length - length;
+    for (const options of [ALONE, {}])
+      await assert.rejects(wal.save(undefined, [entry(2)], options), code("WAL_POISONED"));
+    assert.ok(wal.failed !== undefined);
+    await wal.close();
+    assert.equal(world.disk.journal.length - length, tried, "something was written after the failure");
+    world.assertAtRest();
+  });
+}
+
+test("an entry that leaves a hole is a bug of the caller who is alone, too", async () => {
+  const world = new World();
+  const wal = await quickLog(world);
+  await assert.rejects(wal.save(undefined, [entry(2), entry(4)], ALONE), InvariantError);
+  await assert.rejects(wal.save(undefined, [entry(2)], ALONE), code("WAL_POISONED"));
+  await wal.close();
+  assert.deepEqual(texts(await world.read()), ["1/1 entry 1"]);
 });

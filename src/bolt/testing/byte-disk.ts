@@ -77,6 +77,10 @@ class ByteFile implements DiskFile {
     return refuse(this.path);
   }
 
+  writeDurablyNow(): boolean {
+    return false;
+  }
+
   datasync(): Promise<void> {
     return refuse(this.path);
   }

@@ -61,6 +61,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       txnOperationsMax: number("max-txn-ops"),
       batchIntervalMs: positive(parseDuration(text("backend-batch-interval"))) ?? defaults.batchIntervalMs,
       batchWritesMax: positive(number("backend-batch-limit")) ?? defaults.batchWritesMax,
+      syncOnLoop: true, // this process is the member and nothing else
     },
     listenClientUrls: urls("listen-client-urls", "listen"),
     log: {

@@ -56,6 +56,27 @@ test("durable writes are read back, with and without something unsynced before t
   assert.equal(openDescriptors(), before);
 });
 
+test("a durable write at once is read back, and is not made while something unsynced is before it", async (t) => {
+  const path = `${folder(t)}/a`;
+  const file = await new NodeDisk().open(path, "create");
+  assert.equal(file.writeDurablyNow([Uint8Array.of(9)], 0), false);
+  assert.equal(await file.size(), 0);
+  await file.writeDurably([new Uint8Array(400_000)], 0);
+  const parts = Array.from({ length: 3000 }, (_, i) => new Uint8Array(100).fill(i)); // more than one call takes
+  assert.equal(file.writeDurablyNow(parts, 7), process.platform === "linux");
+  if (process.platform === "linux") {
+    const into = new Uint8Array(300_000);
+    file.readNow(into, 7);
+    assert.deepEqual(Buffer.from(into), Buffer.concat(parts));
+  }
+  const writing = file.write([Uint8Array.of(1)], 0);
+  assert.equal(file.writeDurablyNow([Uint8Array.of(2)], 0), false);
+  await writing;
+  assert.equal(file.writeDurablyNow([Uint8Array.of(2)], 0), false);
+  await file.close();
+  assert.throws(() => file.writeDurablyNow([Uint8Array.of(2)], 0), { code: "DISK_IO", path });
+});
+
 test("a close waits for what is under way", async (t) => {
   const disk = new NodeDisk();
   const path = `${folder(t)}/a`;

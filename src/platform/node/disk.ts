@@ -1,5 +1,5 @@
 /**
- * The real disk, over `node:fs`. All of it runs in libuv's pool, but `readNow` and the locks.
+ * The real disk, over `node:fs`. All of it runs in libuv's pool, but `readNow`, `writeDurablyNow` and the locks.
  *
  * The log's hot path is `writeDurably`. A write and an fdatasync are two trips to the pool; one write on a second descriptor of the
  * same file, opened with O_DSYNC, is one trip and asks the disk for the same (docs/decisions/durable-writes.md has the figures).
@@ -204,6 +204,37 @@ export class NodeFile implements DiskFile {
     await this.datasync();
   }
 
+  writeDurablyNow(chunks: readonly Uint8Array[], offset: number): boolean {
+    this.#mustBeOpen("write");
+    const durable = this.#dirty ? "none" : this.#durableDescriptor();
+    if (durable === "none") return false;
+    let rest = plan(chunks);
+    let at = offset;
+    while (rest.length > 0) {
+      const written = this.#writeNow(durable, rest, at);
+      at += written;
+      rest = dropFront(rest, written);
+    }
+    return true;
+  }
+
+  /** One call of the system; answers how much it took, 0 when a signal came first. */
+  #writeNow(fd: number, parts: readonly Uint8Array[], at: number): number {
+    let written: number;
+    try {
+      const [first] = parts;
+      written =
+        parts.length === 1
+          ? fs.writeSync(fd, first!, 0, first!.length, at)
+          : fs.writevSync(fd, parts.slice(0, VECTOR_PARTS_MAX), at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EINTR") return 0;
+      throw wrap(error, "write", this.path);
+    }
+    if (written === 0) throw nothingTaken(this.path);
+    return written;
+  }
+
   async datasync(): Promise<void> {
     await this.#clean(() => this.#call<void>("fdatasync", (done) => fs.fdatasync(this.#fd, done)));
   }
@@ -276,7 +307,7 @@ export class NodeFile implements DiskFile {
         if (parts.length === 1) fs.write(fd, parts[0]!, 0, parts[0]!.length, at, done);
         else fs.writev(fd, parts, at, done);
       });
-      if (written === 0) throw diskErrorOf("EIO", "write (of which nothing was taken)", this.path);
+      if (written === 0) throw nothingTaken(this.path);
       at += written;
       rest = dropFront(rest, written);
     }
@@ -318,6 +349,10 @@ export class NodeFile implements DiskFile {
   #mustBeOpen(operation: string): void {
     if (!this.#open) throw diskErrorOf("EBADF", operation, this.path);
   }
+}
+
+function nothingTaken(path: string): DiskError {
+  return diskErrorOf("EIO", "write (of which nothing was taken)", path);
 }
 
 /** The chunks as they are given to the system: none empty, small ones together in one. */

@@ -28,14 +28,14 @@ const DESCRIPTORS = Array.from({ length: 60 }, (_, fd) => `/proc/self/fd/${fd}`)
  * @param inject strace's expression, as `fdatasync:error=EIO:when=2`
  * @param only paths whose calls count; the file and its folder when left out
  */
-function write(t: TestContext, inject: string, only?: readonly string[]): Outcome {
+function write(t: TestContext, inject: string, only?: readonly string[], how = "waiting"): Outcome {
   const folder = mkdtempSync(join(tmpdir(), "walnut-strace-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const path = join(folder, "log");
   const calls = inject.slice(0, inject.indexOf(":"));
   const paths = (only ?? [path, folder, `${path}.final`]).flatMap((name) => ["-P", name]);
   const trace = ["-f", "-qq", ...paths, "-e", `trace=${calls}`, "-e", `inject=${inject}`];
-  const { stdout, stderr } = spawnSync("strace", [...trace, process.execPath, WRITER, path], {
+  const { stdout, stderr } = spawnSync("strace", [...trace, process.execPath, WRITER, path, how], {
     encoding: "utf8",
     env: { ...process.env, UV_THREADPOOL_SIZE: "1", NODE_OPTIONS: "" }, // strace counts calls thread by thread
   });
@@ -106,6 +106,47 @@ test("interrupted calls are made again", { skip }, (t) => {
 
 test("without a second descriptor (none left) durable writes take two steps, and all is there", { skip }, (t) => {
   const outcome = write(t, "openat:error=EMFILE:when=1", DESCRIPTORS);
+  assert.deepEqual([outcome.injected, outcome.said.at(-1)], [1, "done"]);
+  checkAcknowledged(outcome);
+});
+
+// The main thread writes rounds 0, 1, 2, 4 and 5; the pool's thread makes three writes: it fills, and round 3 is its own.
+const onMain = (t: TestContext, inject: string): Outcome => write(t, inject, undefined, "now");
+
+for (const [error, code] of [
+  ["EIO", "DISK_IO"],
+  ["ENOSPC", "DISK_FULL"],
+] as const) {
+  test(
+    `a write at once fails with ${error}, each in turn: it is told as ${code}, and nothing after it is done`,
+    { skip },
+    (t) => {
+      for (const [nth, round] of [
+        [2, 1],
+        [3, 2],
+        [4, 4],
+        [5, 5],
+      ] as const) {
+        const outcome = onMain(t, `pwrite64:error=${error}:when=${nth}`);
+        assert.equal(outcome.injected, 1);
+        assert.match(outcome.said.at(-1)!, new RegExp(`^failed ${code} /.*`));
+        assert.equal(outcome.said.at(-2), `round ${round - 1}`);
+        checkAcknowledged(outcome);
+      }
+    },
+  );
+}
+
+test("a write at once of which the system takes a part is followed by one of the rest", { skip }, (t) => {
+  const outcome = onMain(t, "pwrite64:retval=100:when=4");
+  assert.deepEqual([outcome.injected, outcome.said.at(-1)], [1, "done"]);
+  const span = outcome.bytes.subarray(4 * ROUND_BYTES, 5 * ROUND_BYTES);
+  assert.ok(span.every((byte, i) => byte === (i < 100 ? 0 : 5)));
+});
+
+test("a write at once of which nothing is taken is an error; an interrupted one is made again", { skip }, (t) => {
+  assert.match(onMain(t, "pwrite64:retval=0:when=4").said.at(-1)!, /^failed DISK_IO/);
+  const outcome = onMain(t, "pwrite64:error=EINTR:when=4");
   assert.deepEqual([outcome.injected, outcome.said.at(-1)], [1, "done"]);
   checkAcknowledged(outcome);
 });

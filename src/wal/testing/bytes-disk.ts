@@ -60,6 +60,7 @@ class BytesFile implements DiskFile {
 
   write = (): Promise<void> => refuse("write", this.path);
   writeDurably = (): Promise<void> => refuse("write", this.path);
+  writeDurablyNow = (): boolean => false;
   datasync = (): Promise<void> => refuse("fdatasync", this.path);
   sync = (): Promise<void> => refuse("fsync", this.path);
   truncate = (): Promise<void> => refuse("truncate", this.path);

@@ -62,7 +62,7 @@ class Teller {
   async save(hardState: HardState | undefined, entries: readonly Entry[]): Promise<void> {
     const step = { hardState, entries, given: this.#now, acknowledged: Number.POSITIVE_INFINITY };
     this.saves.push(step);
-    await this.wal.save(hardState, entries);
+    await this.wal.save(hardState, entries, { alone: this.#random.oneIn(2) });
     step.acknowledged = this.#now;
   }
 

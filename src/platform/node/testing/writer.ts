@@ -1,7 +1,7 @@
 /**
  * Writes a file as the log does, and says on standard output how far it came: run under strace, which lets system calls fail.
  *
- *     node writer.js PATH
+ *     node writer.js PATH [now]            now: on the main thread, as far as the file can do that
  */
 import { describeError } from "../../../base/errors.js";
 import { DiskError } from "../../disk.js";
@@ -11,7 +11,7 @@ import { NodeDisk } from "../disk.js";
 export const ROUNDS = 6;
 export const ROUND_BYTES = 1024;
 
-async function main(path: string): Promise<void> {
+async function main(path: string, now: boolean): Promise<void> {
   const disk = new NodeDisk();
   const file = await disk.open(path, "create");
   await file.write([new Uint8Array(ROUNDS * ROUND_BYTES)], 0);
@@ -20,7 +20,9 @@ async function main(path: string): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const part = new Uint8Array(ROUND_BYTES / 4).fill(round + 1);
     if (round === 3) await file.write([new Uint8Array(1)], ROUNDS * ROUND_BYTES - 1); // the next round takes both steps
-    await file.writeDurably([part, part, part, part], round * ROUND_BYTES);
+    const parts = [part, part, part, part];
+    const atOnce = now && file.writeDurablyNow(parts, round * ROUND_BYTES);
+    if (!atOnce) await file.writeDurably(parts, round * ROUND_BYTES);
     console.log(`round ${round}`);
   }
   await file.close();
@@ -29,10 +31,10 @@ async function main(path: string): Promise<void> {
   console.log("done");
 }
 
-const path = process.argv[2];
+const [path, how] = process.argv.slice(2);
 if (path !== undefined) {
   try {
-    await main(path);
+    await main(path, how === "now");
   } catch (error) {
     console.log(error instanceof DiskError ? `failed ${error.code} ${error.path}` : `bug: ${describeError(error)}`);
     process.exitCode = 1;

@@ -6,7 +6,7 @@ import {
   GRPC_SERVER_DEFAULTS,
   GrpcServer,
   HttpServer,
-  SharedPort,
+  type SharedPort,
 } from "../grpc/index.js";
 import type { GrpcServerOptions } from "../grpc/server.js";
 import type { Clock } from "../platform/clock.js";

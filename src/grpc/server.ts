@@ -188,6 +188,9 @@ export class GrpcServer {
   }
 }
 
+/** After a refusal a client may send so long until its stream is closed. */
+const LATE_CLIENT_MS = 100;
+
 class ServerCall implements Call {
   readonly path: string;
   readonly peer: string;
@@ -422,11 +425,12 @@ class ServerCall implements Call {
     if (stream.destroyed) return;
     if (last === undefined) stream.end();
     else stream.end(last);
-    // A client that still sends is told that nobody listens.
+    // A client that goes on sending is told that nobody listens; not at once, for a reset may overtake the answer (Node 22).
     if (status !== GrpcStatus.ok && !stream.readableEnded) {
-      stream.once("finish", () => {
-        if (!stream.readableEnded) stream.close(http2.constants.NGHTTP2_NO_ERROR);
+      const timer = this.#dependencies.clock.after(LATE_CLIENT_MS, () => {
+        if (!stream.destroyed && !stream.readableEnded) stream.close(http2.constants.NGHTTP2_NO_ERROR);
       });
+      stream.once("close", () => timer.cancel());
     }
     stream.resume();
   }

@@ -70,7 +70,19 @@ export interface MemberService {
   snapshot(): Promise<DatabaseStream>;
 
   /** Members in ascending order of ID, each as the log has it. Its header has no revision, as in etcd. */
-  memberList(linearizable: boolean, context?: CallContext): Promise<{ header: ResponseHeader; members: Member[] }>;
+  memberList(linearizable: boolean, context?: CallContext): Promise<MembersAnswer>;
+  /** Adds a member that is not started yet. @throws MembershipError, RequestError as etcd refuses */
+  memberAdd(
+    request: { readonly peerUrls: readonly string[]; readonly isLearner: boolean },
+    context?: CallContext,
+  ): Promise<MembersAnswer & { member: Member }>;
+  memberRemove(id: bigint, context?: CallContext): Promise<MembersAnswer>;
+  /** Changes the URLs that others reach the member at. */
+  memberUpdate(id: bigint, peerUrls: readonly string[], context?: CallContext): Promise<MembersAnswer>;
+  /** Makes a voter of a learner that has caught up. */
+  memberPromote(id: bigint, context?: CallContext): Promise<MembersAnswer>;
+  /** Hands leadership to a voter; resolves when it leads. Only the leader can. */
+  moveLeader(target: bigint, context?: CallContext): Promise<void>;
 
   /** The header of an answer given now. */
   header(): ResponseHeader;
@@ -82,6 +94,12 @@ export interface MemberService {
   alarms(): readonly AlarmMember[];
   /** Resolves once a linearizable read would be answered from here; for health checks. */
   linearizableRead(context?: CallContext): Promise<void>;
+}
+
+/** Members after the call, in ascending order of ID. The header has no revision, as in etcd. */
+export interface MembersAnswer {
+  header: ResponseHeader;
+  members: Member[];
 }
 
 export interface DatabaseStream {

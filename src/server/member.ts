@@ -13,7 +13,14 @@ import { LOOP_WRITE_ENTRIES_MAX, PURGE_INTERVAL_MS } from "../base/limits.js";
 import { utf8FromText } from "../base/text.js";
 import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
-import { attributesJson, memberIdText, type Member as ClusterMember } from "../membership/member.js";
+import {
+  attributesJson,
+  computeMemberId,
+  encodeChangeContext,
+  encodeMember,
+  memberIdText,
+  type Member as ClusterMember,
+} from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
 import { minorVersion, CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
 import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn, Store, type Backend } from "../mvcc/index.js";
@@ -49,10 +56,17 @@ import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError } from "../raft/index.js";
 import { Applier, type Outcome } from "./applier.js";
 import { boot, type Booted, type BootProgress } from "./boot.js";
-import { CLUSTER_VERSION, SERVED_VERSION, type DatabaseStream, type MemberService } from "./contract.js";
+import {
+  CLUSTER_VERSION,
+  SERVED_VERSION,
+  type DatabaseStream,
+  type MembersAnswer,
+  type MemberService,
+} from "./contract.js";
 import { MemberError, RequestError } from "./errors.js";
 import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
+import type { PeerDoor } from "./peers.js";
 import { costOfPut, costOfTxn, fitsQuota } from "./quota.js";
 import { LinearizableReads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
@@ -80,6 +94,8 @@ const NO_CHANGE: ConfChange = { id: 0n, type: ConfChangeType.addNode, nodeId: NO
 export interface MemberDependencies {
   readonly platform: Platform;
   readonly metrics?: Metrics;
+  /** How the other members are reached; left out for a cluster of this one member that nobody joins. */
+  readonly peers?: PeerDoor;
 }
 
 export interface MemberHooks {
@@ -549,9 +565,54 @@ export class Member implements MemberService {
 
   // ---- cluster ----------------------------------------------------------------------------------------------------
 
-  async memberList(linearizable: boolean): Promise<{ header: ResponseHeader; members: ClusterMember[] }> {
+  async memberList(linearizable: boolean): Promise<MembersAnswer> {
     if (linearizable) await this.linearizableRead();
     return { header: { ...this.header(), revision: 0 }, members: this.#membership.members() };
+  }
+
+  async memberAdd({
+    peerUrls,
+    isLearner,
+  }: {
+    readonly peerUrls: readonly string[];
+    readonly isLearner: boolean;
+  }): Promise<MembersAnswer & { member: ClusterMember }> {
+    const id = computeMemberId(peerUrls, this.#options.initialClusterToken, this.#clock.wallNow() / 1000);
+    const member: ClusterMember = { id, peerUrls: [...peerUrls], isLearner, name: "", clientUrls: [] };
+    const type = isLearner ? ConfChangeType.addLearnerNode : ConfChangeType.addNode;
+    const answer = await this.#changeMembers(type, id, encodeChangeContext({ member, isPromote: false }));
+    return { ...answer, member };
+  }
+
+  memberRemove(id: bigint): Promise<MembersAnswer> {
+    return this.#changeMembers(ConfChangeType.removeNode, id, EMPTY_BYTES);
+  }
+
+  memberUpdate(id: bigint, peerUrls: readonly string[]): Promise<MembersAnswer> {
+    const member: ClusterMember = { id, peerUrls: [...peerUrls], isLearner: false, name: "", clientUrls: [] };
+    return this.#changeMembers(ConfChangeType.updateNode, id, encodeMember(member));
+  }
+
+  memberPromote(id: bigint): Promise<MembersAnswer> {
+    const member: ClusterMember = { id, peerUrls: [], isLearner: false, name: "", clientUrls: [] };
+    const context = encodeChangeContext({ member, isPromote: true });
+    return this.#changeMembers(ConfChangeType.addNode, id, context);
+  }
+
+  async #changeMembers(type: ConfChangeType, nodeId: bigint, context: Uint8Array): Promise<MembersAnswer> {
+    this.#assertRunning();
+    const id = this.#ids.next();
+    this.#booted.node.proposeConfChange({ id, type, nodeId, context });
+    const answer = this.#waiters.wait<Outcome & { kind: "answer" }>(id, this.#clock.now());
+    this.#loop.schedule();
+    const { response } = await answer;
+    return { header: { ...this.header(), revision: 0 }, members: response as ClusterMember[] };
+  }
+
+  moveLeader(target: bigint): Promise<void> {
+    this.#booted.node.transferLeader(target);
+    this.#loop.schedule();
+    return Promise.resolve();
   }
 
   header(): ResponseHeader {

@@ -49,6 +49,19 @@ export interface MemberOptions {
   readonly applyBacklogMax: number;
   readonly batchIntervalMs: number;
   readonly batchWritesMax: number;
+  /** Whether a change of members is refused that would leave too few started or connected ones (etcd's default). */
+  readonly strictReconfigCheck: boolean;
+  /** Whether a member's first ticks are skipped, so that it may campaign sooner (etcd's default). */
+  readonly initialElectionTickAdvance: boolean;
+  /** Whether the keys are compared with the other members' before this one serves. */
+  readonly initialCorruptCheck: boolean;
+  /** Milliseconds between two comparisons of the keys by the leader; 0 for none. */
+  readonly corruptCheckMs: number;
+  /**
+   * Whether linearizable reads trust the leader's lease (its clock and the others' must run alike) and skip the confirmation by a
+   * majority. etcd never does.
+   */
+  readonly leaseReads: boolean;
   /**
    * Whether a write to the log that every waiting request waits for may hold the event loop. For a process that is a member and
    * nothing else; a program that embeds one has other work (docs/decisions/durable-writes.md).
@@ -82,6 +95,11 @@ export function defaultOptions(dataDir: string): MemberOptions {
     applyBacklogMax: APPLY_BACKLOG_MAX,
     batchIntervalMs: BATCH_INTERVAL_MS,
     batchWritesMax: BATCH_WRITES_MAX,
+    strictReconfigCheck: true,
+    initialElectionTickAdvance: true,
+    initialCorruptCheck: false,
+    corruptCheckMs: 0,
+    leaseReads: false,
     syncOnLoop: false,
   };
 }

@@ -33,7 +33,7 @@ export interface ReadyLoopDependencies {
   /** raft's view of what is durable. */
   readonly storage: MemoryStorage;
   readonly wal: WalWriter;
-  readonly peers: Peers;
+  readonly peers: Pick<Peers, "send">;
   readonly clock: Clock;
   /** Whether nobody waits for anything but a save of so many entries that is about to be made. */
   readonly isAlone: (entryCount: number) => boolean;

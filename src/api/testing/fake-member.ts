@@ -28,7 +28,7 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../../proto/index.js";
-import type { CallContext, DatabaseStream, MemberService } from "../../server/contract.js";
+import type { CallContext, DatabaseStream, MembersAnswer, MemberService } from "../../server/contract.js";
 import { RequestError } from "../../server/errors.js";
 
 export class FakeMember implements MemberService {
@@ -130,6 +130,31 @@ export class FakeMember implements MemberService {
       isLearner: this.learner,
     };
     return this.#answer(context, () => ({ header: this.header(), members: [member] }));
+  }
+
+  async memberAdd(
+    { peerUrls, isLearner }: { peerUrls: readonly string[]; isLearner: boolean },
+    context?: CallContext,
+  ): Promise<MembersAnswer & { member: Member }> {
+    const answer = await this.memberList(false, context);
+    const member: Member = { id: 2n, name: "", peerUrls, clientUrls: [], isLearner };
+    return { ...answer, members: [member, ...answer.members], member };
+  }
+
+  memberRemove(_id: bigint, context?: CallContext): Promise<MembersAnswer> {
+    return this.memberList(false, context);
+  }
+
+  memberUpdate(_id: bigint, _peerUrls: readonly string[], context?: CallContext): Promise<MembersAnswer> {
+    return this.memberList(false, context);
+  }
+
+  memberPromote(_id: bigint, context?: CallContext): Promise<MembersAnswer> {
+    return this.memberList(false, context);
+  }
+
+  moveLeader(_target: bigint, context?: CallContext): Promise<void> {
+    return this.#answer(context, () => undefined);
   }
 
   header(): ResponseHeader {

@@ -39,7 +39,6 @@ export function identityHeaders(
 /** etcd's texts; the dialing side knows them again. */
 export const INCOMPATIBLE_VERSION = "incompatible version";
 export const CLUSTER_ID_MISMATCH = "cluster ID mismatch";
-export const REMOVED_SENDER = "cannot process message from removed member";
 
 /** Why a request is refused with 412, in etcd's words; undefined when it may go on. */
 export function whyIncompatible(headers: HeaderValues, clusterId: bigint, own: OwnVersions): string | undefined {

@@ -10,7 +10,7 @@ import { encodeMessage, type Message } from "../proto/raft.js";
 import { readAnswer } from "./answers.js";
 import { ConnectionPool } from "./dialer.js";
 import { PeerError } from "./errors.js";
-import { identityHeaders, REMOVED_SENDER } from "./headers.js";
+import { identityHeaders } from "./headers.js";
 import type { PeerStatus } from "./status.js";
 import type { UrlPicker } from "./urls.js";
 import type { TransportWorld } from "./world.js";
@@ -73,7 +73,7 @@ export class Pipeline {
     const url = this.#picker.pick();
     try {
       const response = await this.#exchange(url, bytes);
-      await assertTaken(response, url, this.#world);
+      await assertTaken(response, url);
     } catch (error) {
       this.#picker.unreachable(url);
       throw error;
@@ -122,17 +122,9 @@ export class Pipeline {
 /** The part of the connection's timeout that an idle connection is kept: the other side closes it after all of it. */
 const IDLE_SHARE = 0.8;
 
-/**
- * Whether a posted message was taken: 204. A 403 says that the sender was removed.
- *
- * etcd takes every 403 for that. It is also the answer to a message that reached the wrong member of a mixed-up address list, which
- * is no reason for the sender to stop for good, so the text is read.
- *
- * @throws PeerError
- */
-export async function assertTaken(response: IncomingMessage, url: string, world: TransportWorld): Promise<void> {
+/** A posted message was taken when the answer is 204. @throws PeerError */
+export async function assertTaken(response: IncomingMessage, url: string): Promise<void> {
   const text = (await readAnswer(response)).trimEnd();
   if (response.statusCode === 204) return;
-  if (response.statusCode === 403 && text.includes(REMOVED_SENDER)) world.tell.removed();
   throw new PeerError("PEER_REFUSED", `${url} answers ${response.statusCode}: ${text}`);
 }

@@ -13,6 +13,7 @@ import { CodedError, describeError } from "../base/errors.js";
 import { PEER_BODY_BYTES_MAX, PEER_REQUESTS_BYTES_MAX, SNAPSHOTS_RECEIVED_MAX } from "../base/limits.js";
 import { textFromUtf8 } from "../base/text.js";
 import { memberIdText } from "../membership/index.js";
+import { LeaseKeepAliveRequest } from "../proto/index.js";
 import { decodeMessage, type Message, MessageType } from "../proto/raft.js";
 import { readBody } from "./answers.js";
 import { PeerError } from "./errors.js";
@@ -22,7 +23,6 @@ import {
   idFromText,
   peerUrlsOf,
   receiverOf,
-  REMOVED_SENDER,
   senderOf,
   whyIncompatible,
 } from "./headers.js";
@@ -181,7 +181,8 @@ export class Routes {
       throw new Refused(400, "error unmarshalling raft message", { cause });
     }
     metrics.count("etcd_network_peer_received_bytes_total", bytes.length, { From: memberIdText(message.from) });
-    this.#checkParties(message);
+    const wrong = this.#wrongParties(message);
+    if (wrong !== undefined) throw new Refused(500, "error processing raft message", { cause: new Error(wrong) });
     try {
       assertOnStream(message, local.memberId);
     } catch (cause) {
@@ -232,7 +233,8 @@ export class Routes {
     const body = new TimedBody(request, this.#world);
     const { message, rest } = await this.#readSnapshotHead(body);
     const from = memberIdText(message.from);
-    this.#checkParties(message);
+    const wrong = this.#wrongParties(message);
+    if (wrong !== undefined) throw new Refused(500, `failed to process raft message (${wrong})`);
     const fields = { "remote-snapshot-sender-id": from, "incoming-snapshot-index": message.snapshot?.metadata.index };
     log.info("receiving database snapshot", fields);
     metrics.set("etcd_network_snapshot_receive_inflights_total", this.#snapshots, { From: from });
@@ -278,7 +280,8 @@ export class Routes {
 
   #probing(request: IncomingMessage, response: ServerResponse): Promise<void> {
     request.resume();
-    return sendJson(response, `{"OK":true,"Now":"${new Date(this.#world.clock.wallNow()).toISOString()}"}\n`);
+    const now = new Date(this.#world.clock.wallNow()).toISOString();
+    return send(response, "text/plain; charset=utf-8", `{"OK":true,"Now":"${now}"}\n`);
   }
 
   #beginPost(request: IncomingMessage, response: ServerResponse): void {
@@ -298,12 +301,14 @@ export class Routes {
     response.setHeader("X-Etcd-Cluster-ID", memberIdText(this.#world.local.clusterId));
   }
 
-  /** The sender is no removed member, and this one is the receiver. */
-  #checkParties(message: Message): void {
-    if (this.#world.receiver.isRemoved(message.from)) throw new Refused(403, REMOVED_SENDER, { json: true });
-    if (message.to !== this.#world.local.memberId) {
-      throw new Refused(403, "cannot process message to mismatch member", { json: true });
-    }
+  /**
+   * Whether the sender was removed, or this member is not the receiver; undefined when all is well. Both are answered with 500, as
+   * etcd does. Its code means 403, which its own sender would take for "this member was removed" and stop for good.
+   */
+  #wrongParties(message: Message): string | undefined {
+    if (this.#world.receiver.isRemoved(message.from)) return "cannot process message from removed member";
+    if (message.to !== this.#world.local.memberId) return "cannot process message to mismatch member";
+    return undefined;
   }
 
   // ---- beside raft ------------------------------------------------------------------------------------------------
@@ -365,12 +370,18 @@ export class Routes {
   async #downgrade(request: IncomingMessage, response: ServerResponse): Promise<void> {
     allowMethod(request, response, "GET");
     this.#tellCluster(response);
-    response.writeHead(200, { "Content-Type": "text/plain" }).end("false");
+    await send(response, "text/plain", "false");
   }
 
+  /** What an etcd without leases answers. */
   async #lease(request: IncomingMessage): Promise<void> {
     if (request.method !== "POST") throw new Refused(405, "Method Not Allowed");
-    await this.#readSmall(request);
+    const body = await this.#readSmall(request);
+    try {
+      LeaseKeepAliveRequest.decode(body);
+    } catch (cause) {
+      throw new Refused(400, "error unmarshalling request", { cause });
+    }
     throw new Refused(404, "lease not found");
   }
 
@@ -495,8 +506,12 @@ function allowMethod(request: IncomingMessage, response: ServerResponse, method:
   throw new Refused(405, "Method Not Allowed");
 }
 
-async function sendJson(response: ServerResponse, body: string): Promise<void> {
-  response.writeHead(200, { "Content-Type": "application/json" }).end(body);
+function sendJson(response: ServerResponse, body: string): Promise<void> {
+  return send(response, "application/json", body);
+}
+
+async function send(response: ServerResponse, contentType: string, body: string): Promise<void> {
+  response.writeHead(200, { "Content-Type": contentType, "Content-Length": String(Buffer.byteLength(body)) }).end(body);
 }
 
 /** What a failure is for the other side; undefined for a bug of ours. */

@@ -96,7 +96,7 @@ export class SnapshotSender {
       try {
         await exchange.write(head);
         await this.#pour(chunks, database.totalBytes, exchange);
-        await assertTaken(await exchange.answer(), url, this.#world);
+        await assertTaken(await exchange.answer(), url);
       } finally {
         exchange.end();
       }

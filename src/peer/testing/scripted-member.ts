@@ -6,6 +6,7 @@ import { EventEmitter, once } from "node:events";
 import type { Member } from "../../membership/index.js";
 import type { LocalIdentity, PeerReceiver, Peers } from "../contract.js";
 import type { HashKVResponse } from "../../proto/index.js";
+import { PeerRefusal } from "../errors.js";
 import { type Entry, makeMessage, type Message, MessageType } from "../../proto/raft.js";
 
 export class ScriptedMember implements PeerReceiver {
@@ -20,6 +21,9 @@ export class ScriptedMember implements PeerReceiver {
   told = 0;
   removed = new Set<bigint>();
   memberList: readonly Member[] = [];
+  newestRevision = 5;
+  compactRevision = 2;
+  learnersReady = true;
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
   readonly #events = new EventEmitter();
@@ -126,11 +130,19 @@ export class ScriptedMember implements PeerReceiver {
   }
 
   async hashKv(revision: number): Promise<HashKVResponse> {
-    const header = { clusterId: 0n, memberId: 0n, revision, raftTerm: 0 };
-    return { header, hash: 17, compactRevision: 1, hashRevision: 0 };
+    const { newestRevision, compactRevision } = this;
+    if (revision > newestRevision) throw new PeerRefusal("MVCC_FUTURE_REVISION", `${revision} > ${newestRevision}`);
+    if (revision !== 0 && revision < compactRevision)
+      throw new PeerRefusal("MVCC_COMPACTED", `${revision} < ${compactRevision}`);
+    const header = { clusterId: 0n, memberId: 0n, revision: newestRevision, raftTerm: 0 };
+    return { header, hash: 17, compactRevision, hashRevision: 0 };
   }
 
   async promote(id: bigint): Promise<readonly Member[]> {
+    const found = this.memberList.find((member) => member.id === id);
+    if (found === undefined) throw new PeerRefusal("MEMBER_NOT_FOUND", `${id}`);
+    if (!found.isLearner) throw new PeerRefusal("MEMBER_NOT_LEARNER", `${id}`);
+    if (!this.learnersReady) throw new PeerRefusal("SERVER_LEARNER_NOT_READY", `${id}`);
     return this.memberList.map((member) => (member.id === id ? { ...member, isLearner: false } : member));
   }
 

@@ -222,9 +222,11 @@ export function isIn(span: Span, key: Text): boolean {
 
 /** Whether a request only reads: a range, a hash, or a transaction of ranges. A nested transaction counts as a write, as in etcd. */
 export function isRead(request: Request): boolean {
-  if (request.kind === "txn") return [...request.success, ...request.failure].every(({ kind }) => kind === "range");
+  if (request.kind === "txn") return request.success.every(isRange) && request.failure.every(isRange);
   return request.kind === "range" || request.kind === "hash";
 }
+
+const isRange = ({ kind }: Request): boolean => kind === "range";
 
 /** Whether a member answers from what it has, without asking the leader: so may be behind. An empty transaction is, too, as in etcd. */
 export function isSerializable(request: Request): boolean {

@@ -60,7 +60,10 @@ export type Observation =
   /** What a member is now. Needed only when something of it changed. */
   | ({ readonly kind: "state"; readonly member: MemberName } & HardState & {
         readonly role: "follower" | "preCandidate" | "candidate" | "leader";
-        /** Sets of voters of which each needs a majority (two during a joint change); a leader tells them, then I6 checks its commits. */
+        /**
+         * Sets of voters of which each needs a majority (two during a joint change), as they were when it committed. Told by a
+         * leader; its commits are then held against what is durable (I6).
+         */
         readonly quorums?: readonly (readonly MemberName[])[];
       })
   /** A sync has ended: this hard state and the log up to `lastIndex` are on the disk. */
@@ -75,7 +78,7 @@ export type Observation =
       readonly revision: number;
       /** 0 or less when there was none. */
       readonly compactRevision: number;
-      /** Writes that succeeded since the last `applied` of this run; left out where not known, as after a snapshot. */
+      /** How many entries since the last `applied` of this run changed keys; left out where not known, as after a snapshot. */
       readonly writes?: number;
       /** Checksums of the content, such as HashKV and that of all buckets, by name. */
       readonly hashes?: Readonly<Record<string, string | number>>;

@@ -47,11 +47,6 @@ const durable = (
   lastIndex,
 });
 const appended = (member: MemberName, ...entries: LogEntry[]): Observation => ({ kind: "appended", member, entries });
-const asks = (member: MemberName, to: MemberName, term: number): Observation => ({
-  kind: "sent",
-  member,
-  message: { type: "voteRequest", to, term },
-});
 const grants = (member: MemberName, to: MemberName, term: number): Observation => ({
   kind: "sent",
   member,
@@ -74,7 +69,6 @@ const elected: readonly Observation[] = [
   ...ALL.map((member) => started(member)),
   state("m1", 1, "m1", 0, "candidate"),
   durable("m1", 1, "m1", 0),
-  asks("m1", "m2", 1),
   state("m2", 1, "m1", 0),
   durable("m2", 1, "m1", 0),
   grants("m2", "m1", 1),
@@ -102,7 +96,6 @@ const takenOver: readonly Observation[] = [
   ...running,
   state("m2", 2, "m2", 2, "candidate"),
   durable("m2", 2, "m2", 2),
-  asks("m2", "m3", 2),
   state("m3", 2, "m2", 0),
   durable("m3", 2, "m2", 2),
   grants("m3", "m2", 2),
@@ -134,6 +127,8 @@ const bad: readonly (readonly [
     "I3-leader-completeness",
     [
       ...ALL.map((member) => started(member)),
+      durable("m1", 1, "m1", 0),
+      durable("m2", 1, "m1", 0),
       state("m1", 1, "m1", 0, "leader"),
       appended("m1", entry(1, 1)),
       durable("m1", 1, "m1", 1),
@@ -230,10 +225,10 @@ const bad: readonly (readonly [
     [grants("m3", "m1", 1)],
   ],
   [
-    "a candidacy before its sync",
+    "a leader on votes that are not durable",
     "I6-sync-before-promise",
-    [...running, state("m3", 2, "m3", 0, "candidate")],
-    [asks("m3", "m1", 2)],
+    [...ALL.map((member) => started(member)), durable("m1", 1, "m1", 0), state("m2", 1, "m1", 0)],
+    [state("m1", 1, "m1", 0, "leader")],
   ],
   [
     "an append accepted before its sync",
@@ -393,6 +388,17 @@ const good: readonly (readonly [name: string, observations: readonly Observation
   [
     "a promise that was under way when the term changed",
     [...running, state("m3", 2, "m2", 0), durable("m3", 2, "m2", 2), accepts("m3", "m1", 1, 2)],
+  ],
+  [
+    "a vote that left in one write with a later term",
+    [
+      ...elected,
+      state("m3", 3, undefined, 0),
+      durable("m3", 3, undefined, 0),
+      grants("m3", "m2", 2),
+      durable("m2", 2, "m2", 0),
+      state("m2", 2, "m2", 0, "leader"),
+    ],
   ],
   [
     "a snapshot in place of a log",

@@ -7,7 +7,9 @@
  * I3  A leader has every entry that was committed in an earlier term.
  * I4  A committed entry never changes, on no member.
  * I5  Term, vote and commit of a member never go back, across restarts as far as they were durable; nor does its log. One vote a term.
- * I6  What promises durability (a vote, a candidacy, an accepted append, an answer to a client, a commit) comes after the syncs.
+ * I6  What promises durability (a vote, an accepted append, an answer to a client) comes after the sync. Who leads has a majority of
+ *     durable votes, what commits is durable on a majority. (A request for votes promises nothing: the candidate counts its own vote
+ *     only when that is durable.)
  * I7  A member applies only what it has committed and made durable itself.
  * I9  A snapshot of index N is on record only where the store has reached N.
  * I11 Equal applied index, equal content.
@@ -39,8 +41,6 @@ export interface HardState {
 
 /** Messages that promise something. Others need not be told. */
 export type Promising =
-  /** "I stand in this term, and have voted for myself." */
-  | { readonly type: "voteRequest"; readonly to: MemberName; readonly term: number }
   /** "You have my vote in this term." */
   | { readonly type: "voteGranted"; readonly to: MemberName; readonly term: number }
   /** "My log equals yours up to this index", be it by entries or by a snapshot. */
@@ -61,8 +61,8 @@ export type Observation =
   | ({ readonly kind: "state"; readonly member: MemberName } & HardState & {
         readonly role: "follower" | "preCandidate" | "candidate" | "leader";
         /**
-         * Sets of voters of which each needs a majority (two during a joint change), as they were when it committed. Told by a
-         * leader; its commits are then held against what is durable (I6).
+         * Sets of voters of which each needs a majority (two during a joint change), as they were when it was elected or committed.
+         * Told by a leader; its election and its commits are then held against what is durable (I6).
          */
         readonly quorums?: readonly (readonly MemberName[])[];
       })
@@ -287,13 +287,18 @@ export class RaftInvariants {
     }
     if (commit < before.commit) broken(`goes from commit ${before.commit} to ${commit}`);
     record.state = { term, vote, commit };
-    if (role === "leader") this.#leads(record, member, term);
+    if (role === "leader") this.#leads(record, member, term, quorums ?? []);
     if (commit <= before.commit) return;
-    if (commit > this.#committedIndex && quorums !== undefined) this.#checkQuorums(record, member, commit, quorums);
+    if (commit > this.#committedIndex) {
+      const entryTerm = record.termAt(commit);
+      this.#checkMajority(quorums ?? [], member, `commits entry ${commit}, which is durable`, (voter) => {
+        return voter.holdsDurably(commit, entryTerm);
+      });
+    }
     this.#commit(record, member, before.commit, commit, term);
   }
 
-  #leads(record: MemberRecord, member: MemberName, term: number): void {
+  #leads(record: MemberRecord, member: MemberName, term: number, quorums: readonly (readonly MemberName[])[]): void {
     const leader = this.#leaders.get(term);
     if (leader === member) return;
     if (leader !== undefined) {
@@ -301,6 +306,9 @@ export class RaftInvariants {
       return;
     }
     this.#leaders.set(term, member);
+    this.#checkMajority(quorums, member, `leads in term ${term} on votes that are durable`, (voter) => {
+      return voter.durableVotes.get(term) === member;
+    });
     const mark = this.#commitMarks.findLast((each) => each.term < term);
     if (mark === undefined) return;
     const committed = this.#committed[mark.index];
@@ -339,20 +347,21 @@ export class RaftInvariants {
     else this.#commitMarks.push({ term, index: to });
   }
 
-  #checkQuorums(
-    record: MemberRecord,
-    member: MemberName,
-    index: number,
+  /** Tells when fewer than a majority of some set of voters hold durably what they must. */
+  #checkMajority(
     quorums: readonly (readonly MemberName[])[],
+    member: MemberName,
+    what: string,
+    holds: (voter: MemberRecord) => boolean,
   ): void {
-    const term = record.termAt(index);
     for (const voters of quorums) {
-      const holding = voters.filter((voter) => this.#members.get(voter)?.holdsDurably(index, term) === true);
+      const holding = voters.filter((voter) => holds(this.#record(voter)));
       if (holding.length * 2 > voters.length) continue;
+      const names = holding.join(", ") || "none";
       this.#tell(
         "I6-sync-before-promise",
         member,
-        `commits entry ${index}, which is durable on ${holding.length} of ${voters.length} voters (${holding.join(", ") || "none"})`,
+        `${what} on ${holding.length} of ${voters.length} voters (${names})`,
       );
     }
   }
@@ -383,20 +392,18 @@ export class RaftInvariants {
       }
       return;
     }
-    const { term } = message;
-    const candidate = message.type === "voteGranted" ? message.to : member;
+    const { term, to } = message;
     const key = `${term} ${member}`;
-    const given = this.#votes.get(key) ?? candidate;
+    const given = this.#votes.get(key) ?? to;
     this.#votes.set(key, given);
-    if (given !== candidate) {
-      this.#tell(
-        "I5-durable-state-goes-forward",
-        member,
-        `votes for ${candidate} in term ${term}, after a vote for ${given}`,
-      );
+    if (given !== to) {
+      const after = `after a vote for ${given}`;
+      this.#tell("I5-durable-state-goes-forward", member, `votes for ${to} in term ${term}, ${after}`);
     }
-    if (record.durableVotes.get(term) !== candidate) {
-      broken(`tells ${message.to} of its vote for ${candidate} in term ${term}, which is not durable`);
+    // A later term that is durable binds as well: the member never votes in this one again.
+    if (record.durable.term > term) record.durableVotes.set(term, given);
+    else if (record.durableVotes.get(term) !== to) {
+      broken(`gives ${to} its vote in term ${term}, which is not durable`);
     }
   }
 
@@ -502,7 +509,7 @@ const NOTHING: HardState = { term: 0, vote: undefined, commit: 0 };
 class MemberRecord {
   state: HardState = NOTHING;
   durable: HardState = NOTHING;
-  /** The vote of each term that was durable. */
+  /** The vote of each term that can no longer change. */
   readonly durableVotes = new Map<number, MemberName>();
   snapshotIndex = 0;
   /** Greatest index applied in this run. */

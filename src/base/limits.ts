@@ -66,6 +66,12 @@ export const COMPACTION_PAUSE_MS = 10;
 /** Proposals that may be committed but not applied before new ones are turned away (etcd's `maxGapBetweenApplyAndCommitIndex`). */
 export const APPLY_BACKLOG_MAX = 5_000;
 
+/**
+ * Election timeouts without any leader after which a member with a damaged end of its log votes again: ten elections that members
+ * without damage could have won (docs/decisions/damaged-end.md).
+ */
+export const DAMAGED_END_LEADERLESS_TIMEOUTS = 10;
+
 /** No slice of work on the loop is planned longer than this: heart-beats share the loop (design decision 14). */
 export const SLICE_MS_MAX = 10;
 

@@ -71,8 +71,8 @@ export type OnProgress = (progress: ReadProgress) => void;
 
 export interface OpenOptions extends WalOptions {
   readonly onProgress?: OnProgress;
-  /** Called when the log was read and nothing was changed yet; what it throws leaves the log as it is. */
-  readonly beforeChange?: (contents: WalContents) => void;
+  /** Called when the log was read and nothing was changed yet; the log is left as it is when it fails. */
+  readonly beforeChange?: (contents: WalContents) => void | Promise<void>;
 }
 
 /** Whether there is a log: the folder holds a file that ends in `.wal` (etcd's `haveWAL`). */
@@ -379,7 +379,7 @@ export async function openWal(
   const segments = await openSegments(names, ({ name }) => openLocked(disk, folder, name));
   try {
     const { contents, end } = await readContents(clock, folder, segments, at, options.onProgress);
-    options.beforeChange?.({ ...contents, repaired: undefined });
+    await options.beforeChange?.({ ...contents, repaired: undefined });
     if (end.damagedTail !== undefined) log.warn("the WAL has a damaged end", { ...end.damagedTail });
     const repaired = await cutDamagedEnd(disk, folder, segments.at(-1)!, end);
     const fileSize = await renewTail(segments.at(-1)!, end, options.segmentBytes ?? SEGMENT_BYTES);

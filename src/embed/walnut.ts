@@ -13,6 +13,7 @@ import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
+import { checkPeerPort, type PeerTimeouts, type PeerTls } from "./peer-port.js";
 import { defaultOptions, Member, MemberError, type BootProgress, type MemberOptions } from "../server/index.js";
 
 /** Calls that are under way when a member stops may take this long to end. */
@@ -27,6 +28,11 @@ export interface WalnutOptions {
   readonly listenClientUrls?: readonly string[];
   /** What other clients are told; the URLs that are listened on when left out. */
   readonly advertiseClientUrls?: readonly string[];
+  /** Where other members are served, `http://HOST:PORT` or `https://HOST:PORT`; no peer port when left out. */
+  readonly listenPeerUrls?: readonly string[];
+  /** TLS between members: for https peer URLs. */
+  readonly peerTls?: PeerTls | undefined;
+  readonly peerTimeouts?: PeerTimeouts;
   /** Everything else that a member can be told: etcd's flags. */
   readonly member?: Partial<Omit<MemberOptions, "dataDir" | "advertiseClientUrls">>;
   /** `"silent"`, how lines are written, or a log of your own; silent when left out. */
@@ -92,6 +98,7 @@ async function start(
   const platform = options.platform ?? platformOf(options.log);
   const listenUrls = options.listenClientUrls ?? ["http://127.0.0.1:0"];
   const addresses = listenUrls.map(addressOf);
+  checkPeerPort({ listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls });
   const defaults = defaultOptions(resolve(options.dataDir));
   const name = options.member?.name ?? defaults.name;
   const peerUrls = options.member?.initialAdvertisePeerUrls ?? defaults.initialAdvertisePeerUrls;

@@ -286,6 +286,10 @@ class ContentsSink implements RecordSink {
     // The last one is kept by the reader.
   }
 
+  dropAfter(index: number): void {
+    this.entries.length = Math.min(this.entries.length, Math.max(0, index + 1 - this.#base));
+  }
+
   snapshot(snapshot: WalSnapshot, place: { readonly segment: string; readonly offset: number }): void {
     this.match.see(snapshot, place);
   }
@@ -309,6 +313,10 @@ class SummarySink implements RecordSink {
 
   state(): void {
     // The last one is kept by the reader.
+  }
+
+  dropAfter(): void {
+    // Entries are counted as records.
   }
 
   snapshot(snapshot: WalSnapshot, place: { readonly segment: string; readonly offset: number }): void {

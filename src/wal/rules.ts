@@ -120,6 +120,8 @@ export class LogRules {
   last: number | undefined;
   state: HardState | undefined;
   metadata: Uint8Array | undefined;
+  /** Whether the snapshot record that was checked last takes along the entries behind its index. */
+  isReset = false;
   /** Whether an entry since the last state has a term over it: its save is not complete. */
   aheadOfState = false;
   readonly #fields: EntryFields;
@@ -251,13 +253,24 @@ export class LogRules {
     const snapshot = decodeOr(decodeWalSnapshot, data);
     if (snapshot === undefined) return wrong("a snapshot record that cannot be decoded");
     // {0, 0} of a new log tells that entries begin at 1.
-    if (this.last === undefined || snapshot.index > this.last) {
+    this.isReset = this.#contradicts(snapshot);
+    if (this.last === undefined || snapshot.index > this.last || this.isReset) {
       if (snapshot.index > 0) this.#runs.set(snapshot.index, snapshot.term);
       this.last = snapshot.index;
       this.#lastTerm = snapshot.index > 0 ? snapshot.term : -1; // no entry has it: the first one is looked at closely
     }
     if (snapshot.index >= this.#unexplainedCommit) this.#unexplainedCommit = 0;
     return snapshot;
+  }
+
+  /**
+   * Whether the snapshot is a leader's that replaced entries of this member's own: it has another term than the entry of its index.
+   * The entries behind that one were given up with it. (etcd's reader brings them back.)
+   */
+  #contradicts({ index, term }: WalSnapshot): boolean {
+    if (this.last === undefined || index === 0 || index > this.last) return false;
+    const known = this.#runs.at(index);
+    return known !== undefined && known !== term;
   }
 
   /** At the end of the log. */

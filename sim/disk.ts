@@ -48,7 +48,7 @@ export interface SimDiskOptions {
   readonly seed?: number;
   /** Waited for before each operation: a slow disk. Each is done at once when left out. */
   readonly pace?: (kind: FaultKind, bytes: number, path: string) => Promise<void> | undefined;
-  /** Whether a write may hold the caller's loop now, asked before each; only where no `pace` is given when left out. */
+  /** Whether a write may hold the caller's loop now, asked before each; where `pace` asks for no wait when left out. */
   readonly mayHoldLoop?: (bytes: number) => boolean;
   /** Told of each operation that changed something or made it durable, when it is done. */
   readonly onOperation?: (operation: DiskOperation) => void;
@@ -356,10 +356,11 @@ export class SimDisk implements Disk {
     record: (operation) => this.#record(operation),
     settled: (position) => this.#settled(position),
     settledNow: (position) => void this.#underWay.delete(position),
-    canWriteNow: (inode, bytes) => {
+    canWriteNow: (inode, path, bytes) => {
       const { pace, mayHoldLoop } = this.#options;
       if (this.#platter.isPending(inode)) return false;
-      return mayHoldLoop === undefined ? pace === undefined : mayHoldLoop(bytes);
+      if (mayHoldLoop !== undefined) return mayHoldLoop(bytes);
+      return pace?.("write", bytes, path) === undefined && pace?.("datasync", 0, path) === undefined;
     },
     content: (inode) => this.#live.files.get(inode)!,
     reserve: (path, bytes) => this.#reserve(path, bytes),

@@ -19,7 +19,7 @@ export interface FileDoors {
   /** The same at once, for an operation that nobody awaits. */
   settledNow(position: number): void;
   /** Whether nothing of the file waits for a sync, and a slow disk does not ask to be waited for. */
-  canWriteNow(inode: Inode, bytes: number): boolean;
+  canWriteNow(inode: Inode, path: string, bytes: number): boolean;
   content(inode: Inode): Content;
   /** Throws when so many more bytes do not fit. */
   reserve(path: string, bytes: number): void;
@@ -88,7 +88,7 @@ export class SimFile implements DiskFile {
   writeDurablyNow(chunks: readonly Uint8Array[], offset: number): boolean {
     this.#check("write", true);
     const bytes = joinedCopy(chunks);
-    if (!this.#doors.canWriteNow(this.inode, bytes.length)) return false;
+    if (!this.#doors.canWriteNow(this.inode, this.path, bytes.length)) return false;
     const { position, failure } = this.#put(bytes, offset);
     if (position !== undefined) this.#doors.settledNow(position);
     if (failure !== undefined) throw failure;

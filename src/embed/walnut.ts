@@ -83,6 +83,7 @@ export class Walnut {
   async #stop(): Promise<void> {
     const alive = setInterval(() => undefined, NEVER_MS);
     try {
+      await this.member.resign(); // first, while clients are served: they hardly notice
       await Promise.all(this.#ports.map((port) => port.stop(GRACE_MS)));
       await this.member.stop();
     } finally {

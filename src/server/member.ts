@@ -1033,9 +1033,9 @@ export class Member implements MemberService {
     this.#log.info("leadership transfer finished", fields);
   }
 
-  /** Hands leadership to another voter before this one goes, so that nobody has to wait for an election. */
-  async #handOver(): Promise<void> {
-    if (this.#leader !== this.memberId || this.#isOnlyVoter()) return;
+  /** Hands leadership to another voter, if this member has it and is about to go: nobody then has to wait for an election. */
+  async resign(): Promise<void> {
+    if (this.#state !== "running" || this.#leader !== this.memberId || this.#isOnlyVoter()) return;
     const target = longestConnected(this.#view());
     if (target === undefined) return;
     try {
@@ -1155,7 +1155,7 @@ export class Member implements MemberService {
   }
 
   async #stop(): Promise<void> {
-    if (this.#state === "running") await this.#handOver();
+    await this.resign();
     const failed = this.#state === "failed";
     if (!failed) this.#state = "stopping";
     this.#refuseAll("the member is stopping");

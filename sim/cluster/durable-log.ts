@@ -131,7 +131,10 @@ export class DurableLog {
       this.#state = record.state;
     } else if (record.kind === "snapshot") {
       this.#snapshotIndex = Math.max(this.#snapshotIndex, record.index);
-      if (record.index <= this.#lastIndex) return;
+      // One that the log has under another term came from a leader: what is there was never committed.
+      const known = this.#entries.get(record.index);
+      const replaced = known !== undefined && known.term !== record.term;
+      if (record.index <= this.#lastIndex && !replaced) return;
       this.#entries.clear();
       this.#lastIndex = record.index;
     } else {

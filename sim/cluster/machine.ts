@@ -177,14 +177,12 @@ export class Machine implements NetworkMachine {
   kill(): void {
     this.#end();
     this.disk = this.disk.kill();
-    this.durableLog.load(this.disk);
   }
 
   losePower(mode: CrashMode): void {
     this.#end();
     const random = this.#random.stream(`power/${this.#operations}`);
     this.disk = this.disk.kill().crash({ mode, random });
-    this.durableLog.load(this.disk);
   }
 
   /** The member stopped by itself, and left nothing open. */
@@ -208,7 +206,7 @@ export class Machine implements NetworkMachine {
     if (process === undefined) return;
     process.gone = true;
     this.process = undefined;
-    this.#world.network.close(this);
+    void this.#world.network.close(this); // what the dead process was reading never ends
   }
 
   // ---- what a test does to it --------------------------------------------------------------------------------------

@@ -48,8 +48,7 @@ export class SimPeerDoor implements PeerDoor {
         }
       },
       sendSnapshot: (message, database) => {
-        const to = machines.get(message.to);
-        if (to !== undefined && !stopped) network.sendSnapshot(process, to, message, database);
+        network.sendSnapshot(process, stopped ? undefined : machines.get(message.to), message, database);
       },
       add: (id, urls) => {
         const machine = machineOf(urls[0]);
@@ -60,10 +59,10 @@ export class SimPeerDoor implements PeerDoor {
         const machine = machines.get(id);
         return machine === undefined ? undefined : network.openSince(machine, this.#machine.name);
       },
-      stop: () => {
-        if (!stopped && !this.#owner.gone) network.close(this.#machine);
+      stop: async () => {
+        const first = !stopped && !this.#owner.gone;
         stopped = true;
-        return Promise.resolve();
+        if (first) await network.close(this.#machine);
       },
     };
   }

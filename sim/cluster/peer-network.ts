@@ -5,7 +5,7 @@
  * object. Each direction between two machines is a link of its own, with its own cuts and clogs; a cut is counted, so that
  * partitions may overlap and heal independently.
  */
-import { decodeMessage, encodeMessage, type Message } from "../../src/proto/raft.js";
+import { decodeMessage, encodeMessage, MessageType, type Message } from "../../src/proto/raft.js";
 import type { Clock } from "../../src/platform/index.js";
 import type { DatabaseStream } from "../../src/server/contract.js";
 import type { LocalIdentity, PeerReceiver } from "../../src/server/peers.js";
@@ -58,6 +58,8 @@ export interface PeerProcess {
 export interface NetworkObserver {
   onSend(from: PeerProcess, message: Message): void;
   onSnapshotStream(from: PeerProcess, message: Message): void;
+  /** A member begins to listen: its boot is over. */
+  onOpen(process: PeerProcess): void;
 }
 
 interface Link {
@@ -87,6 +89,8 @@ export class SimPeerNetwork {
   readonly #processes = new Map<string, PeerProcess>();
   readonly #links = new Map<string, Link>();
   readonly #streams = new Set<SnapshotPipe>();
+  /** Snapshots that a member is reading; each resolves when it is done with its stream. */
+  readonly #receiving = new Map<SnapshotPipe, Promise<void>>();
 
   constructor(scheduler: Scheduler, random: SimRandom, trace: Trace, counts: Counts, observer: NetworkObserver) {
     this.#scheduler = scheduler;
@@ -104,16 +108,19 @@ export class SimPeerNetwork {
 
   open(process: PeerProcess): void {
     this.#processes.set(process.machine.name, process);
+    this.#observer.onOpen(process);
     this.#refreshLinks();
   }
 
-  /** The process listens no more; streams to and from it break. */
-  close(machine: NetworkMachine): void {
+  /** The process listens no more; streams to and from it break. Resolves when its member is done with those that it was reading. */
+  async close(machine: NetworkMachine): Promise<void> {
+    const receiving = [...this.#receiving].filter(([pipe]) => pipe.to === machine.name).map(([, kept]) => kept);
     this.#processes.delete(machine.name);
     for (const stream of this.#streams) {
       if (stream.from === machine.name || stream.to === machine.name) stream.break("the other end is gone");
     }
     this.#refreshLinks();
+    await Promise.all(receiving);
   }
 
   // ---- what a test does to it --------------------------------------------------------------------------------------
@@ -164,7 +171,8 @@ export class SimPeerNetwork {
       return;
     }
     this.#deliverLater(from, to, bytes, link);
-    if (this.#chance(habits.repeatOneIn)) {
+    // A proposal that is passed on comes at most once, as over a TCP stream: raft would append it again (etcd relies on it, too).
+    if (message.type !== MessageType.propose && this.#chance(habits.repeatOneIn)) {
       this.#counts.add("messages repeated");
       this.#deliverLater(from, to, bytes, link);
     }
@@ -175,8 +183,14 @@ export class SimPeerNetwork {
     return this.#link(from, to).openSince;
   }
 
-  sendSnapshot(from: PeerProcess, to: string, message: Message, database: DatabaseStream): void {
+  /** @param to undefined when nobody knows where that member is: the snapshot is not delivered */
+  sendSnapshot(from: PeerProcess, to: string | undefined, message: Message, database: DatabaseStream): void {
     if (from.owner.gone) return;
+    if (to === undefined) {
+      void release(database);
+      this.#scheduler.after(this.#delay(), from.owner, () => from.receiver.onSnapshotSent(message.to, false));
+      return;
+    }
     const bytes = encodeMessage(message);
     this.#observer.onSnapshotStream(from, message);
     this.#counts.add("snapshot streams");
@@ -325,7 +339,7 @@ export class SimPeerNetwork {
       pipe.break("refused");
       return;
     }
-    process.receiver.receiveSnapshot(message, pipe).then(
+    const kept = process.receiver.receiveSnapshot(message, pipe).then(
       () => {
         if (pipe.broken) return;
         pipe.finish();
@@ -333,6 +347,8 @@ export class SimPeerNetwork {
       },
       () => pipe.break("the receiver refused"),
     );
+    this.#receiving.set(pipe, kept);
+    void kept.then(() => this.#receiving.delete(pipe));
   }
 
   #refreshLinks(): void {
@@ -372,6 +388,13 @@ type Reply<Answer> =
   | { readonly kind: "none" }
   | { readonly kind: "answer"; readonly value: Answer }
   | { readonly kind: "refusal"; readonly error: unknown };
+
+/** Gives up a database unread. A generator that was never asked for anything would not notice its end. */
+async function release(database: DatabaseStream): Promise<void> {
+  for await (const chunk of database.chunks) {
+    if (chunk.length >= 0) return;
+  }
+}
 
 function linkName(from: string, to: string): string {
   return `${from}>${to}`;

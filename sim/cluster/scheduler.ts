@@ -30,11 +30,17 @@ export class Scheduler {
   #now = 0;
   #order = 0;
   #ran = 0;
+  #lastOwner: Owner | undefined;
   readonly #heap: ScheduledEvent[] = [];
 
   /** Milliseconds since the world began. */
   get now(): number {
     return this.#now;
+  }
+
+  /** The owner of the event that ran last. */
+  get lastOwner(): Owner | undefined {
+    return this.#lastOwner;
   }
 
   /** Events that ran. */
@@ -76,6 +82,7 @@ export class Scheduler {
           }
           this.#now = Math.max(this.#now, event.at);
           this.#ran++;
+          this.#lastOwner = event.owner;
           event.run!();
         } catch (error) {
           reject(error instanceof Error ? error : new Error(String(error)));

@@ -150,10 +150,10 @@ export class Oracle {
 
   // ---- members -----------------------------------------------------------------------------------------------------
 
-  /** Looks at a member that something happened to. */
-  onRest(process: MemberProcess): void {
+  /** Looks at a member that something happened to, and answers what it says of itself while it serves. */
+  onRest(process: MemberProcess): MemberObservation | undefined {
     const { member, machine } = process;
-    if (member === undefined || process.gone || process.failure !== undefined) return;
+    if (member === undefined || process.gone || process.failure !== undefined || process.stopping) return undefined;
     const seen = member.observe();
     if (seen.role === "leader") this.#onLeader(seen.term, member.memberId, machine);
     let life = this.#lives.get(process);
@@ -173,6 +173,7 @@ export class Oracle {
       this.#onCommitted(machine, life.appliedIndex + 1, seen.appliedIndex, seen.confState);
     }
     life.appliedIndex = seen.appliedIndex;
+    return seen;
   }
 
   #checkForward(machine: Machine, life: LifeSeen, seen: MemberObservation): void {

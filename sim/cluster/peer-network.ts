@@ -114,7 +114,12 @@ export class SimPeerNetwork {
 
   /** The process listens no more; streams to and from it break. Resolves when its member is done with those that it was reading. */
   async close(machine: NetworkMachine): Promise<void> {
-    const receiving = [...this.#receiving].filter(([pipe]) => pipe.to === machine.name).map(([, kept]) => kept);
+    const receiving: Promise<void>[] = [];
+    for (const [pipe, kept] of this.#receiving) {
+      if (pipe.to !== machine.name) continue;
+      receiving.push(kept);
+      this.#receiving.delete(pipe);
+    }
     this.#processes.delete(machine.name);
     for (const stream of this.#streams) {
       if (stream.from === machine.name || stream.to === machine.name) stream.break("the other end is gone");

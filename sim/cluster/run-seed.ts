@@ -15,6 +15,7 @@ import { Nemesis } from "./nemesis.js";
 import { Oracle } from "./oracle.js";
 import { CALM_HABITS, SimPeerNetwork } from "./peer-network.js";
 import { Scheduler } from "./scheduler.js";
+import { StoreLog } from "./store-log.js";
 import { drawPlan, type SeedPlan, type SwarmOptions } from "./swarm.js";
 import { Trace } from "./trace.js";
 import { ViolationError } from "./violation.js";
@@ -56,6 +57,7 @@ class SeedRun {
   readonly #cluster: Cluster;
   readonly #oracle: Oracle;
   readonly #recorder: HistoryRecorder;
+  readonly #storeLog: StoreLog;
   readonly #clients: Client[] = [];
   readonly #nemesis: Nemesis;
   #violation: ViolationError | undefined;
@@ -93,6 +95,7 @@ class SeedRun {
     );
     this.#oracle = new Oracle(this.#cluster.machines, fail);
     this.#recorder = new HistoryRecorder({ now: () => this.#scheduler.now });
+    this.#storeLog = new StoreLog(this.#recorder);
     this.#nemesis = new Nemesis(world, this.#cluster, this.#plan, this.#random.stream("nemesis"));
   }
 
@@ -228,11 +231,17 @@ class SeedRun {
   async #passUntil(done: (next: number) => boolean): Promise<void> {
     await this.#scheduler.run((next) => {
       const owner = this.#scheduler.lastOwner;
-      if (owner instanceof MemberProcess) this.#oracle.onRest(owner);
-      else if (owner instanceof Machine && owner.process !== undefined) this.#oracle.onRest(owner.process);
+      if (owner instanceof MemberProcess) this.#onRest(owner);
+      else if (owner instanceof Machine && owner.process !== undefined) this.#onRest(owner.process);
       if (this.#violation !== undefined) throw this.#violation;
       return done(next);
     });
+  }
+
+  /** Something happened to this process, and its promises have come to rest. */
+  #onRest(process: MemberProcess): void {
+    const seen = this.#oracle.onRest(process);
+    if (seen !== undefined) this.#storeLog.onRevision(process.member!, seen.revision);
   }
 
   /** The last lines of all machines, by time. */

@@ -28,8 +28,8 @@ export interface WorkloadOptions {
   readonly mix: Mix;
 }
 
-/** `"l"` comes right after every key, which all begin with `k`. */
-const ALL_KEYS = { key: "k", end: "l" } as const;
+/** Every key begins with `k`. */
+export const ALL_KEYS = { key: "k", end: "l" } as const;
 
 export class Workload {
   readonly #options: WorkloadOptions;

@@ -112,6 +112,7 @@ export class Machine implements NetworkMachine {
   #operations = 0;
   #crashAt: number | undefined;
   #lives = 0;
+  #heldLast = 0;
 
   constructor(world: World, events: MachineEvents, name: string, random: SimRandom) {
     this.name = name;
@@ -219,12 +220,17 @@ export class Machine implements NetworkMachine {
   /** Nothing of the machine runs for a while: SIGSTOP, or a host that is not scheduled. */
   freeze(forMs: number): void {
     this.heldUntil = Math.max(this.heldUntil, this.#world.scheduler.now + forMs);
+    this.#heldLast = Math.max(this.#heldLast, this.heldUntil);
   }
 
-  /** Takes back all that would still go wrong, and lets the machine run. */
+  /** Until when anything may come that waited for this machine, whoever runs on it now. */
+  get heldLast(): number {
+    return this.#heldLast;
+  }
+
+  /** Takes back all that would still go wrong. What is held is let go at its time. */
   heal(): void {
     this.#crashAt = undefined;
-    this.heldUntil = Math.min(this.heldUntil, this.#world.scheduler.now);
     this.diskHabits = CALM_DISK;
     this.disk.capacityBytes = Number.POSITIVE_INFINITY;
     this.disk.disarm();

@@ -38,6 +38,8 @@ export interface SeedReport {
 const HEAL_ELECTIONS = 40;
 /** ... and beside that for calls that wait, and files that are read. */
 const HEAL_MS = 30_000;
+/** What a clogged link held back has come by then. */
+const LATE_MS = 6_000;
 /** Nothing more is applied for so long: what a client gave up on, and was still on its way, has come or is lost. */
 const QUIET_MS = 2_000;
 
@@ -152,6 +154,8 @@ class SeedRun {
     this.#network.habits = CALM_HABITS;
     this.#cluster.heal();
     for (const client of this.#clients) client.stop();
+    const lateUntil = Math.max(this.#scheduler.now + LATE_MS, ...this.#cluster.machines.map((each) => each.heldLast));
+    await this.#passUntil((next) => next > lateUntil);
     const boundMs = HEAL_MS + HEAL_ELECTIONS * (this.#plan.options.electionMs ?? 1_000);
     await this.#until(
       "all members serve",

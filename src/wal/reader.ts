@@ -162,8 +162,8 @@ class LogRun {
     this.sink = sink;
     this.#options = options;
     this.#stopAt = stopAt;
-    this.#rules = new LogRules(this.#fields, options.openAt);
     this.#segment = segments[0]!;
+    this.#rules = new LogRules(this.#fields, options.openAt, this.#segment.index);
   }
 
   async run(): Promise<LogEnd> {

@@ -126,6 +126,7 @@ export class LogRules {
   aheadOfState = false;
   readonly #fields: EntryFields;
   readonly #openAt: number;
+  readonly #firstIndex: number;
   readonly #runs = new TermRuns();
   readonly #writer = new WireWriter(64);
   #lastTerm = 0;
@@ -134,10 +135,14 @@ export class LogRules {
   /** A commit over the last index: a snapshot record must explain it before the next entry. */
   #unexplainedCommit = 0;
 
-  /** @param openAt index of the snapshot that the log is read from: holes up to there do not matter */
-  constructor(fields: EntryFields, openAt: number) {
+  /**
+   * @param openAt index of the snapshot that the log is read from: holes up to there do not matter
+   * @param firstIndex index in the name of the first segment that is read: the log went up to just before it
+   */
+  constructor(fields: EntryFields, openAt: number, firstIndex: number) {
     this.#fields = fields;
     this.#openAt = openAt;
+    this.#firstIndex = firstIndex;
   }
 
   beginSegment(): void {
@@ -254,7 +259,8 @@ export class LogRules {
     if (snapshot === undefined) return wrong("a snapshot record that cannot be decoded");
     // {0, 0} of a new log tells that entries begin at 1.
     this.isReset = this.#contradicts(snapshot);
-    if (this.last === undefined || snapshot.index > this.last || this.isReset) {
+    // One that was saved after a cut, and is older than it, says nothing of where the log stands.
+    if (snapshot.index > (this.last ?? this.#firstIndex - 2) || this.isReset) {
       if (snapshot.index > 0) this.#runs.set(snapshot.index, snapshot.term);
       this.last = snapshot.index;
       this.#lastTerm = snapshot.index > 0 ? snapshot.term : -1; // no entry has it: the first one is looked at closely

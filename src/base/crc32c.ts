@@ -5,14 +5,14 @@
  * ones, WebAssembly for those of records, a native function that the platform may install for long ones. Where one is missing the
  * one before it does its work, too.
  */
-import { makeWasmCrc32c, type WasmCrc32c } from "./crc32c-wasm.js";
+import { makeWasmCrc32c, WasmCrc32cMemory, type WasmCrc32c } from "./crc32c-wasm.js";
 
 type Crc32c = (crc: number, bytes: Uint8Array) => number;
 
 /** From this size on the copy into the WebAssembly memory and the call are repaid. */
 const WASM_BYTES_MIN = 48;
 /** From this size on the native function is called, if there is one. */
-const NATIVE_BYTES_MIN = 640;
+const NATIVE_BYTES_MIN = 2000;
 
 const POLYNOMIAL = 0x82f6_3b78;
 /** Eight tables serve the JavaScript below, sixteen the WebAssembly: more of them pay only where loads are not checked. */
@@ -46,6 +46,40 @@ export function crc32cSigned(crc: number, bytes: Uint8Array): number {
 export function crc32cSpan(crc: number, bytes: Uint8Array, start: number, end: number): number {
   if (end - start < WASM_BYTES_MIN) return tableState(crc, bytes, start, end);
   return crc32cSigned(crc, bytes.subarray(start, end));
+}
+
+/**
+ * A buffer whose bytes are summed where they lie: in a memory of WebAssembly where there is one, for a writer that lays out many
+ * small spans and wants the checksum of each.
+ */
+export class Crc32cBuffer {
+  /** All of it. `grow` puts another view in its place, and the old one may go blind: hold it for the moment only. */
+  bytes: Uint8Array;
+  #memory: WasmCrc32cMemory | undefined;
+
+  constructor(capacity: number) {
+    this.#memory = wasm === crc32cPortable ? undefined : WasmCrc32cMemory.make(TABLES, capacity);
+    this.bytes = this.#memory?.bytes ?? new Uint8Array(capacity);
+  }
+
+  /** Makes room for at least `capacity` bytes; those that are there stay. */
+  grow(capacity: number): void {
+    const memory = this.#memory;
+    if (memory?.grow(capacity) === true) {
+      this.bytes = memory.bytes;
+      return;
+    }
+    const grown = new Uint8Array(capacity);
+    grown.set(this.bytes);
+    this.bytes = grown;
+    this.#memory = undefined;
+  }
+
+  /** `crc32cSigned` of `bytes[start, end)`. */
+  crc32c(crc: number, start: number, end: number): number {
+    const memory = this.#memory;
+    return memory === undefined ? crc32cSpan(crc, this.bytes, start, end) : memory.crc32c(crc, start, end);
+  }
 }
 
 /** The checksum by the tables alone, of `bytes[start, end)`. */

@@ -40,7 +40,7 @@ export function writeLengthField(bytes: Uint8Array, at: number, size: number): v
   bytes[at + 1] = size >>> 8;
   bytes[at + 2] = size >>> 16;
   bytes[at + 3] = size >>> 24;
-  const high = size >= TWO_32 ? Math.floor(size / TWO_32) : 0;
+  const high = size < TWO_32 ? 0 : Math.floor(size / TWO_32);
   bytes[at + 4] = high;
   bytes[at + 5] = high >>> 8;
   bytes[at + 6] = high >>> 16;
@@ -160,9 +160,15 @@ export class RecordEncoder {
     const { bytes } = this.#buffer;
     const size = end - frame - FRAME_HEADER_BYTES;
     writeLengthField(bytes, frame, size);
-    const frameEnd = end + paddingOf(size);
-    for (let at = end; at < frameEnd; at++) bytes[at] = 0;
-    this.#length = frameEnd;
+    // As many zeros as padding can have: what is too much lies in the place of the next frame, and no branch depends on the size.
+    bytes[end] = 0;
+    bytes[end + 1] = 0;
+    bytes[end + 2] = 0;
+    bytes[end + 3] = 0;
+    bytes[end + 4] = 0;
+    bytes[end + 5] = 0;
+    bytes[end + 6] = 0;
+    this.#length = end + paddingOf(size);
   }
 
   #reserve(count: number): Uint8Array {
@@ -178,7 +184,11 @@ function varintBytes(value: number): number {
   if (value < 0x80) return 1;
   if (value < 0x4000) return 2;
   if (value < 0x20_0000) return 3;
-  if (value < 0x1000_0000) return 4;
+  return value < 0x1000_0000 ? 4 : longVarintBytes(value);
+}
+
+/** Apart, so that the function above is small enough to be inlined. */
+function longVarintBytes(value: number): number {
   let bytes = 5;
   for (let rest = Math.floor(value / 0x8_0000_0000); rest > 0; rest = Math.floor(rest / 128)) bytes++;
   return bytes;

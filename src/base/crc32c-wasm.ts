@@ -20,6 +20,7 @@
 /** What is used of the WebAssembly interface; the language's own library does not declare it. */
 interface WebAssemblyInterface {
   readonly Module: new (bytes: Uint8Array) => object;
+  /** Its size is in pages. */
   readonly Memory: new (size: { readonly initial: number }) => Memory;
   readonly Instance: new (
     module: object,
@@ -27,10 +28,8 @@ interface WebAssemblyInterface {
   ) => { readonly exports: Readonly<Record<string, unknown>> };
 }
 
-/** Its size is in pages. */
 interface Memory {
   readonly buffer: ArrayBuffer;
-  grow(pages: number): number;
 }
 
 type Run = (state: number, at: number, end: number) => number;
@@ -53,17 +52,20 @@ export const SCRATCH_BYTES = PAGE_BYTES - BYTES_AT - REST_BYTES;
 /** Compiled once; undefined where WebAssembly is missing or not allowed. */
 let compiled: object | undefined;
 
-/** Bytes in a memory of WebAssembly, which are summed where they lie. */
+/**
+ * Bytes in a memory of WebAssembly, which are summed where they lie.
+ *
+ * It never grows: that would blind its views, and from the first blind view on the engine looks before each access to any array of the
+ * process.
+ */
 export class WasmCrc32cMemory {
-  /** All bytes of the owner. `grow` puts another view in its place, over the same bytes and more; the old one goes blind. */
-  bytes: Uint8Array;
-  readonly #memory: Memory;
+  /** All bytes of the owner. */
+  readonly bytes: Uint8Array;
   readonly #run: Run;
 
-  private constructor(memory: Memory, run: Run) {
-    this.#memory = memory;
+  private constructor({ buffer }: Memory, run: Run) {
+    this.bytes = new Uint8Array(buffer, BYTES_AT, buffer.byteLength - BYTES_AT - REST_BYTES);
     this.#run = run;
-    this.bytes = bytesOf(memory);
   }
 
   /**
@@ -85,30 +87,10 @@ export class WasmCrc32cMemory {
     }
   }
 
-  /**
-   * Makes room for `capacity` bytes, those that are there stay. Answers false, and nothing changed, when there is no room. From the first
-   * time on that a view goes blind the engine looks before each access to any, all over the process: better make it large enough.
-   */
-  grow(capacity: number): boolean {
-    const missing = Math.ceil((capacity - this.bytes.length) / PAGE_BYTES);
-    if (missing <= 0) return true;
-    try {
-      this.#memory.grow(missing);
-    } catch {
-      return false;
-    }
-    this.bytes = bytesOf(this.#memory);
-    return true;
-  }
-
   /** Advances a checksum over `bytes[start, end)`. Takes and answers it as a signed 32-bit integer. */
   crc32c(crc: number, start: number, end: number): number {
     return ~this.#run(~crc, BYTES_AT + start, BYTES_AT + end);
   }
-}
-
-function bytesOf({ buffer }: Memory): Uint8Array {
-  return new Uint8Array(buffer, BYTES_AT, buffer.byteLength - BYTES_AT - REST_BYTES);
 }
 
 /** Makes the checksum function for bytes that lie elsewhere, or answers undefined where there is no WebAssembly. */

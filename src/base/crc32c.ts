@@ -53,26 +53,23 @@ export function crc32cSpan(crc: number, bytes: Uint8Array, start: number, end: n
  * small spans and wants the checksum of each.
  */
 export class Crc32cBuffer {
-  /** All of it. `grow` puts another view in its place, and the old one may go blind: hold it for the moment only. */
+  /** All of it. `grow` puts a larger one in its place; views of the old one stay good, and are of no use to the new one. */
   bytes: Uint8Array;
   #memory: WasmCrc32cMemory | undefined;
 
   constructor(capacity: number) {
-    this.#memory = wasm === crc32cPortable ? undefined : WasmCrc32cMemory.make(TABLES, capacity);
+    this.#memory = makeMemory(capacity);
     this.bytes = this.#memory?.bytes ?? new Uint8Array(capacity);
   }
 
   /** Makes room for at least `capacity` bytes; those that are there stay. */
   grow(capacity: number): void {
-    const memory = this.#memory;
-    if (memory?.grow(capacity) === true) {
-      this.bytes = memory.bytes;
-      return;
-    }
-    const grown = new Uint8Array(capacity);
+    if (capacity <= this.bytes.length) return;
+    const memory = makeMemory(capacity);
+    const grown = memory?.bytes ?? new Uint8Array(capacity);
     grown.set(this.bytes);
     this.bytes = grown;
-    this.#memory = undefined;
+    this.#memory = memory;
   }
 
   /** `crc32cSigned` of `bytes[start, end)`. */
@@ -106,6 +103,10 @@ function tableState(crc: number, bytes: Uint8Array, start: number, end: number):
   }
   for (; at < end; at++) state = tables[(state ^ bytes[at]!) & 0xff]! ^ (state >>> 8);
   return ~state;
+}
+
+function makeMemory(capacity: number): WasmCrc32cMemory | undefined {
+  return wasm === crc32cPortable ? undefined : WasmCrc32cMemory.make(TABLES, capacity);
 }
 
 /** The WebAssembly function, unless it is missing or wrong. */

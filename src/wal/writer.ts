@@ -88,9 +88,6 @@ interface Waiting {
 /** Encoded bytes that are given to the disk at once; also the slice after which the loop gets its turn (about 4 ms). */
 const WRITE_BYTES_MAX = mebibytes(4);
 
-/** Room for that and for the entry that crosses the mark. Larger entries make the buffer grow; what is not used costs address space alone. */
-const ENCODER_BYTES = WRITE_BYTES_MAX + mebibytes(2);
-
 export class WalWriter {
   readonly #disk: Disk;
   readonly #clock: Clock;
@@ -130,7 +127,7 @@ export class WalWriter {
     this.#slowSyncMs = options.slowSyncMs ?? SLOW_FSYNC_MS;
     this.#onSync = options.onSync;
     this.#metadata = start.metadata;
-    this.#encoder = new RecordEncoder(start.crc, ENCODER_BYTES);
+    this.#encoder = new RecordEncoder(start.crc);
     this.#segments = [...start.segments];
     this.#offset = start.offset;
     this.#fileSize = start.fileSize;

@@ -125,6 +125,16 @@ const TABLE = {
     isLearner: one(5, "bool"),
   },
   MemberListResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberAddRequest: { peerURLs: many(1, "string"), isLearner: one(2, "bool") },
+  MemberAddResponse: { header: one(1, "ResponseHeader"), member: one(2, "Member"), members: many(3, "Member") },
+  MemberRemoveRequest: { ID: one(1, "int") },
+  MemberRemoveResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberUpdateRequest: { ID: one(1, "int"), peerURLs: many(2, "string") },
+  MemberUpdateResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberPromoteRequest: { ID: one(1, "int") },
+  MemberPromoteResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MoveLeaderRequest: { targetID: one(1, "int") },
+  MoveLeaderResponse: { header: one(1, "ResponseHeader") },
   DefragmentRequest: {},
   DefragmentResponse: { header: one(1, "ResponseHeader") },
 } satisfies Record<string, Record<string, Field>>;
@@ -226,7 +236,17 @@ export function* wireFields(bytes: Uint8Array): Generator<WireField> {
   }
 }
 
-const UNSIGNED = new Set(["cluster_id", "member_id", "ID", "memberID", "leader", "raft_term", "raftTerm", "hash"]);
+const UNSIGNED = new Set([
+  "cluster_id",
+  "member_id",
+  "ID",
+  "memberID",
+  "targetID",
+  "leader",
+  "raft_term",
+  "raftTerm",
+  "hash",
+]);
 
 /** The message that `bytes` hold; fields that the table does not know are left out. */
 export function decode(name: MessageName, bytes: Uint8Array): Message {

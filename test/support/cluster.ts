@@ -153,6 +153,17 @@ export class Cluster {
     member.runsAs(await this.#stage.start(binary, member.seat, { ...this.#options, founding: this.#founding() }));
   }
 
+  /** Stops all members that run, one after the other. */
+  async stop(): Promise<void> {
+    for (const member of this.running) await member.stop();
+  }
+
+  /** Starts all members that do not run, together; resolves when there is a leader. */
+  async restartAll(): Promise<void> {
+    await all(this.#members.filter(({ running }) => !running).map(async (member) => this.restart(member)));
+    await this.leader();
+  }
+
   /** Waits until a member has applied what the leader had in its log when this was asked. */
   async caughtUp(member: ClusterMember): Promise<void> {
     const { index } = await (await this.leader()).status();

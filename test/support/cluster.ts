@@ -18,7 +18,10 @@ import {
   type StartOptions,
 } from "./servers.js";
 
-export type ClusterOptions = Omit<StartOptions, "founding">;
+export interface ClusterOptions extends Omit<StartOptions, "founding"> {
+  /** What is particular to one member's process, as the network that it lives in. Asked before each of its starts. */
+  readonly placement?: (seat: Seat, founding: Founding) => Promise<Pick<StartOptions, "flags" | "wrap">>;
+}
 
 const LEADER_WITHIN_MS = 60_000;
 const AGREE_WITHIN_MS = 120_000;
@@ -104,7 +107,9 @@ export class Cluster {
     const seats: Seat[] = [];
     for (const _ of binaries) seats.push(await cluster.#seat());
     const founding: Founding = { seats, state: "new" };
-    const starting = binaries.map(async (binary, i) => stage.start(binary, seats[i]!, { ...options, founding }));
+    const placed: StartOptions[] = [];
+    for (const seat of seats) placed.push(await cluster.#startOptions(seat, founding));
+    const starting = binaries.map(async (binary, i) => stage.start(binary, seats[i]!, placed[i]));
     for (const server of await all(starting)) {
       const { memberId } = await server.client.status();
       cluster.#members.push(new ClusterMember(memberId, server));
@@ -164,7 +169,8 @@ export class Cluster {
   /** Starts a member again, by another program where one is given; resolves when it serves. */
   async restart(member: ClusterMember, binary: ServerBinary = member.binary): Promise<void> {
     if (member.running) throw new Error(`${member.describe} runs: stop or kill it first`);
-    member.runsAs(await this.#stage.start(binary, member.seat, { ...this.#options, founding: this.#founding() }));
+    const options = await this.#startOptions(member.seat, this.#founding());
+    member.runsAs(await this.#stage.start(binary, member.seat, options));
   }
 
   /** Stops all members that run, one after the other. */
@@ -192,7 +198,7 @@ export class Cluster {
     const seat = await this.#seat();
     const added = await this.#change("MemberAdd", { peerURLs: [peerUrl(seat)] });
     const founding: Founding = { seats: [...this.#founding().seats, seat], state: "existing" };
-    const server = await this.#stage.start(binary, seat, { ...this.#options, founding });
+    const server = await this.#stage.start(binary, seat, await this.#startOptions(seat, founding));
     const member = new ClusterMember(idOf((added["member"] as Message)["ID"]), server);
     this.#members.push(member);
     return member;
@@ -260,6 +266,12 @@ export class Cluster {
 
   async #seat(): Promise<Seat> {
     return this.#stage.seat(`m${++this.#names}`);
+  }
+
+  async #startOptions(seat: Seat, founding: Founding): Promise<StartOptions> {
+    const { placement, ...common } = this.#options;
+    const placed = await placement?.(seat, founding);
+    return { ...common, founding, ...placed, flags: [...(common.flags ?? []), ...(placed?.flags ?? [])] };
   }
 
   #founding(): Founding {

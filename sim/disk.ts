@@ -46,12 +46,18 @@ export interface SimDiskOptions {
   readonly capacityBytes?: number;
   /** Seed of what chance decides while the disk runs (how a failed sync damages). */
   readonly seed?: number;
-  /** Waited for inside each operation: a slow disk. Returns at once when left out. */
-  readonly pace?: (kind: FaultKind, bytes: number) => Promise<void> | undefined;
+  /** Waited for before each operation: a slow disk. Each is done at once when left out. */
+  readonly pace?: (kind: FaultKind, bytes: number, path: string) => Promise<void> | undefined;
+  /** Whether a write may hold the caller's loop now, asked before each; where `pace` asks for no wait when left out. */
+  readonly mayHoldLoop?: (bytes: number) => boolean;
+  /** Told of each operation that changed something or made it durable, when it is done. */
+  readonly onOperation?: (operation: DiskOperation) => void;
+  /** Whether `journal` is kept; true when left out. A long run without it takes no memory, and can be crashed in its present only. */
+  readonly keepsJournal?: boolean;
 }
 
 export class SimDisk implements Disk {
-  /** Everything that changed something, in order. Position `n` in it is the moment before `journal[n]` happened. */
+  /** Everything that changed something, in order, where it is kept. Position `n` in it is the moment before `journal[n]` happened. */
   readonly journal: readonly DiskOperation[];
   /** All files together may hold this much; may be changed while the disk runs. */
   capacityBytes: number;
@@ -59,8 +65,8 @@ export class SimDisk implements Disk {
   readonly #options: SimDiskOptions;
   readonly #journal: DiskOperation[] = [];
   readonly #base: Image;
-  readonly #live: Image;
-  readonly #platter: Platter;
+  #live: Image;
+  #platter: Platter;
   readonly #random: SimRandom;
   #replay: Platter | undefined;
   #inodeLast: Inode;
@@ -237,10 +243,16 @@ export class SimDisk implements Disk {
   /** The process dies, the machine lives: all is as written, nothing more is synced. This object refuses work from now on. */
   kill(): SimDisk {
     this.#dead = true;
+    if (!this.#keepsJournal) return this.#continued();
     const next = this.#born(this.#base.clone());
     for (const operation of this.#journal) next.#take(operation);
     for (const [inode, content] of this.#live.files) next.#live.files.set(inode, content.clone()); // after failed syncs
     return next;
+  }
+
+  /** What is on the platter for certain. To be looked at only. */
+  get durable(): Image {
+    return this.#platter.durable;
   }
 
   /** A disk of its own with what is to be read now, all of it durable. */
@@ -259,6 +271,16 @@ export class SimDisk implements Disk {
   /** Arms a fault. Faults are independent of each other; each is gone when it has struck. */
   fail(fault: Fault): void {
     this.#faults.arm(fault);
+  }
+
+  /** Bytes that all files hold together. */
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** Takes back the faults that did not strike yet. */
+  disarm(): void {
+    this.#faults.disarm();
   }
 
   /** Faults that did not strike yet. Zero at the end of a test, or the test did not test it. */
@@ -329,15 +351,16 @@ export class SimDisk implements Disk {
 
   /** What an open file may ask of its disk. */
   readonly #doors: FileDoors = {
-    pace: (kind, bytes) => this.#options.pace?.(kind, bytes),
+    pace: (kind, bytes, path) => this.#options.pace?.(kind, bytes, path),
     strike: (kind, path) => this.#strike(kind, path),
     record: (operation) => this.#record(operation),
     settled: (position) => this.#settled(position),
     settledNow: (position) => void this.#underWay.delete(position),
-    canWriteNow: (inode, bytes) => {
-      const { pace } = this.#options;
+    canWriteNow: (inode, path, bytes) => {
+      const { pace, mayHoldLoop } = this.#options;
       if (this.#platter.isPending(inode)) return false;
-      return pace?.("write", bytes) === undefined && pace?.("datasync", 0) === undefined;
+      if (mayHoldLoop !== undefined) return mayHoldLoop(bytes);
+      return pace?.("write", bytes, path) === undefined && pace?.("datasync", 0, path) === undefined;
     },
     content: (inode) => this.#live.files.get(inode)!,
     reserve: (path, bytes) => this.#reserve(path, bytes),
@@ -352,7 +375,22 @@ export class SimDisk implements Disk {
     return new SimDisk(options, image);
   }
 
+  /** A disk with the same live and durable state, for the next process. */
+  #continued(): SimDisk {
+    const live = this.#live.clone();
+    live.prune();
+    const next = this.#born(live);
+    next.#platter = this.#platter.clone();
+    next.#inodeLast = this.#inodeLast;
+    return next;
+  }
+
+  get #keepsJournal(): boolean {
+    return this.#options.keepsJournal ?? true;
+  }
+
   #replayTo(position: number): Platter {
+    invariant(this.#keepsJournal, "this disk keeps no journal: its past cannot be asked for");
     invariant(
       position >= 0 && position <= this.#journal.length,
       () => `position ${position} of ${this.#journal.length} in the journal`,
@@ -364,7 +402,7 @@ export class SimDisk implements Disk {
 
   /** Waits as a slow disk lets one wait, then fails if a fault says so. */
   async #enter(kind: FaultKind, path: string, bytes: number): Promise<void> {
-    await this.#options.pace?.(kind, bytes);
+    await this.#options.pace?.(kind, bytes, path);
     const fault = this.#strike(kind, path);
     if (fault !== undefined) throw faultError(fault, kind, path);
   }
@@ -376,12 +414,12 @@ export class SimDisk implements Disk {
   }
 
   #coverage(): { before: number; except: readonly number[] } {
-    return { before: this.#journal.length, except: [...this.#underWay] };
+    return { before: this.#platter.position, except: [...this.#underWay] };
   }
 
   /** Begins an operation of the program's: it is under way until `#settled`. Answers its position in the journal. */
   #record(operation: DiskOperation): number {
-    const position = this.#journal.length;
+    const { position } = this.#platter;
     this.#take(operation);
     this.#underWay.add(position);
     return position;
@@ -389,7 +427,7 @@ export class SimDisk implements Disk {
 
   /** Writes an operation down, as the last one, and does it. */
   #take(operation: DiskOperation): void {
-    this.#journal.push(operation);
+    if (this.#keepsJournal) this.#journal.push(operation);
     this.#platter.advance(operation);
     if (isNameOperation(operation)) {
       this.#usedBytes -= this.#bytesUnnamedBy(operation);
@@ -404,6 +442,7 @@ export class SimDisk implements Disk {
     } else if (operation.kind === "damage") {
       this.#live.files.get(operation.inode)!.write(operation.bytes, operation.offset);
     }
+    this.#options.onOperation?.(operation);
   }
 
   /** The operation is done when the caller hears of it: one microtask later. */
@@ -413,7 +452,7 @@ export class SimDisk implements Disk {
   }
 
   #takeSync(kind: "sync" | "sync-folder", path: string, inode: Inode): void {
-    this.#take({ kind, path, inode, before: this.#journal.length, except: [] });
+    this.#take({ kind, path, inode, before: this.#platter.position, except: [] });
   }
 
   #failSync(path: string, inode: Inode, before: number, fault: Fault): void {

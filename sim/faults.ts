@@ -1,4 +1,5 @@
 /** Faults that tests arm on the simulated disk. */
+import { SECTOR_BYTES } from "../src/base/limits.js";
 import { diskErrorOf, type DiskError, type DiskErrorCode } from "../src/platform/index.js";
 
 /** What can be made to fail. `sync` is fsync, `datasync` fdatasync; `writeDurably` counts as a `write` and a `datasync`. */
@@ -28,6 +29,8 @@ export interface Fault {
   readonly code: Exclude<DiskErrorCode, "DISK_LOCKED">;
   /** Of a failed write: the bytes that got through all the same; none when left out. */
   readonly bytesWritten?: number;
+  /** Of these bytes, only what ends where a sector ends: the system writes page by page. False when left out. */
+  readonly wholeSectors?: boolean;
   /**
    * Of a failed sync: what later reads see of the bytes that were to be synced. In each case they count as clean, and no later
    * sync writes them. `new` when left out.
@@ -50,6 +53,12 @@ export function faultError(fault: Fault, operation: string, path: string): DiskE
   return diskErrorOf(SYSTEM_CODES[fault.code], operation, path);
 }
 
+/** How many bytes of a write at `offset` get through all the same. */
+export function bytesThrough(fault: Fault, offset: number): number {
+  const { bytesWritten = 0, wholeSectors = false } = fault;
+  return wholeSectors ? Math.max(0, bytesWritten - ((offset + bytesWritten) % SECTOR_BYTES)) : bytesWritten;
+}
+
 /** The faults that are armed. */
 export class FaultPlan {
   #armed: { readonly fault: Fault; seen: number }[] = [];
@@ -60,6 +69,10 @@ export class FaultPlan {
 
   arm(fault: Fault): void {
     this.#armed.push({ fault, seen: 0 });
+  }
+
+  disarm(): void {
+    this.#armed = [];
   }
 
   /** Counts an operation against every fault that it matches; answers the one that hits it. */

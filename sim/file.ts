@@ -3,13 +3,13 @@ import { SECTOR_BYTES } from "../src/base/limits.js";
 import { diskErrorOf, type DiskError, type DiskFile, type LockKind } from "../src/platform/index.js";
 import { joinedCopy, type Content } from "./content.js";
 import type { Fault, FaultKind } from "./faults.js";
-import { faultError } from "./faults.js";
+import { bytesThrough, faultError } from "./faults.js";
 import type { DiskOperation, Inode } from "./platter.js";
 
 /** What an open file asks of its disk. */
 export interface FileDoors {
   /** Waits as a slow disk lets one wait. */
-  pace(kind: FaultKind, bytes: number): Promise<void> | undefined;
+  pace(kind: FaultKind, bytes: number, path: string): Promise<void> | undefined;
   /** Counts the operation; answers the fault that hits it. Throws when the process is dead. */
   strike(kind: FaultKind, path: string): Fault | undefined;
   /** Does an operation and writes it down; answers its position. */
@@ -19,7 +19,7 @@ export interface FileDoors {
   /** The same at once, for an operation that nobody awaits. */
   settledNow(position: number): void;
   /** Whether nothing of the file waits for a sync, and a slow disk does not ask to be waited for. */
-  canWriteNow(inode: Inode, bytes: number): boolean;
+  canWriteNow(inode: Inode, path: string, bytes: number): boolean;
   content(inode: Inode): Content;
   /** Throws when so many more bytes do not fit. */
   reserve(path: string, bytes: number): void;
@@ -64,7 +64,7 @@ export class SimFile implements DiskFile {
 
   async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     const bytes = joinedCopy(chunks);
-    await this.#doors.pace("write", bytes.length);
+    await this.#doors.pace("write", bytes.length, this.path);
     const { position, failure } = this.#put(bytes, offset);
     if (position !== undefined) await this.#doors.settled(position);
     if (failure !== undefined) throw failure;
@@ -80,7 +80,7 @@ export class SimFile implements DiskFile {
       return { position: this.#doors.record({ kind: "write", path, inode, offset, bytes }) };
     }
     const failure = faultError(fault, "write", path);
-    const through = bytes.subarray(0, fault.bytesWritten ?? 0);
+    const through = bytes.subarray(0, bytesThrough(fault, offset));
     if (through.length === 0) return { failure };
     return { position: this.#doors.record({ kind: "write", path, inode, offset, bytes: through }), failure };
   }
@@ -88,7 +88,7 @@ export class SimFile implements DiskFile {
   writeDurablyNow(chunks: readonly Uint8Array[], offset: number): boolean {
     this.#check("write", true);
     const bytes = joinedCopy(chunks);
-    if (!this.#doors.canWriteNow(this.inode, bytes.length)) return false;
+    if (!this.#doors.canWriteNow(this.inode, this.path, bytes.length)) return false;
     const { position, failure } = this.#put(bytes, offset);
     if (position !== undefined) this.#doors.settledNow(position);
     if (failure !== undefined) throw failure;
@@ -147,7 +147,7 @@ export class SimFile implements DiskFile {
   async #sync(kind: "sync" | "datasync"): Promise<void> {
     this.#check(kind, false);
     const coverage = this.#doors.coverage();
-    await this.#doors.pace(kind, 0);
+    await this.#doors.pace(kind, 0, this.path);
     await this.#doors.settled(this.#cover(kind, coverage));
   }
 
@@ -161,7 +161,7 @@ export class SimFile implements DiskFile {
   }
 
   async #enter(kind: FaultKind, bytes: number): Promise<void> {
-    await this.#doors.pace(kind, bytes);
+    await this.#doors.pace(kind, bytes, this.path);
     this.#strikeOrThrow(kind);
   }
 

@@ -15,6 +15,8 @@ export interface Verdict {
   readonly outcomes: { readonly answered: number; readonly refused: number; readonly unknown: number };
   /** Requests of unknown outcome that took effect. */
   readonly tookEffect: number;
+  /** Reads of revisions from before the history began: not judged. */
+  readonly skipped: number;
   /** Revisions written since the start; undefined where their order is broken. */
   readonly revisions: number | undefined;
 }
@@ -45,6 +47,7 @@ export function checkHistory(history: History, options: CheckOptions = {}): Verd
     operations: history.operations.length,
     outcomes,
     tookEffect: byRevisions.placed.size,
+    skipped: byRevisions.skipped,
     revisions: byRevisions.model && byRevisions.model.revision - history.start.revision,
   };
 }
@@ -56,5 +59,7 @@ export function describeVerdict(verdict: Verdict): string {
   const head =
     `${verdict.kind}: ${operations} operations (${outcomes.answered} answered, ${outcomes.refused} refused, ` +
     `${outcomes.unknown} of unknown outcome, of which ${tookEffect} took effect), ${written}`;
-  return [head, ...verdict.undecided, ...verdict.violations.map(describeViolation)].join("\n");
+  const skipped =
+    verdict.skipped === 0 ? [] : [`${verdict.skipped} reads from before the history began are not judged`];
+  return [head, ...skipped, ...verdict.undecided, ...verdict.violations.map(describeViolation)].join("\n");
 }

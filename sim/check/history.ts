@@ -222,9 +222,11 @@ export function isIn(span: Span, key: Text): boolean {
 
 /** Whether a request only reads: a range, a hash, or a transaction of ranges. A nested transaction counts as a write, as in etcd. */
 export function isRead(request: Request): boolean {
-  if (request.kind === "txn") return [...request.success, ...request.failure].every(({ kind }) => kind === "range");
+  if (request.kind === "txn") return request.success.every(isRange) && request.failure.every(isRange);
   return request.kind === "range" || request.kind === "hash";
 }
+
+const isRange = ({ kind }: Request): boolean => kind === "range";
 
 /** Whether a member answers from what it has, without asking the leader: so may be behind. An empty transaction is, too, as in etcd. */
 export function isSerializable(request: Request): boolean {
@@ -264,6 +266,8 @@ export class HistoryRecorder {
   readonly #now: (() => number) | undefined;
   readonly #operations: Operation[] = [];
   readonly #log = new Map<number, LoggedRevision>();
+  /** Revisions that were told again, and otherwise. */
+  readonly #contradictions: LoggedRevision[] = [];
   #position = 0;
 
   /** @param now milliseconds since the run began, for people */
@@ -294,17 +298,18 @@ export class HistoryRecorder {
       outcome: { kind: "unknown" },
     };
     this.#operations.push(operation);
-    const end = (outcome: Outcome): void => {
+    const end = (outcomeAt: (when: { readonly at: number; readonly atMs?: number }) => Outcome): void => {
       const begun = this.#operations[id]!;
       if (begun.outcome.at !== undefined) throw new HistoryError("HISTORY_MALFORMED", `operation ${id} ended twice`);
-      const when = this.#now === undefined ? {} : { atMs: this.#now() };
-      this.#operations[id] = { ...begun, outcome: { ...outcome, at: this.#position++, ...when } };
+      const when = { at: this.#position++, ...(this.#now === undefined ? {} : { atMs: this.#now() }) };
+      this.#operations[id] = { ...begun, outcome: outcomeAt(when) };
     };
+    const saying = (text: string | undefined): { readonly text?: string } => (text === undefined ? {} : { text });
     return {
       id,
-      answered: (response) => end({ kind: "answered", at: 0, response }),
-      refused: (reason, text) => end({ kind: "refused", at: 0, reason, ...(text === undefined ? {} : { text }) }),
-      unknown: (text) => end({ kind: "unknown", ...(text === undefined ? {} : { text }) }),
+      answered: (response) => end((when) => ({ kind: "answered", ...when, response })),
+      refused: (reason, text) => end((when) => ({ kind: "refused", ...when, reason, ...saying(text) })),
+      unknown: (text) => end((when) => ({ kind: "unknown", ...when, ...saying(text) })),
     };
   }
 
@@ -314,8 +319,6 @@ export class HistoryRecorder {
     if (known === undefined) this.#log.set(revision.revision, revision);
     else if (JSON.stringify(known) !== JSON.stringify(revision)) this.#contradictions.push(revision);
   }
-
-  readonly #contradictions: LoggedRevision[] = [];
 
   history(): History {
     const log = [...this.#log.values(), ...this.#contradictions].sort((a, b) => a.revision - b.revision);

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { SimRandom } from "../random.js";
-import { checkHistory } from "./check-history.js";
+import { checkHistory, describeVerdict } from "./check-history.js";
 import { historyFromLines, historyToLines, isSerializable, type History } from "./history.js";
 import { randomHistory, spoil, spoilLog } from "./random-history.js";
 import { describeViolation } from "./report.js";
 import { checkByRevisions } from "./revision-witness.js";
 import { searchLinearization } from "./search.js";
+import { pair } from "./testing/plays.js";
 
 const SEEDS = 400;
 
@@ -89,6 +90,19 @@ test("a spoiled answer is caught; what is not caught is a history that could hav
   // An answer may as well be one revision older or younger where it overlaps a write that does not concern it.
   const header = counts.get("header revision")!;
   assert.ok(header.caught / header.tried > 0.85, `${header.caught} of ${header.tried} changed header revisions caught`);
+});
+
+test("a history that begins on a store with content is judged from there on; reads of what was before are counted", () => {
+  const start = { revision: 9, kvs: [pair("a", "old", 7, 3, 2), pair("c", "older", 5)] };
+  let skipped = 0;
+  forSeeds(50, (random) => {
+    const history = randomHistory(random, { operations: 60, start });
+    const verdict = checkHistory(history);
+    assert.equal(verdict.kind, "right", describeVerdict(verdict));
+    skipped += verdict.skipped;
+    assert.equal(checkHistory({ ...history, start: { revision: 9, kvs: [] } }).kind, "violated");
+  });
+  assert.ok(skipped > 0, "no read reached before the start");
 });
 
 test("a changed log is caught", () => {

@@ -12,6 +12,7 @@ import {
   type Change,
   type Compare,
   type History,
+  type HistoryStart,
   type KeyValue,
   type KeyValueRequest,
   type LoggedRevision,
@@ -32,6 +33,8 @@ export interface RandomHistoryOptions {
   readonly compactions?: boolean;
   /** Also tells the log of the servers. */
   readonly log?: boolean;
+  /** What is there before; an empty store when left out. */
+  readonly start?: HistoryStart;
 }
 
 /** A call on its way. */
@@ -54,8 +57,8 @@ class RandomRun {
   readonly #lostOneIn: number;
   readonly #compactions: boolean;
   readonly #log: boolean;
-  readonly #model = new Model(EMPTY_START);
-  readonly #recorder = new HistoryRecorder();
+  readonly #model: Model;
+  readonly #recorder: HistoryRecorder;
   readonly #flights: (Flight | undefined)[];
   /** Calls whose clients have given up. */
   #orphans: Flight[] = [];
@@ -65,6 +68,9 @@ class RandomRun {
   #values = 0;
 
   constructor(random: SimRandom, options: RandomHistoryOptions) {
+    const start = options.start ?? EMPTY_START;
+    this.#model = new Model(start);
+    this.#recorder = new HistoryRecorder({ start });
     this.#random = random;
     this.#operations = options.operations;
     this.#keys = options.keys ?? 5;
@@ -72,7 +78,7 @@ class RandomRun {
     this.#compactions = options.compactions ?? true;
     this.#log = options.log ?? false;
     this.#flights = Array.from({ length: options.clients ?? 4 }, () => undefined);
-    this.#applied = Array.from({ length: options.members ?? 3 }, () => EMPTY_START.revision);
+    this.#applied = Array.from({ length: options.members ?? 3 }, () => start.revision);
   }
 
   run(): History {

@@ -10,7 +10,8 @@
  * 4. Gaps. A revision that no answered write has is one of a request of unknown outcome, which was called before, is used once and
  *    fits all that was seen of it: values in answers, the servers' log where the history has it. Where several fit, one after the
  *    other is tried, within a limit. A refused request never fits.
- * 5. Refusals and compactions.
+ * 5. Refusals and compactions. A compaction has the revision that it was answered at, so that what was read above it comes later;
+ *    within one revision only time tells.
  *
  * Serializable answers count as witnesses that their revision existed; what they say is judged by serializable.ts, with the model
  * that comes out of here.
@@ -207,9 +208,10 @@ class Replay {
       const { revision } = response.header;
       last = Math.max(last, revision);
       const judged = isJudgedHere(operation.request);
+      const reaches = judged && reachesBefore(operation.request, history.start.revision);
+      if (reaches) this.skipped++;
       if (hasWritten(response)) this.#writers.set(revision, operation);
-      else if (judged && reachesBefore(operation.request, history.start.revision)) this.skipped++;
-      else if (judged) listOf(this.#others, revision).push(operation);
+      else if (judged && !reaches) listOf(this.#others, revision).push(operation);
     }
     for (const logged of history.log ?? []) {
       const known = this.#log.get(logged.revision);
@@ -254,9 +256,12 @@ class Replay {
 
   #write(operation: Answered, revision: number): Failure | undefined {
     const applied = this.model.apply(operation.request as KeyValueRequest);
-    if (applied.kind === "refused")
+    if (applied.kind === "refused") {
       return () => this.#differs(operation, `answered, expected a refusal as ${applied.reason}`);
-    const different = differenceOf(operation.outcome.response as KeyValueResponse, applied.response);
+    }
+    const different = reachesBefore(operation.request, this.#history.start.revision)
+      ? undefined
+      : differenceOf(operation.outcome.response as KeyValueResponse, applied.response);
     if (different !== undefined) return () => this.#differs(operation, different);
     return this.#compareLog(revision, applied.changes, operation);
   }
@@ -336,8 +341,9 @@ class Replay {
     const request = operation.request as KeyValueRequest;
     const applied = this.model.apply(request);
     if (this.model.revision !== revision) this.model.undoTo(revision);
-    if (applied.kind === "refused")
+    if (applied.kind === "refused") {
       return () => this.#differs(operation, `answered, expected a refusal as ${applied.reason}`);
+    }
     const different = differenceOf(operation.outcome.response as KeyValueResponse, applied.response);
     return different === undefined ? undefined : () => this.#differs(operation, different);
   }
@@ -461,7 +467,7 @@ function whyNot({ outcome }: Operation): string {
   return "with unknown outcome, and has another place or cannot stand here";
 }
 
-/** Sorted by `key`, with the greatest `value` up to each place. */
+/** Compactions in the order of a key; at each place stands the one that went furthest up to there. */
 class GreatestBelow<Item extends Compaction> {
   readonly #keys: number[] = [];
   readonly #items: Item[] = [];

@@ -2,6 +2,7 @@
  * Checks of requests before a member sees them: those of etcd's v3rpc layer, in its order, since a request with two mistakes must
  * be told the same one.
  */
+import { parsePeerUrls } from "../base/peer-urls.js";
 import { latin1FromBytes } from "../base/text.js";
 import {
   type DeleteRangeRequest,
@@ -41,6 +42,28 @@ export function checkTxn(request: TxnRequest, operationsMax: number): void {
   checkOperations(request, operationsMax);
   collectWrites(request.success);
   collectWrites(request.failure);
+}
+
+/**
+ * The URLs of a member that is added, in etcd's order, for its ID is computed from them.
+ *
+ * @throws ApiError `API_BAD_URLS`
+ */
+export function checkPeerUrls(texts: readonly string[]): readonly string[] {
+  const parsed = parsePeerUrls(texts);
+  if ("fault" in parsed) throw new ApiError("API_BAD_URLS", parsed.fault);
+  return parsed.urls;
+}
+
+/**
+ * New URLs of a member, in the order given, as etcd keeps them. etcd 3.5 checks nothing here, and a URL that is none ends every
+ * member of its cluster.
+ *
+ * @throws ApiError `API_BAD_URLS`
+ */
+export function checkUpdatedUrls(texts: readonly string[]): readonly string[] {
+  checkPeerUrls(texts);
+  return texts.map((text) => text.trim());
 }
 
 function checkKey(key: Uint8Array): void {

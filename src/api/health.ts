@@ -6,7 +6,7 @@ import {
   HealthCheckResponse,
   HealthCheckResponse_ServingStatus,
 } from "../proto/generated/grpc/health/v1/health.js";
-import { decodeRequest } from "./service.js";
+import { admit, decodeRequest, type ServiceDependencies, unary } from "./service.js";
 
 const { SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
 
@@ -15,24 +15,23 @@ function statusOf(service: string): HealthCheckResponse_ServingStatus {
   return service === "" ? SERVING : SERVICE_UNKNOWN;
 }
 
-export function healthHandlers(): [string, Handler][] {
+/** These go through the gate of all calls, as etcd's interceptors stand before every service: a learner refuses them. */
+export function healthHandlers(dependencies: ServiceDependencies): [string, Handler][] {
   return [
     [
       "/grpc.health.v1.Health/Check",
-      {
-        kind: "unary",
-        handle: (bytes: Uint8Array) => {
-          const status = statusOf(decodeRequest(HealthCheckRequest, bytes).service);
-          if (status === SERVICE_UNKNOWN) throw new GrpcError(GrpcStatus.notFound, "unknown service");
-          return HealthCheckResponse.encode({ status }).finish();
-        },
-      },
+      unary(dependencies, HealthCheckRequest, HealthCheckResponse, ({ service }) => {
+        const status = statusOf(service);
+        if (status === SERVICE_UNKNOWN) throw new GrpcError(GrpcStatus.notFound, "unknown service");
+        return { status };
+      }),
     ],
     [
       "/grpc.health.v1.Health/Watch",
       {
         kind: "bidirectional",
-        handle: (stream) => {
+        handle: (stream, call) => {
+          admit(dependencies, call, "stream", false);
           // The status does not change while the port is open: the first answer is followed by silence.
           stream.onMessage = (bytes) => {
             const status = statusOf(decodeRequest(HealthCheckRequest, bytes).service);

@@ -1,21 +1,16 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Maintenance, Cluster.MemberList, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * Served: KV, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
  * a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
 import { invariant } from "../base/errors.js";
 import type { Call, Handler, HandlerTable } from "../grpc/handler.js";
 import { GrpcError, GrpcStatus } from "../grpc/status.js";
-import type { Member } from "../membership/member.js";
-import { AuthDefinition } from "../proto/generated/etcdserverpb/auth.js";
-import {
-  ClusterDefinition,
-  type Member as MemberMessage,
-  MemberListRequest,
-  MemberListResponse,
-} from "../proto/generated/etcdserverpb/cluster.js";
+import { memberIdText } from "../membership/member.js";
+import { AuthDefinition, AuthenticateRequest, AuthenticateResponse } from "../proto/generated/etcdserverpb/auth.js";
+import { ClusterDefinition } from "../proto/generated/etcdserverpb/cluster.js";
 import {
   CompactionRequest,
   CompactionResponse,
@@ -52,7 +47,8 @@ import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js"
 import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import type { CallContext, MemberService } from "../server/contract.js";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./checks.js";
-import { ApiError, CLIENT_ERRORS } from "./errors.js";
+import { clusterHandlers } from "./cluster.js";
+import { ApiError } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { encodeRangeAnswer } from "./range-answer.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
@@ -67,8 +63,8 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
     ...kvHandlers(dependencies),
     ...maintenanceHandlers(dependencies),
     ...clusterHandlers(dependencies),
-    ...authHandlers(),
-    ...healthHandlers(),
+    ...authHandlers(dependencies),
+    ...healthHandlers(dependencies),
   ]);
 }
 
@@ -168,16 +164,15 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
   ];
 }
 
-/** Checks as etcd does; the leader stays where it is, for it cannot be moved to another member yet. */
+/** Checks as etcd does, in its order. The member looks once more when it acts: members may have changed meanwhile. */
 async function moveLeader(member: MemberService, target: bigint, context: CallContext): Promise<MoveLeaderResponse> {
   if (member.leader() !== member.memberId) throw new ApiError("SERVER_NOT_LEADER", "this member does not lead");
   const { members } = await member.memberList(false, context);
   if (!members.some(({ id, isLearner }) => id === target && !isLearner)) {
-    throw new ApiError("API_BAD_TRANSFEREE", `${target} is no voting member`);
+    throw new ApiError("API_BAD_TRANSFEREE", `${memberIdText(target)} is no voting member`);
   }
-  if (target !== member.memberId) {
-    throw new GrpcError(GrpcStatus.unimplemented, "walnut: the leader cannot be moved to another member yet");
-  }
+  if (target !== member.memberId) await member.moveLeader(target, context);
+  // 3.5 sends no header here.
   return { header: undefined };
 }
 
@@ -200,33 +195,12 @@ async function* snapshotMessages({ member }: ServiceDependencies): AsyncGenerato
   yield encode(hash.digest(), 0);
 }
 
-function clusterHandlers(dependencies: ServiceDependencies): [string, Handler][] {
-  const { member } = dependencies;
-  return [
-    [
-      "/etcdserverpb.Cluster/MemberList",
-      unary(dependencies, MemberListRequest, MemberListResponse, async (request, context) => {
-        const { header, members } = await member.memberList(request.linearizable, context);
-        return { header, members: members.map(memberMessage) };
-      }),
-    ],
-  ];
-}
-
-function memberMessage(member: Member): MemberMessage {
-  return {
-    ID: member.id,
-    name: member.name,
-    peerURLs: [...member.peerUrls],
-    clientURLs: [...member.clientUrls],
-    isLearner: member.isLearner,
-  };
-}
-
 /** A client with a name and password asks for a token first, and goes on without one when told that auth is off. */
-function authHandlers(): [string, Handler][] {
-  const { status, text } = CLIENT_ERRORS.API_AUTH_NOT_ENABLED;
-  return [["/etcdserverpb.Auth/Authenticate", refusing(status, text)]];
+function authHandlers(dependencies: ServiceDependencies): [string, Handler][] {
+  const refuse = (): never => {
+    throw new ApiError("API_AUTH_NOT_ENABLED", "there are no users");
+  };
+  return [["/etcdserverpb.Auth/Authenticate", unary(dependencies, AuthenticateRequest, AuthenticateResponse, refuse)]];
 }
 
 /** All methods of etcd's services; those that are served replace theirs. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import fc from "fast-check";
-import { SimClock, SimDisk } from "../../sim/index.js";
+import { settle, SimClock, SimDisk, SimRandom } from "../../sim/index.js";
 import { silentLog } from "../platform/log.js";
 import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
 import { Chance, work } from "./testing/random-work.js";
@@ -405,3 +405,32 @@ test("when the newest meta page is torn the state before it is read, told, and t
   assert.equal(again.damagedMeta, undefined);
   assert.deepEqual(again.beginRead().bucket(bytesOf("key"))!.get(bytesOf("a")), bytesOf("3"));
 });
+
+test("what a killed process wrote and did not sync is durable before anybody relies on it", async () => {
+  let syncsLeft = Number.POSITIVE_INFINITY;
+  const stuck = (): Promise<void> => new Promise(() => undefined);
+  const disk = new SimDisk({ pace: (kind) => (kind === "datasync" && --syncsLeft < 0 ? stuck() : undefined) });
+  const clock = new SimClock();
+  const db = await openBolt({ disk, clock, log: silentLog }, PATH);
+  const first = db.beginWrite();
+  first.createBucket(bytesOf("key")).put(bytesOf("a"), bytesOf("old"));
+  await first.commit();
+  syncsLeft = 1; // the pages are synced, the meta page is written and waits for its sync
+  const second = db.beginWrite();
+  second.bucket(bytesOf("key"))!.put(bytesOf("a"), bytesOf("new"));
+  void second.commit();
+  await settle();
+  const afterKill = disk.kill();
+  syncsLeft = Number.POSITIVE_INFINITY;
+  assert.equal(await valueOfA(afterKill, clock), "new");
+  assert.equal(await valueOfA(afterKill.crash({ mode: "lost", random: new SimRandom(1) }), clock), "new");
+});
+
+async function valueOfA(disk: SimDisk, clock: SimClock): Promise<string> {
+  const db = await openBolt({ disk, clock, log: silentLog }, PATH);
+  const read = db.beginRead();
+  const value = read.bucket(bytesOf("key"))!.get(bytesOf("a"))!;
+  read.end();
+  await db.close();
+  return new TextDecoder().decode(value);
+}

@@ -51,6 +51,7 @@ export async function openBolt(doors: BoltDoors, path: string, options: BoltOpti
   if (!readOnly && options.create !== false)
     await maybeCreate(doors.disk, path, options.pageSize ?? PAGE_BYTES_DEFAULT, options.sync === false);
   const opened = await openFile(doors, path, readOnly);
+  if (!readOnly && options.sync !== false) await makeDurable(opened.file);
   if (opened.damagedMeta !== undefined) {
     doors.log.warn("bolt meta page unreadable, the other one is used", { path, error: opened.damagedMeta.message });
   }
@@ -60,6 +61,19 @@ export async function openBolt(doors: BoltDoors, path: string, options: BoltOpti
     initialMapBytes: options.initialMapBytes ?? 0,
     sync: options.sync ?? true,
   });
+}
+
+/**
+ * A process that was killed may have left pages that only the system's cache holds, its last meta page among them. Whoever opens the
+ * file takes that state for durable: it overwrites pages that the state before still has, and tells others what it read.
+ */
+async function makeDurable(file: DiskFile): Promise<void> {
+  try {
+    await file.sync();
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
 }
 
 /** Opens and locks a file and reads what a database needs to begin with. For `openBolt` and the offline tools. */

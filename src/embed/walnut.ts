@@ -13,7 +13,16 @@ import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
-import { defaultOptions, Member, MemberError, type BootProgress, type MemberOptions } from "../server/index.js";
+import { checkPeerPort, openPeerPort, type PeerTimeouts, type PeerTls } from "./peer-port.js";
+import { PEER_METRICS } from "../peer/index.js";
+import {
+  defaultOptions,
+  Member,
+  MemberError,
+  METRICS,
+  type BootProgress,
+  type MemberOptions,
+} from "../server/index.js";
 
 /** Calls that are under way when a member stops may take this long to end. */
 const GRACE_MS = 5_000;
@@ -27,6 +36,11 @@ export interface WalnutOptions {
   readonly listenClientUrls?: readonly string[];
   /** What other clients are told; the URLs that are listened on when left out. */
   readonly advertiseClientUrls?: readonly string[];
+  /** Where other members are served, `http://HOST:PORT` or `https://HOST:PORT`; no peer port when left out. */
+  readonly listenPeerUrls?: readonly string[];
+  /** TLS between members: for https peer URLs. */
+  readonly peerTls?: PeerTls | undefined;
+  readonly peerTimeouts?: PeerTimeouts;
   /** Everything else that a member can be told: etcd's flags. */
   readonly member?: Partial<Omit<MemberOptions, "dataDir" | "advertiseClientUrls">>;
   /** `"silent"`, how lines are written, or a log of your own; silent when left out. */
@@ -77,6 +91,7 @@ export class Walnut {
   async #stop(): Promise<void> {
     const alive = setInterval(() => undefined, NEVER_MS);
     try {
+      await this.member.resign(); // first, while clients are served: they hardly notice
       await Promise.all(this.#ports.map((port) => port.stop(GRACE_MS)));
       await this.member.stop();
     } finally {
@@ -92,27 +107,41 @@ async function start(
   const platform = options.platform ?? platformOf(options.log);
   const listenUrls = options.listenClientUrls ?? ["http://127.0.0.1:0"];
   const addresses = listenUrls.map(addressOf);
+  checkPeerPort({ listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls });
   const defaults = defaultOptions(resolve(options.dataDir));
   const name = options.member?.name ?? defaults.name;
-  const peerUrls = options.member?.initialAdvertisePeerUrls ?? defaults.initialAdvertisePeerUrls;
+  const metrics = new PrometheusMetrics({
+    processFigures: options.processMetrics ?? false,
+    figures: { ...METRICS, ...PEER_METRICS },
+  });
   // The ports come first, as in etcd: when one is taken, nothing is made on the disk.
-  const bound = await bindAll(addresses);
-  const urls = bound.map((port) => urlOf(port.address));
-  const memberOptions: MemberOptions = {
-    ...defaults,
-    initialCluster: new Map([[name, peerUrls]]),
-    ...options.member,
-    advertiseClientUrls: options.advertiseClientUrls ?? urls,
-  };
-  const metrics = new PrometheusMetrics({ processFigures: options.processMetrics ?? false });
+  const peerPort = await openPeerPort(
+    { listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls, peerTimeouts: options.peerTimeouts },
+    options.member?.initialAdvertisePeerUrls,
+    { clock: platform.clock, log: platform.log, metrics },
+  );
+  let bound: BoundPort[] = [];
+  let urls: readonly string[];
   let member: Member;
   try {
-    member = await Member.start({ platform, metrics }, memberOptions, {
+    bound = await bindAll(addresses);
+    urls = bound.map((port) => urlOf(port.address));
+    const peerUrls = options.member?.initialAdvertisePeerUrls ?? peerPort?.urls ?? defaults.initialAdvertisePeerUrls;
+    const memberOptions: MemberOptions = {
+      ...defaults,
+      initialCluster: new Map([[name, peerUrls]]),
+      initialAdvertisePeerUrls: peerUrls,
+      ...options.member,
+      advertiseClientUrls: options.advertiseClientUrls ?? urls,
+    };
+    const peers = peerPort === undefined ? {} : { peers: peerPort.door };
+    member = await Member.start({ platform, metrics, ...peers }, memberOptions, {
       onFailure: (error) => options.onFailure?.(error),
       ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
     });
   } catch (error) {
     await closeAll(bound);
+    await peerPort?.door.close();
     throw error;
   }
   const exposition = (): ReturnType<PrometheusMetrics["exposition"]> => metrics.exposition();

@@ -234,10 +234,13 @@ export class Backend implements BucketWriter {
     return this.#next;
   }
 
-  /** Everything written so far, durable, as pages to stream. */
-  async snapshot(): Promise<BackendSnapshot> {
-    await this.commitNow();
-    const read = this.#track(this.#database.beginRead({ durable: true }));
+  /**
+   * Everything written up to one turn, as pages to stream; the first page comes when all of it is durable.
+   *
+   * @param prepare called in that turn, before the pin: what it writes belongs to the snapshot, and what it notes fits it
+   */
+  async snapshot(prepare: () => void = () => undefined): Promise<BackendSnapshot> {
+    const read = this.#track(await this.#pinAsItIs(() => undefined, prepare));
     return { sizeBytes: read.sizeBytes, pages: () => read.copy(), end: () => read.end() };
   }
 
@@ -250,8 +253,9 @@ export class Backend implements BucketWriter {
     return this.#track(await this.#pinAsItIs(pinned));
   }
 
-  async #pinAsItIs(pinned: () => void): Promise<BoltRead> {
+  async #pinAsItIs(pinned: () => void, prepare: () => void = () => undefined): Promise<BoltRead> {
     while ((this.#held ?? this.#inFlight) !== undefined) await (this.#held ?? this.#inFlight);
+    prepare();
     void this.#startCommit().catch(() => undefined); // a failure reaches everyone through `onFailure`
     this.#assertUsable();
     pinned();
@@ -323,6 +327,22 @@ export class Backend implements BucketWriter {
       this.#write.rollback();
       for (const database of [this.#database, ...this.#retired]) await database.close();
     }
+  }
+
+  /**
+   * Gives the file up without a commit, for another one is about to take its place. Reads that are pinned go on; the file is
+   * closed behind the last of them. Everything else fails with `BACKEND_CLOSED` from now on.
+   */
+  async retire(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#defragmentation !== undefined) await this.#defragmentation.catch(() => undefined);
+    this.#closed = true;
+    this.#disarmTimer();
+    this.#pendingWrites = 0;
+    await this.#inFlight?.catch(() => undefined); // it was told through `onFailure`
+    this.#write.rollback();
+    if (this.#openReads.has(this.#database)) this.#retired.add(this.#database);
+    else await this.#database.close();
   }
 
   /** A read that keeps its database open when a defragmentation replaces it. */

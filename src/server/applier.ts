@@ -78,6 +78,8 @@ export interface ApplierEvents {
   /** A refused change is handed to raft without effect, so that it knows the change is over. */
   dropConfiguration(): void;
   onMembershipChanged(change: ConfChange): void;
+  /** The cluster decided on a version. Throws when this member cannot serve it. */
+  onClusterVersion(version: string): void;
   /** The first entry of a leader's term was applied: what it proposed before it led is settled. */
   onTermBegun(term: number): void;
   /** A request was applied that put `db` over its quota. */
@@ -239,6 +241,7 @@ export class Applier {
       membership.publish(id, decodeAttributes(request.val), table);
       if (table !== undefined && id === membership.localId) membership.removeStrays(table);
     } else if (request.method === "PUT" && request.path === CLUSTER_VERSION_PATH) {
+      this.#events.onClusterVersion(request.val);
       membership.setClusterVersion(request.val, table);
     } else {
       // The v2 API is gone since 3.6, and 3.5 has it switched off by default.
@@ -256,6 +259,7 @@ export class Applier {
     const table = fresh ? this.#dependencies.table : undefined;
     const id = request.header?.ID ?? 0n;
     if (request.clusterVersionSet !== undefined) {
+      this.#events.onClusterVersion(request.clusterVersionSet.ver);
       membership.setClusterVersion(request.clusterVersionSet.ver, table);
     } else if (request.clusterMemberAttrSet !== undefined) {
       const { memberID, memberAttributes } = request.clusterMemberAttrSet;

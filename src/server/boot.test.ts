@@ -157,9 +157,9 @@ test("options that contradict each other are refused before anything is made", a
           ["two", ["http://b:1"]],
         ]),
       },
-      /not supported yet/,
+      /--listen-peer-urls/,
     ],
-    [{ initialClusterState: "existing" }, /not supported yet/],
+    [{ initialClusterState: "existing" }, /--listen-peer-urls/],
   ];
   for (const [options, sentence] of cases) await refuses(new SimDisk(), "OPTIONS_INVALID", sentence, options);
 });

@@ -1,7 +1,8 @@
 /**
  * From a data directory to a member that can run. One of three beginnings:
  *
- * - a new cluster: no log yet; folders, `db` and a log are made, and the initial members become the log's first entries;
+ * - a new member: no log yet; folders, `db` and a log are made. In a new cluster the initial members become the log's first entries; one
+ *   that joins a cluster begins with an empty log, which the leader fills;
  * - a restart: there is a log; the newest snapshot that it knows is loaded, the log is read from there on;
  * - a restart by force (`--force-new-cluster`): the same, and then all other members are taken out.
  *
@@ -29,9 +30,13 @@ import { createWal, openWal, validSnapshotEntries, walExists, type WalContents, 
 import { loadProgress, type Progress } from "./applier.js";
 import { CLUSTER_VERSION } from "./contract.js";
 import { MemberError } from "./errors.js";
+import { isOlderVersion } from "./cluster-version.js";
+import { readDamagedEnd, writeDamagedEnd, type DamagedEnd } from "./damaged-end.js";
 import { forceNewCluster } from "./force-new-cluster.js";
+import { checkNotBootstrapped, findCluster } from "./join.js";
 import { layoutOf, type Layout } from "./layout.js";
 import { checkInitialCluster, checkOptions, type MemberOptions } from "./options.js";
+import type { PeerDoor } from "./peers.js";
 import { SnapshotData } from "./snapshot-data.js";
 
 /** Bytes of entries in one message to a peer, and messages to one that may be on their way (etcd's figures). */
@@ -63,6 +68,10 @@ export interface Booted {
   readonly progress: Progress;
   /** What the log begins behind; undefined when it begins at its first entry. */
   readonly snapshot: Snapshot | undefined;
+  /** Members of the cluster that is joined, which the log does not know yet. */
+  readonly joined: readonly Member[];
+  /** Set while this member must not vote, for its log had a damaged end. */
+  readonly damagedEnd: DamagedEnd | undefined;
 }
 
 export interface BootHooks {
@@ -74,16 +83,20 @@ export interface BootHooks {
 }
 
 /** @throws MemberError, or the error of the room that refused; the directory is as it was then */
-export async function boot(platform: Platform, options: MemberOptions, hooks: BootHooks): Promise<Booted> {
+export async function boot(
+  platform: Platform,
+  door: PeerDoor | undefined,
+  options: MemberOptions,
+  hooks: BootHooks,
+): Promise<Booted> {
   checkOptions(options);
   const layout = layoutOf(options.dataDir, options.walDir);
   const restart = await walExists(platform.disk, layout.walDir);
-  if (!restart) checkNewMember(options);
   const opened: { close(): Promise<void> }[] = [];
   try {
-    return restart
-      ? await restartMember(platform, options, layout, hooks, opened)
-      : await startMember(platform, options, layout, hooks, opened);
+    if (restart) return await restartMember(platform, options, layout, hooks, opened);
+    const identity = await identify(door, options);
+    return await startMember(platform, options, layout, hooks, opened, identity);
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close().catch(() => undefined); // the first failure is the one to tell
     throw error;
@@ -92,20 +105,38 @@ export async function boot(platform: Platform, options: MemberOptions, hooks: Bo
 
 // ---- a new member -------------------------------------------------------------------------------------------------
 
-function checkNewMember(options: MemberOptions): void {
-  checkInitialCluster(options);
+/** Who a member without a log is to be. */
+interface Identity {
+  readonly memberId: bigint;
+  readonly clusterId: bigint;
+  /** First members of a new cluster, this one among them; none when a cluster is joined. */
+  readonly founders: readonly Member[];
+  /** Members of the cluster that is joined. */
+  readonly joined: readonly Member[];
+}
+
+async function identify(door: PeerDoor | undefined, options: MemberOptions): Promise<Identity> {
+  checkNewMember(door, options);
   if (options.initialClusterState === "existing") {
-    throw new MemberError(
-      "OPTIONS_INVALID",
-      "--initial-cluster-state=existing: joining a cluster is not supported yet; start a new cluster of one member, or use etcd",
-    );
+    const { memberId, clusterId, members } = await findCluster(mustHaveDoor(door, options), options);
+    return { memberId, clusterId, founders: [], joined: members };
   }
-  if (options.initialCluster.size > 1) {
-    throw new MemberError(
-      "OPTIONS_INVALID",
-      `--initial-cluster names ${options.initialCluster.size} members: clusters of several members are not supported yet; name one`,
-    );
-  }
+  const { members, self, clusterId } = initialCluster(options);
+  if (door !== undefined) await checkNotBootstrapped(door, options, self.id);
+  return { memberId: self.id, clusterId, founders: members, joined: [] };
+}
+
+function checkNewMember(door: PeerDoor | undefined, options: MemberOptions): void {
+  checkInitialCluster(options);
+  if (options.initialClusterState === "existing" || options.initialCluster.size > 1) mustHaveDoor(door, options);
+}
+
+function mustHaveDoor(door: PeerDoor | undefined, options: MemberOptions): PeerDoor {
+  if (door !== undefined) return door;
+  throw new MemberError(
+    "OPTIONS_INVALID",
+    `member "${options.name}" is to be one of several, but listens on no peer URL: give --listen-peer-urls`,
+  );
 }
 
 async function startMember(
@@ -114,17 +145,16 @@ async function startMember(
   layout: Layout,
   hooks: BootHooks,
   opened: { close(): Promise<void> }[],
+  { memberId, clusterId, founders, joined }: Identity,
 ): Promise<Booted> {
   const { disk, log } = platform;
-  const { members, self, clusterId } = initialCluster(options);
-
   await makeFolders(disk, layout);
   const backend = await openBackend(platform, options, layout, hooks);
   opened.push(backend);
   const progress = loadProgress(backend);
   if (progress.consistentIndex > 0) throw lostLog(layout, progress.consistentIndex, "there is no log");
   const snapshots = new SnapshotStore({ disk, log }, layout.snapDir);
-  const metadata = encodeWalMetadata({ nodeId: self.id, clusterId });
+  const metadata = encodeWalMetadata({ nodeId: memberId, clusterId });
   const wal = await createWal(platform, layout.walDir, metadata, {
     segmentBytes: options.segmentBytes,
     onSync: hooks.onSync,
@@ -132,15 +162,15 @@ async function startMember(
   opened.push(wal);
 
   log.info("starting local member", {
-    "local-member-id": memberIdText(self.id),
+    "local-member-id": memberIdText(memberId),
     "cluster-id": memberIdText(clusterId),
   });
   const storage = new MemoryStorage();
-  const node = makeNode(platform, options, self.id, storage);
-  bootstrap(node, members);
+  const node = makeNode(platform, options, memberId, storage);
+  if (founders.length > 0) bootstrap(node, founders);
   return {
     kind: "new",
-    memberId: self.id,
+    memberId,
     clusterId,
     layout,
     node,
@@ -148,10 +178,12 @@ async function startMember(
     wal,
     snapshots,
     backend,
-    membership: new Membership({ clusterId, localId: self.id }, log),
+    membership: new Membership({ clusterId, localId: memberId }, log),
     snapshotData: new SnapshotData(undefined),
     progress,
     snapshot: undefined,
+    joined,
+    damagedEnd: undefined,
   };
 }
 
@@ -222,13 +254,15 @@ async function restartMember(
   const progress = loadProgress(backend);
 
   const at = { index: snapshot?.metadata.index ?? 0, term: snapshot?.metadata.term ?? 0 };
+  let damagedEnd = await readDamagedEnd(disk, layout);
   const { writer: wal, contents } = await openWal(platform, layout.walDir, at, {
     segmentBytes: options.segmentBytes,
     onSync: hooks.onSync,
     onProgress: ({ bytesRead, bytesTotal }) => hooks.onProgress?.({ phase: "log", done: bytesRead, total: bytesTotal }),
-    beforeChange: (found) => {
+    beforeChange: async (found) => {
       checkSameMember(layout, found, backend);
-      checkLogReaches(layout, found, at.index, progress);
+      const damage = damageOf(layout, found, at.index, backend, progress);
+      if (damage !== undefined) damagedEnd = await writeDamagedEnd(disk, layout, damage);
     },
   });
   opened.push(wal);
@@ -237,7 +271,7 @@ async function restartMember(
   const membership = new Membership({ clusterId, localId: nodeId }, log);
   const snapshotData = new SnapshotData(snapshot?.data);
   if (snapshot !== undefined) membership.recover(snapshotData.state());
-  checkClusterVersion(layout, membership.clusterVersion);
+  checkClusterVersion(layout.dataDir, membership.clusterVersion);
 
   const forced = options.forceNewCluster
     ? await forceAlone(wal, nodeId, snapshot, contents, progress, log)
@@ -252,7 +286,10 @@ async function restartMember(
   storage.setHardState(forced.hardState);
   storage.append(forced.entries);
   const node = makeNode(platform, options, nodeId, storage);
-  if (isUnused(snapshot, contents)) bootstrapAgain(node, options, layout, { nodeId, clusterId });
+  // One that joins a cluster begins with an empty log: its leader fills it.
+  if (isUnused(snapshot, contents) && options.initialClusterState === "new") {
+    bootstrapAgain(node, options, layout, { nodeId, clusterId });
+  }
   return {
     kind: "restart",
     memberId: nodeId,
@@ -267,6 +304,8 @@ async function restartMember(
     snapshotData,
     progress,
     snapshot,
+    joined: [],
+    damagedEnd: options.forceNewCluster ? undefined : damagedEnd,
   };
 }
 
@@ -285,7 +324,7 @@ function bootstrapAgain(
   layout: Layout,
   made: { readonly nodeId: bigint; readonly clusterId: bigint },
 ): void {
-  checkNewMember(options);
+  checkInitialCluster(options);
   const { members, self, clusterId } = initialCluster(options);
   if (self.id !== made.nodeId || clusterId !== made.clusterId) {
     throw new MemberError(
@@ -372,8 +411,7 @@ async function recoverBackend(
   const behind = db.backend !== undefined && loadProgress(db.backend).consistentIndex < index;
   if (received !== undefined && (db.backend === undefined || behind)) {
     await db.close();
-    await disk.rename(received, layout.dbPath);
-    await disk.syncFolder(layout.snapDir);
+    await adoptDatabase(disk, layout, received);
   }
   const backend = db.backend ?? (await db.open());
   const { consistentIndex } = loadProgress(backend);
@@ -389,7 +427,13 @@ async function recoverBackend(
   return backend;
 }
 
-async function openBackend(
+/** Puts a database that came with a snapshot in the place of `db`, durably. */
+export async function adoptDatabase(disk: Disk, layout: Layout, received: string): Promise<void> {
+  await disk.rename(received, layout.dbPath);
+  await disk.syncFolder(layout.snapDir);
+}
+
+export async function openBackend(
   platform: Platform,
   options: MemberOptions,
   layout: Layout,
@@ -454,11 +498,32 @@ function checkSameMember(layout: Layout, { metadata }: WalContents, backend: Bac
   );
 }
 
-/** `db` never runs ahead of the log, for only entries that the disk has are applied: if it is, the log has lost its end. */
-function checkLogReaches(layout: Layout, contents: WalContents, snapshotIndex: number, progress: Progress): void {
+/**
+ * What may have been lost behind the log's end; undefined when nothing.
+ *
+ * `db` never runs ahead of Walnut's log, for only entries that the disk has are applied. A follower of an etcd cluster applies before
+ * its own log is synced, so that a crash may leave it so: in a cluster of several its leader sends those entries again.
+ *
+ * @throws MemberError `LOG_BEHIND_DB` in a cluster of one, where nobody else has them
+ */
+function damageOf(
+  layout: Layout,
+  contents: WalContents,
+  snapshotIndex: number,
+  backend: Backend,
+  progress: Progress,
+): DamagedEnd | undefined {
   const lastIndex = contents.entries.at(-1)?.index ?? snapshotIndex;
-  if (progress.consistentIndex <= lastIndex) return;
-  throw lostLog(layout, progress.consistentIndex, `the log in ${layout.walDir} ends at ${lastIndex}`);
+  const tail = contents.damagedTail;
+  if (progress.consistentIndex > lastIndex) {
+    const found = `the log in ${layout.walDir} ends at ${lastIndex}`;
+    const error = lostLog(layout, progress.consistentIndex, found);
+    if (backend.keys(MEMBERS_BUCKET).length < 2) throw error;
+    const healedAt = Math.max(progress.consistentIndex, tail?.highestIndexSeen ?? 0);
+    return { healedAt, summary: `${layout.dbPath} holds entries up to ${progress.consistentIndex}, but ${found}` };
+  }
+  if (tail === undefined) return undefined;
+  return { healedAt: tail.highestIndexSeen ?? lastIndex + 1, summary: tail.summary };
 }
 
 function lostLog(layout: Layout, consistentIndex: number, found: string): MemberError {
@@ -470,14 +535,12 @@ function lostLog(layout: Layout, consistentIndex: number, found: string): Member
   );
 }
 
-function checkClusterVersion(layout: Layout, version: string | undefined): void {
-  if (version === undefined) return;
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const [ownMajor = 0, ownMinor = 0] = CLUSTER_VERSION.split(".").map(Number);
-  if (major < ownMajor || (major === ownMajor && minor <= ownMinor)) return;
+/** @throws MemberError `DATA_DIR_NEWER` for a cluster of a version that this server does not serve */
+export function checkClusterVersion(dataDir: string, version: string | undefined): void {
+  if (version === undefined || !isOlderVersion(CLUSTER_VERSION, version)) return;
   throw new MemberError(
     "DATA_DIR_NEWER",
-    `the cluster of ${layout.dataDir} has version ${version}, and this server serves ${CLUSTER_VERSION}: ` +
+    `the cluster of ${dataDir} has version ${version}, and this server serves ${CLUSTER_VERSION}: ` +
       "downgrade the cluster first, or start a server of that version",
   );
 }
@@ -495,6 +558,7 @@ function makeNode(platform: Platform, options: MemberOptions, id: bigint, storag
     maxInflightMessages: MESSAGES_IN_FLIGHT_MAX,
     checkQuorum: true,
     preVote: options.preVote,
+    readOnlyOption: options.leaseReads ? "lease-based" : "safe",
     log: raftLogger(platform),
     random: platform.random,
   });

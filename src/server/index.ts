@@ -5,5 +5,5 @@ export * from "./layout.js";
 export * from "./metrics.js";
 export * from "./options.js";
 export type * from "./peers.js";
-export { Member, type MemberDependencies, type MemberHooks } from "./member.js";
+export { Member, type MemberDependencies, type MemberHooks, type MemberObservation } from "./member.js";
 export type { BootProgress } from "./boot.js";

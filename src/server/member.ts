@@ -10,9 +10,6 @@
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
 import { LOOP_WRITE_ENTRIES_MAX, PURGE_INTERVAL_MS } from "../base/limits.js";
-import { utf8FromText } from "../base/text.js";
-import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
-import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import {
   attributesJson,
   computeMemberId,
@@ -22,8 +19,8 @@ import {
   type Member as ClusterMember,
 } from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
-import { minorVersion, CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
-import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn, Store, type Backend } from "../mvcc/index.js";
+import { MembershipError, minorVersion } from "../membership/membership.js";
+import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn } from "../mvcc/index.js";
 import type { Clock, Log, Platform, Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -51,43 +48,58 @@ import {
   type StatusResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
 import { InternalRaftRequest } from "../proto/generated/etcdserverpb/raft_internal.js";
-import { ConfChangeType, EMPTY_CONF_STATE, type ConfChange } from "../proto/raft.js";
-import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
-import { NONE, RaftError } from "../raft/index.js";
-import { Applier, type Outcome } from "./applier.js";
-import { boot, type Booted, type BootProgress } from "./boot.js";
 import {
-  CLUSTER_VERSION,
-  SERVED_VERSION,
-  type DatabaseStream,
-  type MembersAnswer,
-  type MemberService,
-} from "./contract.js";
+  ConfChangeType,
+  EMPTY_CONF_STATE,
+  type ConfChange,
+  type ConfState,
+  type Message,
+  type Snapshot,
+} from "../proto/raft.js";
+import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
+import { NONE, RaftError, type RaftRole } from "../raft/index.js";
+import { Applier, loadProgress, type Progress } from "./applier.js";
+import {
+  adoptDatabase,
+  boot,
+  checkClusterVersion,
+  openBackend,
+  type BootHooks,
+  type Booted,
+  type BootProgress,
+} from "./boot.js";
+import { ClusterVersionMonitor } from "./cluster-version.js";
+import { SERVED_VERSION, type DatabaseStream, type MembersAnswer, type MemberService } from "./contract.js";
+import { CorruptionCheck } from "./corruption-check.js";
+import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
 import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
-import type { PeerDoor } from "./peers.js";
+import type { LocalIdentity, PeerDoor, PeerReceiver, Peers } from "./peers.js";
+import { Proposals, type Answer } from "./proposals.js";
 import { costOfPut, costOfTxn, fitsQuota } from "./quota.js";
 import { LinearizableReads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
-import { RequestIds } from "./request-ids.js";
+import {
+  countConnected,
+  isConnectedSince,
+  isLearnerReady,
+  longestConnected,
+  refusalToAdd,
+  refusalToPromote,
+  refusalToRemove,
+  type ClusterView,
+} from "./reconfiguration.js";
+import { idBytes, RequestIds } from "./request-ids.js";
+import { SnapshotExchange, untilEnd } from "./snapshot-exchange.js";
 import { Snapshotter } from "./snapshotter.js";
-import { Waiters } from "./waiters.js";
+import { openTables, type Tables } from "./tables.js";
 
 const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
-const AUTH_BUCKET = "auth";
-const AUTH_REVISION_KEY = utf8FromText("authRevision");
-/** Buckets that etcd makes when it opens `db`, whether it needs them or not. */
-const BUCKETS_OF_ETCD = [
-  ALARM_BUCKET,
-  LEASE_BUCKET,
-  MEMBERS_BUCKET,
-  MEMBERS_REMOVED_BUCKET,
-  CLUSTER_BUCKET,
-  AUTH_BUCKET,
-  "authUsers",
-  "authRoles",
-];
+/** Ticks that a removed member goes on for, so that others hear of the removal from it (etcd's figure). */
+const TICKS_AFTER_REMOVAL = 10;
+/** A member whose first ticks are skipped waits so long for another one to be there (etcd's figure). */
+const ADVANCE_WITHIN_MS = 5_000;
 /** What raft is told of a refused change: nobody is added or removed. */
 const NO_CHANGE: ConfChange = { id: 0n, type: ConfChangeType.addNode, nodeId: NONE, context: EMPTY_BYTES };
 
@@ -104,6 +116,34 @@ export interface MemberHooks {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** How a member stands, for tests, tools and figures. Making one costs little. */
+export interface MemberObservation {
+  readonly role: RaftRole;
+  readonly leader: bigint;
+  readonly term: number;
+  readonly vote: bigint;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  /** Last entry that this member's disk has, and the first one that it still keeps in memory. */
+  readonly durableIndex: number;
+  readonly firstIndex: number;
+  readonly revision: number;
+  readonly compactRevision: number;
+  readonly confState: ConfState;
+  /** Whether this member neither votes nor campaigns, for its log had a damaged end. */
+  readonly abstains: boolean;
+}
+
+const NO_PEERS: Peers = {
+  send: () => undefined,
+  sendSnapshot: () => undefined,
+  add: () => undefined,
+  remove: () => undefined,
+  activeSince: () => undefined,
+  stop: () => Promise.resolve(),
+};
+
 export class Member implements MemberService {
   readonly memberId: bigint;
   readonly clusterId: bigint;
@@ -111,124 +151,160 @@ export class Member implements MemberService {
   readonly limits: { readonly requestBytesMax: number; readonly txnOperationsMax: number };
 
   readonly #options: MemberOptions;
+  readonly #platform: Platform;
   readonly #booted: Booted;
+  readonly #bootHooks: BootHooks;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #metrics: Metrics;
   readonly #hooks: MemberHooks;
+  readonly #door: PeerDoor | undefined;
+  readonly #local: LocalIdentity;
   readonly #membership: Membership;
-  readonly #backend: Backend;
-  readonly #store: Store;
-  readonly #alarms: Alarms;
-  readonly #applier: Applier;
   readonly #loop: ReadyLoop;
   readonly #reads: LinearizableReads;
-  readonly #waiters: Waiters;
+  readonly #proposals: Proposals;
   readonly #ids: RequestIds;
   readonly #snapshotter: Snapshotter;
+  readonly #exchange: SnapshotExchange;
+  readonly #abstention: Abstention;
+  readonly #versions: ClusterVersionMonitor;
+  readonly #corruption: CorruptionCheck;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
+  /** Replaced, with the applier, when a leader's snapshot is installed. */
+  #tables: Tables;
+  #applier: Applier;
+  /** While a snapshot is being installed: resolves when the new tables are there. */
+  #replacing: Promise<void> | undefined;
+  #peers: Peers = NO_PEERS;
   #leader = 0n;
+  #leaderSince = Number.NEGATIVE_INFINITY;
   #commitIndex = 0;
+  /** Ticks until a removed member stops. */
+  #ticksLeft: number | undefined;
+  /** Until when this member's first ticks may be skipped. */
+  #advanceUntil: number | undefined;
   #state: "running" | "stopping" | "failed" = "running";
   #stopped: Promise<void> | undefined;
   #published: (() => void) | undefined;
 
-  /** Boots and waits until the member has published itself: from then on it serves. */
+  /**
+   * Boots and waits until the member has published itself: from then on it serves. In a cluster of several that takes a majority.
+   *
+   * @throws MemberError, or the error of the room that refused; nothing is left open then
+   */
   static async start(dependencies: MemberDependencies, options: MemberOptions, hooks: MemberHooks): Promise<Member> {
-    const { metrics = noMetrics } = dependencies;
+    const { metrics = noMetrics, platform, peers: door } = dependencies;
     let fail: (error: unknown) => void = hooks.onFailure;
-    const booted = await boot(dependencies.platform, options, {
+    const bootHooks: BootHooks = {
       onBackendFailure: (error) => fail(error),
       onSync: (tookMs) => metrics.observe("etcd_disk_wal_fsync_duration_seconds", tookMs / 1000),
       onCommit: (tookMs) => metrics.observe("etcd_disk_backend_commit_duration_seconds", tookMs / 1000),
       ...(hooks.onBootProgress === undefined ? {} : { onProgress: hooks.onBootProgress }),
-    });
-    let leases: Leases;
-    let store: Store;
+    };
+    let booted: Booted | undefined;
+    let tables: Tables;
     try {
-      prepareDb(booted.backend);
-      // Leases before keys: the store hangs each key on its lease as it is restored.
-      leases = new Leases(booted.backend, minimumLeaseSeconds(options));
-      store = await Store.open(dependencies.platform, booted.backend, {
-        leases,
-        onProgress: ({ revisions }) => hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
-      });
+      booted = await boot(platform, door, options, bootHooks);
+      tables = await openTables(platform, options, booted.backend, ({ revisions }) =>
+        hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
+      );
     } catch (error) {
-      await booted.wal.close().catch(() => undefined);
-      await booted.backend.close().catch(() => undefined);
+      await booted?.wal.close().catch(() => undefined);
+      await booted?.backend.close().catch(() => undefined);
+      await door?.close().catch(() => undefined);
       throw error;
     }
-    const member = new Member(dependencies, options, hooks, booted, store, leases);
+    const member = new Member(dependencies, options, hooks, bootHooks, booted, tables);
     fail = (error) => member.#fail(error);
-    await member.#begin();
+    try {
+      await member.#begin();
+    } catch (error) {
+      await member.stop().catch(() => undefined); // the first failure is the one to tell
+      throw error;
+    }
     return member;
   }
 
   private constructor(
-    { platform, metrics = noMetrics }: MemberDependencies,
+    { platform, metrics = noMetrics, peers: door }: MemberDependencies,
     options: MemberOptions,
     hooks: MemberHooks,
+    bootHooks: BootHooks,
     booted: Booted,
-    store: Store,
-    leases: Leases,
+    tables: Tables,
   ) {
     this.#options = options;
+    this.#platform = platform;
     this.#booted = booted;
+    this.#bootHooks = bootHooks;
     this.#clock = platform.clock;
     this.#log = platform.log;
     this.#metrics = metrics;
     this.#hooks = hooks;
+    this.#door = door;
     this.#membership = booted.membership;
-    this.#backend = booted.backend;
-    this.#store = store;
+    this.#tables = tables;
     this.memberId = booted.memberId;
     this.clusterId = booted.clusterId;
+    this.#local = { memberId: this.memberId, clusterId: this.clusterId };
     this.name = options.name;
     this.#clientUrls = options.advertiseClientUrls;
     this.limits = { requestBytesMax: options.requestBytesMax, txnOperationsMax: options.txnOperationsMax };
     this.#quotaBytes = effectiveQuota(options);
     this.#ids = new RequestIds(booted.memberId, platform.clock.wallNow());
-    this.#waiters = new Waiters(requestTimeoutMs(options));
-    this.#alarms = new Alarms(this.#backend);
     const { index, term, confState } = booted.snapshot?.metadata ?? { index: 0, term: 0, confState: EMPTY_CONF_STATE };
     this.#commitIndex = index;
-    this.#applier = new Applier(
+    this.#applier = this.#makeApplier(tables, { index, term, confState, progress: booted.progress });
+    this.#proposals = new Proposals(
       {
-        store,
-        leases,
-        alarms: this.#alarms,
-        membership: this.#membership,
-        table: this.#backend,
-        dbBytes: () => this.#backend.sizeBytes,
-        log: this.#log,
+        node: booted.node,
+        now: () => this.#clock.now(),
+        schedule: () => this.#loop.schedule(),
+        timeoutError: (since) => this.#timeoutError(since),
+        onFailed: (count) => this.#metrics.count("etcd_server_proposals_failed_total", count),
       },
-      {
-        onOutcome: (id, outcome) => this.#onOutcome(id, outcome),
-        changeConfiguration: (change) => booted.node.applyConfChange(change),
-        dropConfiguration: () => booted.node.applyConfChange(NO_CHANGE),
-        onMembershipChanged: () => undefined,
-        onTermBegun: () => this.#onTermBegun(),
-        onQuotaExceeded: () => this.#raiseNoSpace(),
-        onRemoved: () =>
-          this.#fail(new MemberError("MEMBER_REMOVED", "the member has been permanently removed from the cluster")),
-      },
-      { index, term, confState, progress: booted.progress },
-      this.#quotaBytes,
+      requestTimeoutMs(options),
     );
-    this.#backend.setBeforeCommit((table) => this.#applier.saveProgress(table));
+    this.#exchange = new SnapshotExchange({
+      clock: this.#clock,
+      log: this.#log,
+      snapshots: booted.snapshots,
+      data: booted.snapshotData,
+      backend: () => this.#tables.backend,
+      applied: () => ({
+        index: this.#applier.appliedIndex,
+        term: this.#applier.appliedTerm,
+        confState: this.#applier.confState,
+        state: this.#membership.state(),
+      }),
+      saveProgress: () => this.#applier.saveProgress(this.#tables.backend),
+      peers: () => this.#peers,
+    });
     this.#snapshotter = new Snapshotter(
       {
-        backend: this.#backend,
+        backend: () => this.#tables.backend,
         snapshots: booted.snapshots,
         wal: booted.wal,
         storage: booted.storage,
         data: booted.snapshotData,
         log: this.#log,
+        mayCompact: () => !this.#exchange.isSending,
       },
       options,
       index,
+    );
+    this.#abstention = new Abstention(
+      {
+        disk: platform.disk,
+        layout: booted.layout,
+        log: this.#log,
+        electionTicks: Math.floor(options.electionMs / options.heartbeatMs),
+        term: booted.node.basicStatus().term,
+      },
+      booted.damagedEnd,
     );
     this.#loop = new ReadyLoop(
       {
@@ -236,7 +312,8 @@ export class Member implements MemberService {
         node: booted.node,
         storage: booted.storage,
         wal: booted.wal,
-        peers: { send: () => undefined }, // a cluster of one member has nobody to send to
+        snapshots: booted.snapshots,
+        peers: { send: (messages) => this.#peers.send(messages) },
         clock: this.#clock,
         isAlone: (count) => options.syncOnLoop && this.#nobodyElseWaits(count),
       },
@@ -246,6 +323,9 @@ export class Member implements MemberService {
         onHardState: (state) => this.#onCommitted(state.commit),
         apply: (entry) => this.#applier.apply(entry),
         onApplied: () => this.#onApplied(),
+        sendSnapshot: (message) => void this.#exchange.send(message),
+        beforeSnapshot: () => this.#snapshotter.idle(),
+        installSnapshot: (snapshot) => this.#installSnapshot(snapshot),
         onFailure: (error) => this.#fail(error),
       },
     );
@@ -258,12 +338,68 @@ export class Member implements MemberService {
         nextContext: () => idBytes(this.#ids.next()),
         now: () => this.#clock.now(),
         appliedIndex: () => this.#applier.appliedIndex,
-        hasLeader: () => this.#leader !== 0n,
         onLateAnswer: () => this.#metrics.count("etcd_server_slow_read_indexes_total"),
         onFailed: () => this.#metrics.count("etcd_server_read_indexes_failed_total"),
       },
       requestTimeoutMs(options),
     );
+    this.#versions = new ClusterVersionMonitor({
+      local: this.#local,
+      door,
+      clock: this.#clock,
+      log: this.#log,
+      isLeader: () => this.#leader === this.memberId,
+      members: () => this.#membership.members(),
+      clusterVersion: () => this.#membership.clusterVersion,
+      propose: (version) => this.#proposeV2("/0/version", version),
+    });
+    this.#corruption = new CorruptionCheck({
+      local: this.#local,
+      door,
+      log: this.#log,
+      members: () => this.#membership.members(),
+      hashKv: (revision) => this.hashKv({ revision }),
+      linearizableRead: () => this.linearizableRead(),
+      raiseAlarm: () =>
+        this.alarm({ memberID: 0n, action: AlarmAction.ACTIVATE, alarm: AlarmType.CORRUPT }).then(() => undefined),
+    });
+  }
+
+  #makeApplier(
+    { backend, store, leases, alarms }: Tables,
+    start: {
+      readonly index: number;
+      readonly term: number;
+      readonly confState: ConfState;
+      readonly progress: Progress;
+    },
+  ): Applier {
+    const { node } = this.#booted;
+    const applier = new Applier(
+      {
+        store,
+        leases,
+        alarms,
+        membership: this.#membership,
+        table: backend,
+        dbBytes: () => backend.sizeBytes,
+        log: this.#log,
+      },
+      {
+        onOutcome: (id, outcome) => this.#proposals.onOutcome(id, outcome),
+        changeConfiguration: (change) => node.applyConfChange(change),
+        dropConfiguration: () => node.applyConfChange(NO_CHANGE),
+        onMembershipChanged: (change) => this.#onMembershipChanged(change),
+        onClusterVersion: (version) => this.#onClusterVersion(version),
+        onTermBegun: () => this.#onTermBegun(),
+        onQuotaExceeded: () => this.#raiseNoSpace(),
+        onRemoved: () => this.#onRemovedByLog(),
+      },
+      start,
+      this.#quotaBytes,
+    );
+    backend.setBeforeCommit((table) => applier.saveProgress(table));
+    return applier;
   }
 
   async #begin(): Promise<void> {
@@ -276,13 +412,22 @@ export class Member implements MemberService {
     this.#metrics.set("etcd_server_id", 1, { server_id: memberIdText(this.memberId) });
     this.#metrics.set("etcd_server_version", 1, { server_version: SERVED_VERSION });
     this.#metrics.set("etcd_server_quota_backend_bytes", this.#quotaBytes ?? 0);
+    if (this.#options.initialCorruptCheck) await this.#corruption.checkAtStart();
+    if (this.#door !== undefined) this.#peers = this.#door.connect(this.#local, this.#receiver());
+    for (const member of this.#booted.joined) this.#reach(member);
+    this.#syncPeers();
+    if (this.#options.initialElectionTickAdvance) this.#advanceUntil = this.#clock.now() + ADVANCE_WITHIN_MS;
     this.#timers.push(
       this.#clock.every(this.#options.heartbeatMs, () => this.#tick()),
       this.#clock.every(PURGE_INTERVAL_MS, () => this.#purge()),
     );
+    if (this.#options.corruptCheckMs > 0) {
+      this.#timers.push(this.#clock.every(this.#options.corruptCheckMs, () => this.#checkCorruption()));
+    }
     const published = new Promise<void>((resolve) => (this.#published = resolve));
     this.#maybeCampaignAlone();
     this.#loop.schedule();
+    void this.#publish();
     await published;
     if (this.#state === "failed") throw this.#failure;
   }
@@ -292,49 +437,88 @@ export class Member implements MemberService {
    * that make it a voter may be among them.
    */
   #maybeCampaignAlone(): void {
-    const { voters, votersOutgoing } = this.#applier.confState;
-    if (this.#leader !== 0n || voters.length !== 1 || voters[0] !== this.memberId || votersOutgoing.length > 0) return;
+    if (this.#leader !== 0n || !this.#isOnlyVoter()) return;
+    this.#lookAtAbstention();
     this.#booted.node.campaign();
     this.#loop.schedule();
   }
 
+  #isOnlyVoter(): boolean {
+    const { voters, votersOutgoing } = this.#applier.confState;
+    return voters.length === 1 && voters[0] === this.memberId && votersOutgoing.length === 0;
+  }
+
   /** Whether nobody waits, or is likely to come soon, for anything but a save of so many entries. */
   #nobodyElseWaits(entryCount: number): boolean {
-    return entryCount <= LOOP_WRITE_ENTRIES_MAX && this.#waiters.size <= entryCount && !this.#reads.isWaitedFor;
+    return entryCount <= LOOP_WRITE_ENTRIES_MAX && this.#proposals.size <= entryCount && !this.#reads.isWaitedFor;
   }
 
   // ---- what raft and the applier report ---------------------------------------------------------------------------
 
   #tick(): void {
     if (this.#state !== "running") return;
-    this.#booted.node.tick();
-    const expired = this.#waiters.expire(this.#clock.now());
-    if (expired > 0) this.#metrics.count("etcd_server_proposals_failed_total", expired);
+    this.#lookAtAbstention();
+    if (!this.#abstention.holds) this.#booted.node.tick();
+    this.#maybeAdvanceTicks();
+    this.#proposals.onTick();
     this.#reads.onTick();
     this.#showFigures();
     this.#loop.schedule();
+    if (this.#ticksLeft === undefined || --this.#ticksLeft > 0) return;
+    this.#fail(new MemberError("MEMBER_REMOVED", "the member has been permanently removed from the cluster"));
+  }
+
+  #lookAtAbstention(): void {
+    if (!this.#abstention.holds) return;
+    this.#abstention.onTick({
+      hasLeader: this.#leader !== 0n,
+      durableIndex: this.#booted.storage.lastIndex(),
+      appliedTerm: this.#applier.appliedTerm,
+      isOnlyVoter: this.#isOnlyVoter(),
+    });
+  }
+
+  /**
+   * A member that has just started need not wait a whole election timeout for a leader that may be gone: all but two ticks are
+   * skipped, once, as soon as another member is there to vote.
+   */
+  #maybeAdvanceTicks(): void {
+    if (this.#advanceUntil === undefined || this.#abstention.holds) return;
+    const isLate = this.#clock.now() > this.#advanceUntil;
+    const others = this.#membership.members().filter(({ id }) => id !== this.memberId);
+    const isReached = others.some(({ id }) => this.#peers.activeSince(id) !== undefined);
+    if (!isLate && !isReached) return;
+    this.#advanceUntil = undefined;
+    if (isLate || this.#leader !== 0n) return;
+    const { electionMs, heartbeatMs } = this.#options;
+    for (let skipped = 0; skipped < Math.floor(electionMs / heartbeatMs) - 2; skipped++) this.#booted.node.tick();
   }
 
   /** The gauges that follow the state; set now and then, not at each change. */
   #showFigures(): void {
     const metrics = this.#metrics;
+    const { backend, store } = this.#tables;
     metrics.set("etcd_server_proposals_committed_total", this.#commitIndex);
     metrics.set("etcd_server_proposals_applied_total", this.#applier.appliedIndex);
-    metrics.set("etcd_server_proposals_pending", this.#waiters.size);
-    metrics.set("etcd_mvcc_db_total_size_in_bytes", this.#backend.sizeBytes);
-    metrics.set("etcd_mvcc_db_total_size_in_use_in_bytes", this.#backend.sizeInUseBytes);
-    metrics.set("etcd_debugging_mvcc_keys_total", this.#store.keyCount);
-    metrics.set("etcd_debugging_mvcc_current_revision", this.#store.revision);
-    metrics.set("etcd_debugging_mvcc_compact_revision", this.#store.compactRevision);
+    metrics.set("etcd_server_proposals_pending", this.#proposals.size);
+    metrics.set("etcd_server_is_learner", this.isLearner() ? 1 : 0);
+    metrics.set("etcd_mvcc_db_total_size_in_bytes", backend.sizeBytes);
+    metrics.set("etcd_mvcc_db_total_size_in_use_in_bytes", backend.sizeInUseBytes);
+    metrics.set("etcd_debugging_mvcc_keys_total", store.keyCount);
+    metrics.set("etcd_debugging_mvcc_current_revision", store.revision);
+    metrics.set("etcd_debugging_mvcc_compact_revision", store.compactRevision);
   }
 
   #onLeader(leader: bigint): void {
-    if (leader !== this.#leader && leader !== 0n) this.#metrics.count("etcd_server_leader_changes_seen_total");
-    const changed = leader !== this.#leader;
+    const isNew = leader !== this.#leader && leader !== NONE;
     this.#leader = leader;
-    this.#metrics.set("etcd_server_has_leader", leader === 0n ? 0 : 1);
+    this.#metrics.set("etcd_server_has_leader", leader === NONE ? 0 : 1);
     this.#metrics.set("etcd_server_is_leader", leader === this.memberId ? 1 : 0);
-    if (changed) this.#reads.onLeaderChanged();
+    if (!isNew) return;
+    this.#metrics.count("etcd_server_leader_changes_seen_total");
+    this.#leaderSince = this.#clock.now();
+    this.#reads.onLeaderChanged();
+    this.#proposals.retry();
   }
 
   #onCommitted(index: number): void {
@@ -351,20 +535,200 @@ export class Member implements MemberService {
         index,
         confState: this.#applier.confState,
         state: () => this.#membership.state(),
-        saveProgress: () => this.#applier.saveProgress(this.#backend),
+        saveProgress: () => this.#applier.saveProgress(this.#tables.backend),
       },
       (error) => this.#fail(error),
     );
   }
 
-  #onTermBegun(): void {
-    if (this.#leader !== this.memberId) return;
-    void this.#publish();
+  #onClusterVersion(version: string): void {
+    checkClusterVersion(this.#options.dataDir, version);
+    this.#metrics.set("etcd_cluster_version", 1, { cluster_version: minorVersion(version) });
   }
 
-  #onOutcome(id: bigint, outcome: Outcome): void {
-    if (outcome.kind === "refused") this.#waiters.refuse(id, outcome.error);
-    else this.#waiters.answer(id, outcome);
+  #onTermBegun(): void {
+    this.#reads.onTermBegun();
+    this.#versions.look();
+  }
+
+  // ---- other members ----------------------------------------------------------------------------------------------
+
+  #receiver(): PeerReceiver {
+    return {
+      receive: (message) => this.#receive(message),
+      receiveSnapshot: async (message, database) => {
+        await this.#exchange.receive(message, database);
+        this.#receive(message);
+      },
+      isRemoved: (id) => this.#membership.isRemoved(id),
+      onUnreachable: (id) => this.#tellRaft(() => this.#booted.node.reportUnreachable(id)),
+      onSnapshotSent: (id, delivered) => {
+        this.#exchange.onSent();
+        this.#tellRaft(() => this.#booted.node.reportSnapshot(id, delivered));
+      },
+      onRemoved: () =>
+        this.#fail(
+          new MemberError(
+            "MEMBER_REMOVED",
+            "the member has been permanently removed from the cluster, as another member tells: " +
+              `its data in ${this.#options.dataDir} is of no more use; add it again as a new member with an empty directory`,
+          ),
+        ),
+      members: () => this.#membership.members(),
+      clusterVersion: () => this.#membership.clusterVersion,
+      hashKv: (revision) => this.hashKv({ revision }),
+      promote: async (id) => (await this.#promoteAsLeader(id)).members,
+    };
+  }
+
+  #receive(message: Message): void {
+    if (this.#membership.isRemoved(message.from)) {
+      this.#log.warn("rejected Raft message from removed member", { "removed-member-id": memberIdText(message.from) });
+      return;
+    }
+    if (!this.#abstention.admits(message)) return;
+    this.#tellRaft(() => this.#booted.node.step(message));
+  }
+
+  /** What others send may be wrong, and is dropped then; only news that this member's own log is not what it was ends the member. */
+  #tellRaft(tell: () => void): void {
+    if (this.#state !== "running") return;
+    try {
+      tell();
+    } catch (error) {
+      if (!(error instanceof RaftError) || error.code === "RAFT_LOG_LOST") {
+        this.#fail(error);
+        return;
+      }
+      if (error.code !== "RAFT_PROPOSAL_DROPPED") this.#log.warn("dropped a raft message", { error: error.message });
+      return;
+    }
+    this.#loop.schedule();
+  }
+
+  #onMembershipChanged(change: ConfChange): void {
+    const member = this.#membership.member(change.nodeId);
+    if (member === undefined) this.#peers.remove(change.nodeId);
+    else this.#reach(member);
+  }
+
+  #reach({ id, peerUrls }: ClusterMember): void {
+    if (id !== this.memberId) this.#peers.add(id, peerUrls);
+  }
+
+  #syncPeers(): void {
+    const { members, removed } = this.#membership.state();
+    for (const id of removed) this.#peers.remove(id);
+    for (const member of members) this.#reach(member);
+  }
+
+  /** The leader's next messages still tell others of the removal: this member goes on for a few ticks. */
+  #onRemovedByLog(): void {
+    this.#ticksLeft ??= TICKS_AFTER_REMOVAL;
+  }
+
+  #view(): ClusterView {
+    return {
+      localId: this.memberId,
+      members: this.#membership.members(),
+      now: this.#clock.now(),
+      activeSince: (id) => this.#peers.activeSince(id),
+    };
+  }
+
+  /** Why a proposal that waits since then got no answer, as far as this member can tell (etcd's reasoning). */
+  #timeoutError(since: number): RequestError {
+    const detail = `no answer within ${requestTimeoutMs(this.#options)} ms; it may still be applied`;
+    const leaderLost = this.#leaderSince - 2 * this.#options.electionMs;
+    if (since > leaderLost && since < this.#leaderSince) {
+      return new RequestError("SERVER_TIMEOUT_LEADER_FAILED", `${detail}; the leader changed meanwhile`);
+    }
+    const view = this.#view();
+    const isConnected =
+      this.#leader === this.memberId
+        ? countConnected(view, view.members, since) >= Math.floor(view.members.length / 2) + 1
+        : this.#leader === NONE || isConnectedSince(view, this.#leader, since);
+    if (isConnected) return new RequestError("SERVER_TIMEOUT", detail);
+    return new RequestError("SERVER_TIMEOUT_CONNECTION_LOST", `${detail}; other members cannot be reached`);
+  }
+
+  /**
+   * Replaces the tables by those of the database that came with a snapshot. The log's part is durable, so a crash from here on
+   * finds the database beside `db`, and puts it in place at boot.
+   */
+  async #installSnapshot(snapshot: Snapshot): Promise<void> {
+    const { metadata } = snapshot;
+    const { index } = metadata;
+    this.#log.info("applying snapshot", {
+      "current-applied-index": this.#applier.appliedIndex,
+      "incoming-leader-snapshot-index": index,
+      "incoming-leader-snapshot-term": metadata.term,
+    });
+    const replaced = this.#replaceTables(snapshot);
+    // Reads that come meanwhile wait; a failure is told where the installation was asked for.
+    this.#replacing = replaced.catch(() => undefined);
+    try {
+      await replaced;
+    } finally {
+      this.#replacing = undefined;
+    }
+    this.#onCommitted(index);
+    this.#snapshotter.onInstalled(index);
+    this.#syncPeers();
+    this.#reads.onApplied();
+    this.#log.info("applied snapshot", { "incoming-leader-snapshot-index": index });
+    await this.#booted.snapshots.releaseDatabases(index).catch((error: unknown) => {
+      this.#log.warn("failed to release snapshot databases", { error: describeError(error) }); // the next purge tries again
+    });
+    if (this.#membership.isRemoved(this.memberId)) this.#onRemovedByLog();
+  }
+
+  async #replaceTables(snapshot: Snapshot): Promise<void> {
+    const { snapshots, layout, snapshotData } = this.#booted;
+    const { index } = snapshot.metadata;
+    const received = await snapshots.findDatabase(index);
+    if (received === undefined) {
+      throw new MemberError(
+        "DB_MISSING",
+        `${snapshots.databasePath(index)}, which came with snapshot ${index}, is gone`,
+      );
+    }
+    await this.#tables.store.close();
+    await this.#tables.backend.retire();
+    await adoptDatabase(this.#platform.disk, layout, received);
+    const backend = await openBackend(this.#platform, this.#options, layout, this.#bootHooks);
+    try {
+      const progress = loadProgress(backend);
+      if (progress.consistentIndex < index) {
+        throw new MemberError(
+          "DB_BEHIND_SNAPSHOT",
+          `${layout.dbPath}, which came with snapshot ${index}, ends at ${progress.consistentIndex}: remove this member and add it again`,
+        );
+      }
+      snapshotData.recover(snapshot.data);
+      this.#membership.recover(snapshotData.state());
+      checkClusterVersion(this.#options.dataDir, this.#membership.clusterVersion);
+      const tables = await openTables(this.#platform, this.#options, backend, () => undefined);
+      this.#tables = tables;
+      this.#applier = this.#makeApplier(tables, { ...snapshot.metadata, progress });
+    } catch (error) {
+      await backend.close().catch(() => undefined); // the first failure is the one to tell
+      throw error;
+    }
+  }
+
+  /** A read of tables that a snapshot replaced meanwhile is made once more, of the new ones: they hold all that the old ones held. */
+  async #read<Result>(read: (tables: Tables) => Result | Promise<Result>): Promise<Result> {
+    for (;;) {
+      if (this.#replacing !== undefined) await this.#replacing;
+      const tables = this.#tables;
+      try {
+        return await read(tables);
+      } catch (error) {
+        this.#assertRunning();
+        if (tables === this.#tables && this.#replacing === undefined) throw error;
+      }
+    }
   }
 
   // ---- what the member says of itself -----------------------------------------------------------------------------
@@ -375,7 +739,7 @@ export class Member implements MemberService {
     return path;
   }
 
-  /** Name, client URLs and cluster version go into the log as 3.5 writes them: as requests of the v2 store. */
+  /** Name and client URLs go into the log as 3.5 writes them: as requests of the v2 store. */
   async #publish(): Promise<void> {
     try {
       const path = await this.#proposeAttributes();
@@ -385,16 +749,11 @@ export class Member implements MemberService {
         "request-path": path,
         "cluster-id": memberIdText(this.clusterId),
       });
-      if (this.#membership.clusterVersion === undefined || olderVersion(this.#membership.clusterVersion)) {
-        await this.#proposeV2("/0/version", CLUSTER_VERSION);
-        this.#log.info("cluster version is updated", { "cluster-version": minorVersion(CLUSTER_VERSION) });
-      }
-      this.#metrics.set("etcd_cluster_version", 1, { cluster_version: minorVersion(CLUSTER_VERSION) });
       this.#published?.();
     } catch (error) {
       if (this.#state !== "running") return;
       this.#log.warn("failed to publish local member to cluster through raft", { error: describeError(error) });
-      this.#timers.push(this.#clock.after(this.#options.electionMs, () => void this.#publish()));
+      void this.#publish();
     }
   }
 
@@ -405,27 +764,16 @@ export class Member implements MemberService {
 
   // ---- proposals --------------------------------------------------------------------------------------------------
 
-  #propose(id: bigint, data: Uint8Array): Promise<Outcome & { kind: "answer" }> {
+  #propose(id: bigint, data: Uint8Array): Promise<Answer> {
     if (data.length > this.#options.requestBytesMax) {
       return Promise.reject(
         new RequestError("SERVER_REQUEST_TOO_LARGE", `${data.length} bytes, at most ${this.#options.requestBytesMax}`),
       );
     }
-    try {
-      this.#booted.node.propose(data);
-    } catch (error) {
-      this.#metrics.count("etcd_server_proposals_failed_total");
-      if (!(error instanceof RaftError)) throw error;
-      return Promise.reject(
-        new RequestError("SERVER_NO_LEADER", "the proposal was dropped: no leader", { cause: error }),
-      );
-    }
-    const answer = this.#waiters.wait<Outcome & { kind: "answer" }>(id, this.#clock.now());
-    this.#loop.schedule();
-    return answer;
+    return this.#proposals.propose(id, data);
   }
 
-  async #request(fields: Partial<InternalRaftRequest>): Promise<Outcome & { kind: "answer" }> {
+  async #request(fields: Partial<InternalRaftRequest>): Promise<Answer> {
     this.#assertRunning();
     if (this.#commitIndex > this.#applier.appliedIndex + this.#options.applyBacklogMax) {
       throw new RequestError(
@@ -446,7 +794,10 @@ export class Member implements MemberService {
     this.#metrics.count("etcd_mvcc_range_total");
     // One key is answered at once; a range may be long, and is read in slices.
     const isOneKey = request.rangeEnd.length === 0;
-    const response = isOneKey ? applyRange(this.#store, request) : await applyRangeInSlices(this.#store, request);
+    const isAtOnce = isOneKey && this.#replacing === undefined;
+    const response = isAtOnce
+      ? applyRange(this.#tables.store, request)
+      : await this.#read(({ store }) => applyRangeInSlices(store, request));
     return this.#withHeader(response);
   }
 
@@ -467,7 +818,7 @@ export class Member implements MemberService {
     if (isReadOnlyTxn(request)) {
       this.#assertRunning();
       if (!isSerializableTxn(request)) await this.#reads.wait();
-      return this.#withHeader(applyTxn(this.#store, request));
+      return this.#withHeader(await this.#read(({ store }) => applyTxn(store, request)));
     }
     if (!this.#fits(costOfTxn(request))) await this.#refuseForQuota();
     const { response } = await this.#request({ txn: request });
@@ -479,13 +830,13 @@ export class Member implements MemberService {
     const { finished } = await this.#request({ compaction: request });
     if (request.physical) {
       await finished;
-      await this.#backend.commitNow(); // else a crash could bring the old revisions' hash back
+      await this.#tables.backend.commitNow(); // else a crash could bring the old revisions' hash back
     }
     return { header: this.header() };
   }
 
   #fits(cost: number): boolean {
-    return fitsQuota(cost, this.#backend.sizeBytes, this.#quotaBytes);
+    return fitsQuota(cost, this.#tables.backend.sizeBytes, this.#quotaBytes);
   }
 
   /** The door check: a request that cannot fit raises the alarm without going through the log. */
@@ -495,7 +846,7 @@ export class Member implements MemberService {
   }
 
   #raiseNoSpace(): void {
-    if (this.#alarms.has(AlarmType.NOSPACE)) return;
+    if (this.#tables.alarms.has(AlarmType.NOSPACE)) return;
     this.#log.warn("message exceeded backend quota; raising alarm", { "quota-size-bytes": this.#quotaBytes });
     this.alarm({ memberID: this.memberId, action: AlarmAction.ACTIVATE, alarm: AlarmType.NOSPACE }).catch(
       (error: unknown) => {
@@ -512,18 +863,18 @@ export class Member implements MemberService {
   }
 
   status(): StatusResponse {
-    const errors = this.#alarms.list().map((alarm) => describeAlarm(alarm));
+    const errors = this.#tables.alarms.list().map((alarm) => describeAlarm(alarm));
     if (this.#leader === 0n) errors.unshift("etcdserver: no leader");
     return {
       header: this.header(),
       version: SERVED_VERSION,
-      dbSize: this.#backend.sizeBytes,
+      dbSize: this.#tables.backend.sizeBytes,
       leader: this.#leader,
       raftIndex: this.#commitIndex,
       raftTerm: this.#applier.appliedTerm,
       raftAppliedIndex: this.#applier.appliedIndex,
       errors,
-      dbSizeInUse: this.#backend.sizeInUseBytes,
+      dbSizeInUse: this.#tables.backend.sizeInUseBytes,
       isLearner: this.isLearner(),
       storageVersion: "",
       dbSizeQuota: this.#quotaBytes ?? 0,
@@ -532,12 +883,12 @@ export class Member implements MemberService {
   }
 
   async hash(): Promise<HashResponse> {
-    const { hash, revision } = await this.#store.hash();
+    const { hash, revision } = await this.#read(({ store }) => store.hash());
     return { header: { ...this.header(), revision }, hash };
   }
 
   async hashKv(request: HashKVRequest): Promise<HashKVResponse> {
-    const { hash, compactRevision, currentRevision } = await this.#store.hashKv(request.revision);
+    const { hash, compactRevision, currentRevision } = await this.#read(({ store }) => store.hashKv(request.revision));
     return {
       header: { ...this.header(), revision: currentRevision },
       hash,
@@ -550,7 +901,7 @@ export class Member implements MemberService {
     const began = this.#clock.now();
     this.#metrics.set("etcd_disk_defrag_inflight", 1);
     try {
-      await this.#backend.defragment();
+      await this.#tables.backend.defragment();
     } finally {
       this.#metrics.set("etcd_disk_defrag_inflight", 0);
     }
@@ -559,7 +910,7 @@ export class Member implements MemberService {
 
   async snapshot(): Promise<DatabaseStream> {
     this.#assertRunning();
-    const snapshot = await this.#backend.snapshot();
+    const snapshot = await this.#read(({ backend }) => backend.snapshot());
     return { totalBytes: snapshot.sizeBytes, chunks: untilEnd(snapshot) };
   }
 
@@ -579,12 +930,14 @@ export class Member implements MemberService {
   }): Promise<MembersAnswer & { member: ClusterMember }> {
     const id = computeMemberId(peerUrls, this.#options.initialClusterToken, this.#clock.wallNow() / 1000);
     const member: ClusterMember = { id, peerUrls: [...peerUrls], isLearner, name: "", clientUrls: [] };
+    this.#refuseIf("add", member, (view) => refusalToAdd(view, member));
     const type = isLearner ? ConfChangeType.addLearnerNode : ConfChangeType.addNode;
     const answer = await this.#changeMembers(type, id, encodeChangeContext({ member, isPromote: false }));
     return { ...answer, member };
   }
 
-  memberRemove(id: bigint): Promise<MembersAnswer> {
+  async memberRemove(id: bigint): Promise<MembersAnswer> {
+    this.#refuseIf("remove", { id }, (view) => refusalToRemove(view, id));
     return this.#changeMembers(ConfChangeType.removeNode, id, EMPTY_BYTES);
   }
 
@@ -593,33 +946,138 @@ export class Member implements MemberService {
     return this.#changeMembers(ConfChangeType.updateNode, id, encodeMember(member));
   }
 
-  memberPromote(id: bigint): Promise<MembersAnswer> {
+  /** Only the leader knows how far the learner is: another member asks it. */
+  async memberPromote(id: bigint): Promise<MembersAnswer> {
+    this.#assertRunning();
+    if (this.#leader === this.memberId || this.#door === undefined) return this.#promoteAsLeader(id);
+    const leader = this.#membership.member(this.#leader);
+    if (leader === undefined) throw new RequestError("SERVER_NO_LEADER", "nobody leads who could promote the learner");
+    const members = await this.#door.promote(leader.peerUrls, id, this.#local);
+    if (members === undefined) {
+      throw new RequestError("SERVER_TIMEOUT", `the leader ${memberIdText(leader.id)} does not answer`);
+    }
+    return { header: { ...this.header(), revision: 0 }, members: [...members] };
+  }
+
+  #promoteAsLeader(id: bigint): Promise<MembersAnswer> {
+    this.#assertRunning();
+    const { progress } = this.#booted.node.status();
+    const own = progress.get(this.memberId);
+    if (own === undefined) throw new RequestError("SERVER_NOT_LEADER", "this member does not lead");
+    const learner = progress.get(id);
+    if (learner === undefined) {
+      throw new MembershipError("MEMBER_NOT_FOUND", `member ${memberIdText(id)} is not in the cluster`);
+    }
+    if (!isLearnerReady(learner.match, own.match)) {
+      throw new RequestError(
+        "SERVER_LEARNER_NOT_READY",
+        `member ${memberIdText(id)} has entries up to ${learner.match}, the leader up to ${own.match}`,
+      );
+    }
+    this.#refuseIf("promote", { id }, refusalToPromote);
     const member: ClusterMember = { id, peerUrls: [], isLearner: false, name: "", clientUrls: [] };
     const context = encodeChangeContext({ member, isPromote: true });
     return this.#changeMembers(ConfChangeType.addNode, id, context);
   }
 
+  /** etcd's strict checks, unless they are switched off. */
+  #refuseIf(
+    what: string,
+    { id }: Pick<ClusterMember, "id">,
+    refusalOf: (view: ClusterView) => RequestError | undefined,
+  ): void {
+    this.#assertRunning();
+    if (!this.#options.strictReconfigCheck) return;
+    const refusal = refusalOf(this.#view());
+    if (refusal === undefined) return;
+    this.#log.warn(`rejecting member ${what} request`, {
+      "local-member-id": memberIdText(this.memberId),
+      "requested-member-id": memberIdText(id),
+      error: refusal.message,
+    });
+    throw refusal;
+  }
+
   async #changeMembers(type: ConfChangeType, nodeId: bigint, context: Uint8Array): Promise<MembersAnswer> {
     this.#assertRunning();
-    const id = this.#ids.next();
-    this.#booted.node.proposeConfChange({ id, type, nodeId, context });
-    const answer = this.#waiters.wait<Outcome & { kind: "answer" }>(id, this.#clock.now());
-    this.#loop.schedule();
-    const { response } = await answer;
+    const { response } = await this.#proposals.changeConfiguration({ id: this.#ids.next(), type, nodeId, context });
     return { header: { ...this.header(), revision: 0 }, members: response as ClusterMember[] };
   }
 
-  moveLeader(target: bigint): Promise<void> {
+  async moveLeader(target: bigint): Promise<void> {
+    this.#assertRunning();
+    if (this.#leader !== this.memberId) throw new RequestError("SERVER_NOT_LEADER", "this member does not lead");
+    const transferee = this.#membership.member(target);
+    if (transferee === undefined || transferee.isLearner) {
+      throw new RequestError("SERVER_BAD_TRANSFEREE", `${memberIdText(target)} is no voting member`);
+    }
+    await this.#transferLeader(target);
+  }
+
+  async #transferLeader(target: bigint): Promise<void> {
+    const fields = {
+      "current-leader-member-id": memberIdText(this.#leader),
+      "transferee-member-id": memberIdText(target),
+    };
+    this.#log.info("leadership transfer starting", fields);
+    const began = this.#clock.now();
     this.#booted.node.transferLeader(target);
     this.#loop.schedule();
-    return Promise.resolve();
+    while (this.#leader !== target) {
+      if (this.#state === "failed") throw new RequestError("SERVER_STOPPED", "the member has failed");
+      if (this.#clock.now() - began > requestTimeoutMs(this.#options)) {
+        throw new RequestError("SERVER_TIMEOUT_LEADER_TRANSFER", `${memberIdText(target)} does not lead yet`);
+      }
+      await new Promise<void>((resolve) => void this.#clock.after(this.#options.heartbeatMs, resolve));
+    }
+    this.#log.info("leadership transfer finished", fields);
+  }
+
+  /** Hands leadership to another voter, if this member has it and is about to go: nobody then has to wait for an election. */
+  async resign(): Promise<void> {
+    if (this.#state !== "running" || this.#leader !== this.memberId || this.#isOnlyVoter()) return;
+    const target = longestConnected(this.#view());
+    if (target === undefined) return;
+    try {
+      await this.#transferLeader(target);
+    } catch (error) {
+      this.#log.warn("leadership transfer failed", { error: describeError(error) });
+    }
+  }
+
+  observe(): MemberObservation {
+    const { role, leader, term, vote, commit } = this.#booted.node.basicStatus();
+    const { storage } = this.#booted;
+    return {
+      role,
+      leader,
+      term,
+      vote,
+      commitIndex: commit,
+      appliedIndex: this.#applier.appliedIndex,
+      appliedTerm: this.#applier.appliedTerm,
+      durableIndex: storage.lastIndex(),
+      firstIndex: storage.firstIndex(),
+      revision: this.#tables.store.revision,
+      compactRevision: this.#tables.store.compactRevision,
+      confState: this.#applier.confState,
+      abstains: this.#abstention.holds,
+    };
+  }
+
+  /** Compares the keys with the other members', while this one leads. */
+  #checkCorruption(): void {
+    if (this.#state !== "running" || this.#leader !== this.memberId) return;
+    this.#corruption.check().catch((error: unknown) => {
+      this.#log.warn("failed to check hash KV", { error: describeError(error) });
+    });
   }
 
   header(): ResponseHeader {
     return {
       clusterId: this.clusterId,
       memberId: this.memberId,
-      revision: this.#store.revision,
+      revision: this.#tables.store.revision,
       raftTerm: this.#applier.appliedTerm,
     };
   }
@@ -637,7 +1095,7 @@ export class Member implements MemberService {
   }
 
   alarms(): readonly AlarmMember[] {
-    return this.#alarms.list();
+    return this.#tables.alarms.list();
   }
 
   async linearizableRead(): Promise<void> {
@@ -663,8 +1121,9 @@ export class Member implements MemberService {
 
   #refuseAll(detail: string): void {
     for (const timer of this.#timers) timer.cancel();
+    this.#versions.stop();
     const error = new RequestError("SERVER_STOPPED", detail);
-    this.#waiters.close(error);
+    this.#proposals.close(error);
     this.#reads.close(error);
   }
 
@@ -696,31 +1155,22 @@ export class Member implements MemberService {
   }
 
   async #stop(): Promise<void> {
+    await this.resign();
     const failed = this.#state === "failed";
     if (!failed) this.#state = "stopping";
     this.#refuseAll("the member is stopping");
+    await this.#peers.stop();
+    if (this.#peers === NO_PEERS) await this.#door?.close();
     await this.#loop.stop();
+    this.#exchange.stop();
     await this.#snapshotter.stop();
-    await this.#store.close();
+    await this.#tables.store.close();
     // Both close even if the first cannot; a failed one writes nothing more.
-    const results = await Promise.allSettled([this.#booted.wal.close(), this.#backend.close()]);
+    const results = await Promise.allSettled([this.#booted.wal.close(), this.#tables.backend.close()]);
     for (const result of results) {
       if (result.status === "rejected" && !failed) throw result.reason;
     }
   }
-}
-
-/** What etcd puts into every `db`: empty buckets, and the revision of an authentication that nobody has changed yet. */
-function prepareDb(backend: Backend): void {
-  for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
-  if (backend.get(AUTH_BUCKET, AUTH_REVISION_KEY) === undefined) {
-    backend.put(AUTH_BUCKET, AUTH_REVISION_KEY, idBytes(1n));
-  }
-}
-
-/** A lease must outlive an election and a half, rounded up to a second. */
-function minimumLeaseSeconds(options: MemberOptions): number {
-  return Math.ceil((1.5 * options.electionMs) / 1000);
 }
 
 function isSerializableTxn(request: TxnRequest): boolean {
@@ -729,27 +1179,7 @@ function isSerializableTxn(request: TxnRequest): boolean {
   );
 }
 
-function idBytes(id: bigint): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, id);
-  return bytes;
-}
-
 /** An alarm as etcd's status shows it: the text form of its message. */
 function describeAlarm(alarm: AlarmMember): string {
   return `memberID:${alarm.memberID} alarm:${alarmTypeToJSON(alarm.alarm)} `;
-}
-
-function olderVersion(version: string): boolean {
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const [ownMajor = 0, ownMinor = 0] = CLUSTER_VERSION.split(".").map(Number);
-  return major < ownMajor || (major === ownMajor && minor < ownMinor);
-}
-
-async function* untilEnd(snapshot: { pages(): AsyncIterable<Uint8Array>; end(): void }): AsyncGenerator<Uint8Array> {
-  try {
-    yield* snapshot.pages();
-  } finally {
-    snapshot.end();
-  }
 }

@@ -34,7 +34,6 @@ export interface ReadsDependencies {
   nextContext(): Uint8Array;
   now(): number;
   appliedIndex(): number;
-  hasLeader(): boolean;
   onLateAnswer(): void;
   onFailed(): void;
 }
@@ -111,14 +110,19 @@ export class LinearizableReads {
     this.#refuseCurrent(new RequestError("SERVER_LEADER_CHANGED", "the leader changed while the read was confirmed"));
   }
 
+  /** The leader has committed an entry of its term: it can answer what it could not before. */
+  onTermBegun(): void {
+    const current = this.#current;
+    if (current !== undefined && current.index === undefined) this.#ask(current);
+  }
+
   /** Asks again, or gives up. */
   onTick(): void {
     const current = this.#current;
     if (current === undefined) return;
     const now = this.#dependencies.now();
     if (now >= current.deadline) {
-      const code = this.#dependencies.hasLeader() ? "SERVER_TIMEOUT" : "SERVER_NO_LEADER";
-      this.#refuseCurrent(new RequestError(code, `no read index within ${this.#timeoutMs} ms`));
+      this.#refuseCurrent(new RequestError("SERVER_TIMEOUT", `no read index within ${this.#timeoutMs} ms`));
     } else if (current.index === undefined && now >= current.retryAt) {
       this.#ask(current);
     }

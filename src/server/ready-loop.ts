@@ -9,10 +9,17 @@
  * Gathering: all that comes in during one turn of the event loop becomes one Ready; while a write is in flight the log's
  * writer gathers what follows into its next write. Nothing waits for a timer.
  */
-import { invariant } from "../base/errors.js";
 import { SLICE_MS_MAX } from "../base/limits.js";
 import type { Clock } from "../platform/clock.js";
-import { equalHardStates, EMPTY_HARD_STATE, type Entry, type HardState, type Message } from "../proto/raft.js";
+import {
+  equalHardStates,
+  EMPTY_HARD_STATE,
+  MessageType,
+  type Entry,
+  type HardState,
+  type Message,
+  type Snapshot,
+} from "../proto/raft.js";
 import {
   LOCAL_APPEND_THREAD,
   LOCAL_APPLY_THREAD,
@@ -21,6 +28,7 @@ import {
   type ReadState,
   type SoftState,
 } from "../raft/index.js";
+import type { SnapshotStore } from "../snap/index.js";
 import type { WalWriter } from "../wal/index.js";
 import type { Peers } from "./peers.js";
 
@@ -33,6 +41,7 @@ export interface ReadyLoopDependencies {
   /** raft's view of what is durable. */
   readonly storage: MemoryStorage;
   readonly wal: WalWriter;
+  readonly snapshots: SnapshotStore;
   readonly peers: Pick<Peers, "send">;
   readonly clock: Clock;
   /** Whether nobody waits for anything but a save of so many entries that is about to be made. */
@@ -46,6 +55,12 @@ export interface ReadyLoopEvents {
   apply(entry: Entry): void;
   /** All entries of a batch are applied. */
   onApplied(): void;
+  /** A snapshot is to go to a member that is too far behind for entries: it needs the database with it. */
+  sendSnapshot(message: Message): void;
+  /** Resolves when no snapshot of this member's own is being taken: one that was received is about to replace the log. */
+  beforeSnapshot(): Promise<void>;
+  /** Replaces the state machine by what a received snapshot brings. The log's part is durable, nothing is being applied. */
+  installSnapshot(snapshot: Snapshot): Promise<void>;
   /** The disk, or a law, failed: the member stops. Nothing is acknowledged after this. */
   onFailure(error: unknown): void;
 }
@@ -54,6 +69,9 @@ export class ReadyLoop {
   readonly #dependencies: ReadyLoopDependencies;
   readonly #events: ReadyLoopEvents;
   readonly #applyQueue: Message[] = [];
+  /** A snapshot that was received is being made durable and installed: later writes wait, for they build on it. */
+  #installing: Promise<void> | undefined;
+  #applied: (() => void)[] = [];
   #scheduled = false;
   #applying = false;
   #stopped = false;
@@ -81,6 +99,7 @@ export class ReadyLoop {
   /** Carries out nothing more, and resolves when no write is in flight. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    for (const resolve of this.#applied) resolve();
     if (this.#writes > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
@@ -95,6 +114,7 @@ export class ReadyLoop {
       for (const message of ready.messages) {
         if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message, !isForOthers);
         else if (message.to === LOCAL_APPLY_THREAD) this.#applyQueue.push(message);
+        else if (message.type === MessageType.snapshot) this.#events.sendSnapshot(message);
         else outgoing.push(message);
       }
       if (outgoing.length > 0) this.#dependencies.peers.send(outgoing);
@@ -105,13 +125,31 @@ export class ReadyLoop {
   #startPersisting(message: Message, mayBeAlone: boolean): void {
     const alone = mayBeAlone && this.#applyQueue.length === 0 && this.#dependencies.isAlone(message.entries.length);
     this.#writes++;
-    this.#persist(message, alone).then(
+    const { snapshot } = message;
+    const before = this.#installing;
+    const written =
+      snapshot !== undefined
+        ? this.#install(message, snapshot, before)
+        : before === undefined
+          ? this.#persist(message, alone)
+          : before.then(() => this.#persist(message, false));
+    // Writes behind a snapshot keep their order among themselves: each waits for the one before it until the queue is empty.
+    if (snapshot !== undefined || before !== undefined) this.#waitFor(written);
+    written.then(
       () => this.#writeEnded(),
       (error: unknown) => {
         this.#fail(error);
         this.#writeEnded();
       },
     );
+  }
+
+  #waitFor(written: Promise<void>): void {
+    const gate = written.catch(() => undefined); // told where the write was started
+    this.#installing = gate;
+    void gate.then(() => {
+      if (this.#installing === gate) this.#installing = undefined;
+    });
   }
 
   #writeEnded(): void {
@@ -124,8 +162,8 @@ export class ReadyLoop {
 
   /** The order of effects. The log resolves saves in the order in which they were given. */
   async #persist(message: Message, alone: boolean): Promise<void> {
+    if (this.#stopped) return;
     const { wal, storage } = this.#dependencies;
-    invariant(message.snapshot === undefined, "a cluster of one member receives no snapshot");
     const hardState = hardStateOf(message);
     await wal.save(hardState, message.entries, { alone }); // durable before anybody hears of it, this member's own vote included
     if (this.#stopped) return;
@@ -137,6 +175,42 @@ export class ReadyLoop {
       storage.append(message.entries); // before the answers, which let the core forget its copy
       this.#deliver(message.responses);
     });
+  }
+
+  /**
+   * The order of effects of a snapshot that a leader sent. Its database lies beside `db` already, durable under a name of its own.
+   * A crash after any step leaves a directory that opens: until the log's hard state reaches the snapshot the old state counts, from
+   * then on the new one, whose database boot puts in place where this did not come to it.
+   */
+  async #install(message: Message, snapshot: Snapshot, before: Promise<void> | undefined): Promise<void> {
+    const { wal, storage, snapshots } = this.#dependencies;
+    const { index, term, confState } = snapshot.metadata;
+    const hardState = hardStateOf(message);
+    await before; //                                              what was decided before goes first
+    await this.#events.beforeSnapshot();
+    if (this.#stopped) return;
+    await snapshots.save(snapshot); //                            the file ...
+    await wal.saveSnapshot({ index, term, confState }); //        ... the record that names it ...
+    await wal.save(hardState, message.entries); //                ... the state that makes it count ...
+    await wal.sync(); //                                          ... also when its commit alone has changed
+    if (this.#stopped) return;
+    storage.applySnapshot(snapshot);
+    if (hardState !== undefined) {
+      storage.setHardState(hardState);
+      this.#events.onHardState(hardState);
+    }
+    storage.append(message.entries);
+    wal.releaseTo(index); //                                      only now may older segments go
+    await this.#allApplied(); //                                  entries handed out before are older than the snapshot
+    if (this.#stopped) return;
+    await this.#events.installSnapshot(snapshot);
+    if (this.#stopped) return;
+    this.#guard(() => this.#deliver(message.responses)); //       the leader hears that we are there
+  }
+
+  #allApplied(): Promise<void> {
+    if (this.#applyQueue.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#applied.push(resolve));
   }
 
   #deliver(responses: readonly Message[]): void {
@@ -173,6 +247,9 @@ export class ReadyLoop {
       this.#deliver(message.responses);
       this.#events.onApplied();
     }
+    const waiting = this.#applied;
+    this.#applied = [];
+    for (const resolve of waiting) resolve();
   }
 
   /** Where in the first queued message the next slice goes on. */

@@ -17,3 +17,10 @@ export class RequestIds {
     return this.#prefix | BigInt(this.#suffix);
   }
 }
+
+/** An ID as 8 bytes, big-endian. */
+export function idBytes(id: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, id);
+  return bytes;
+}

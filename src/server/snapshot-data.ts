@@ -5,11 +5,16 @@ import type { MembershipState } from "../membership/membership.js";
 import { V2Store, type V2Member } from "../snap/index.js";
 
 export class SnapshotData {
-  readonly #store: V2Store;
+  #store: V2Store;
 
   /** @param data of the snapshot that the log begins behind; undefined when there is none */
   constructor(data: Uint8Array | undefined) {
     this.#store = data === undefined ? new V2Store() : V2Store.decode(data);
+  }
+
+  /** Takes over the data of a snapshot that was received. */
+  recover(data: Uint8Array): void {
+    this.#store = V2Store.decode(data);
   }
 
   /** The membership in the store. */

@@ -16,12 +16,15 @@ import type { MemberOptions } from "./options.js";
 import type { SnapshotData } from "./snapshot-data.js";
 
 export interface SnapshotterDependencies {
-  readonly backend: Backend;
+  /** The `db` of now: a snapshot that is received replaces it. */
+  readonly backend: () => Backend;
   readonly snapshots: SnapshotStore;
   readonly wal: WalWriter;
   readonly storage: MemoryStorage;
   readonly data: SnapshotData;
   readonly log: Log;
+  /** Whether entries behind a snapshot may go from memory: not while a snapshot is on its way, for its receiver needs those after it. */
+  readonly mayCompact: () => boolean;
 }
 
 /** The state at an applied entry, as it is when the last entry of a batch was applied. */
@@ -65,19 +68,30 @@ export class Snapshotter {
     const { backend, snapshots, wal, storage, log } = this.#dependencies;
     const data = this.#dependencies.data.encode(state());
     saveProgress(); // also when the last entries wrote nothing, and no commit would come by itself
-    await backend.commitNow(); // db first: a snapshot promises that db has what it leaves out
+    await backend().commitNow(); // db first: a snapshot promises that db has what it leaves out
     const snapshot = storage.createSnapshot(index, confState, data);
     await snapshots.save(snapshot); // then the file ...
     const { term } = snapshot.metadata;
     await wal.saveSnapshot({ index, term, confState }); // ... then the record that makes it count
     wal.releaseTo(index); // only now may older segments go
     log.info("saved snapshot", { "snapshot-index": index });
+    if (!this.#dependencies.mayCompact()) return;
     // What slow followers may still need stays in memory.
     const compactTo = Math.max(1, index - this.#options.catchUpEntries);
     if (compactTo >= storage.firstIndex()) {
       storage.compact(compactTo);
       log.info("compacted Raft logs", { "compact-index": compactTo });
     }
+  }
+
+  /** A snapshot that was received stands in the place of one taken here. */
+  onInstalled(index: number): void {
+    this.#index = Math.max(this.#index, index);
+  }
+
+  /** Resolves when no snapshot is being taken. */
+  async idle(): Promise<void> {
+    await this.#running;
   }
 
   /** Removes old snapshots, then old segments, down to the numbers that are kept. */

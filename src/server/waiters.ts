@@ -2,22 +2,25 @@
  * Who waits for which proposal. The entry's ID leads from the log back to the caller; a caller whose time has run out gets
  * an answer that says nothing about the entry, for it may still be applied.
  */
-import { RequestError } from "./errors.js";
+import type { RequestError } from "./errors.js";
 
 interface Waiter {
-  readonly deadline: number;
+  readonly since: number;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
 export class Waiters {
   readonly #timeoutMs: number;
-  /** In the order of their deadlines, since all wait equally long. */
+  readonly #onTimeout: (since: number) => RequestError;
+  /** In the order in which they came: all wait equally long. */
   readonly #waiting = new Map<bigint, Waiter>();
   #closed: RequestError | undefined;
 
-  constructor(timeoutMs: number) {
+  /** @param onTimeout what a caller is told who waits since that time */
+  constructor(timeoutMs: number, onTimeout: (since: number) => RequestError) {
     this.#timeoutMs = timeoutMs;
+    this.#onTimeout = onTimeout;
   }
 
   get size(): number {
@@ -28,8 +31,7 @@ export class Waiters {
   wait<Answer>(id: bigint, now: number): Promise<Answer> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return new Promise((resolve, reject) => {
-      const deadline = now + this.#timeoutMs;
-      this.#waiting.set(id, { deadline, resolve, reject });
+      this.#waiting.set(id, { since: now, resolve, reject });
     });
   }
 
@@ -57,11 +59,9 @@ export class Waiters {
   expire(now: number): number {
     let expired = 0;
     for (const [id, waiter] of this.#waiting) {
-      if (waiter.deadline > now) break;
+      if (waiter.since + this.#timeoutMs > now) break;
       this.#waiting.delete(id);
-      waiter.reject(
-        new RequestError("SERVER_TIMEOUT", `no answer within ${this.#timeoutMs} ms; it may still be applied`),
-      );
+      waiter.reject(this.#onTimeout(waiter.since));
       expired++;
     }
     return expired;

@@ -143,6 +143,20 @@ test("the snapshot must be in the log, with its term", async () => {
   world.assertAtRest();
 });
 
+test("the data of an entry are one view, however often they are asked for, and none at all is empty", async () => {
+  const world = new World();
+  const wal = await world.create();
+  await wal.save(state(1, 0), [entry(1, "a"), entry(2, ""), entry(3, "b")]);
+  await wal.close();
+  const { entries } = await world.read();
+  for (const one of entries) assert.equal(one.data, one.data);
+  assert.deepEqual(
+    entries.map(({ data }) => new TextDecoder().decode(data)),
+    ["a", "", "b"],
+  );
+  world.assertAtRest();
+});
+
 test("only snapshots that commit covers are valid", async () => {
   const world = new World();
   new LogBuilder()
@@ -157,6 +171,35 @@ test("only snapshots that commit covers are valid", async () => {
     (await validSnapshotEntries(world, FOLDER)).map(({ index }) => index),
     [0, 3, 5],
   );
+});
+
+test("a snapshot that was saved after a cut, and is older than it, does not hide where its segment begins", async () => {
+  const world = new World();
+  new LogBuilder()
+    .begin()
+    .entry(entry(1), entry(2), entry(3), entry(4))
+    .state(state(1, 4))
+    .segment(5)
+    .state(state(1, 4))
+    .snapshot(2, 1)
+    .state(state(2, 4, 0n))
+    .entry(entry(5, "e", 2))
+    .state(state(2, 5, 0n))
+    .snapshot(5, 2)
+    .entry(entry(6, "f", 2))
+    .onto(world.disk);
+  const { writer, contents } = await world.open({ index: 5, term: 2 });
+  assert.deepEqual(texts(contents), ["6/2 f"]);
+  await writer.close();
+  assert.deepEqual(texts(await world.read()), [
+    "1/1 entry 1",
+    "2/1 entry 2",
+    "3/1 entry 3",
+    "4/1 entry 4",
+    "5/2 e",
+    "6/2 f",
+  ]);
+  world.assertAtRest();
 });
 
 test("verifying counts, and tells progress", async () => {

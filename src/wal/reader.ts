@@ -41,6 +41,8 @@ export interface RecordSink {
   ): string | undefined;
   state(state: HardState): void;
   snapshot(snapshot: WalSnapshot, place: { readonly segment: string; readonly offset: number }): void;
+  /** Entries behind this index are gone: a leader's snapshot replaced them. */
+  dropAfter(index: number): void;
 }
 
 /**
@@ -160,8 +162,8 @@ class LogRun {
     this.sink = sink;
     this.#options = options;
     this.#stopAt = stopAt;
-    this.#rules = new LogRules(this.#fields, options.openAt);
     this.#segment = segments[0]!;
+    this.#rules = new LogRules(this.#fields, options.openAt, this.#segment.index);
   }
 
   async run(): Promise<LogEnd> {
@@ -291,6 +293,7 @@ class LogRun {
       const snapshot = this.#rules.checkSnapshot(data);
       if (isViolation(snapshot)) throw this.#violation(snapshot, offset);
       this.#counts.snapshots++;
+      if (this.#rules.isReset) this.sink.dropAfter(snapshot.index);
       this.sink.snapshot(snapshot, { segment: this.#segment.name, offset });
     }
   }

@@ -205,6 +205,35 @@ test("an entry below the snapshot that overwrites takes those above it along (et
   assert.deepEqual(texts(await world.read({ index: 8, term: 2 })), []);
 });
 
+test("a leader's snapshot in place of entries of another term takes those behind it along (etcd brings them back)", async () => {
+  const world = new World();
+  log()
+    .begin()
+    .entry(entry(1), entry(2), entry(3), entry(4), entry(5), entry(6))
+    .state(state(1, 2))
+    .snapshot(4, 3)
+    .state(state(3, 4))
+    .onto(world.disk);
+  const { entries: left } = await world.read({ index: 4, term: 3 });
+  assert.deepEqual(left, []);
+  const { writer } = await world.open({ index: 4, term: 3 });
+  await writer.save(state(3, 5), [entry(5, "new", 3)]);
+  await writer.close();
+  assert.deepEqual(texts(await world.read({ index: 4, term: 3 })), ["5/3 new"]);
+  world.assertAtRest();
+});
+
+test("a snapshot of this member's own leaves the entries behind it", async () => {
+  const world = new World();
+  log()
+    .begin()
+    .entry(entry(1), entry(2), entry(3), entry(4), entry(5), entry(6))
+    .state(state(1, 4))
+    .snapshot(4, 1)
+    .onto(world.disk);
+  assert.deepEqual(texts(await world.read({ index: 4, term: 1 })), ["5/1 entry 5", "6/1 entry 6"]);
+});
+
 test("a log read from its middle has no state at first, and is read all the same", async () => {
   const world = new World();
   log()

@@ -120,10 +120,13 @@ export class LogRules {
   last: number | undefined;
   state: HardState | undefined;
   metadata: Uint8Array | undefined;
+  /** Whether the snapshot record that was checked last takes along the entries behind its index. */
+  isReset = false;
   /** Whether an entry since the last state has a term over it: its save is not complete. */
   aheadOfState = false;
   readonly #fields: EntryFields;
   readonly #openAt: number;
+  readonly #firstIndex: number;
   readonly #runs = new TermRuns();
   readonly #writer = new WireWriter(64);
   #lastTerm = 0;
@@ -132,10 +135,14 @@ export class LogRules {
   /** A commit over the last index: a snapshot record must explain it before the next entry. */
   #unexplainedCommit = 0;
 
-  /** @param openAt index of the snapshot that the log is read from: holes up to there do not matter */
-  constructor(fields: EntryFields, openAt: number) {
+  /**
+   * @param openAt index of the snapshot that the log is read from: holes up to there do not matter
+   * @param firstIndex index in the name of the first segment that is read: the log went up to just before it
+   */
+  constructor(fields: EntryFields, openAt: number, firstIndex: number) {
     this.#fields = fields;
     this.#openAt = openAt;
+    this.#firstIndex = firstIndex;
   }
 
   beginSegment(): void {
@@ -251,13 +258,25 @@ export class LogRules {
     const snapshot = decodeOr(decodeWalSnapshot, data);
     if (snapshot === undefined) return wrong("a snapshot record that cannot be decoded");
     // {0, 0} of a new log tells that entries begin at 1.
-    if (this.last === undefined || snapshot.index > this.last) {
+    this.isReset = this.#contradicts(snapshot);
+    // One that was saved after a cut, and is older than it, says nothing of where the log stands.
+    if (snapshot.index > (this.last ?? this.#firstIndex - 2) || this.isReset) {
       if (snapshot.index > 0) this.#runs.set(snapshot.index, snapshot.term);
       this.last = snapshot.index;
       this.#lastTerm = snapshot.index > 0 ? snapshot.term : -1; // no entry has it: the first one is looked at closely
     }
     if (snapshot.index >= this.#unexplainedCommit) this.#unexplainedCommit = 0;
     return snapshot;
+  }
+
+  /**
+   * Whether the snapshot is a leader's that replaced entries of this member's own: it has another term than the entry of its index.
+   * The entries behind that one were given up with it. (etcd's reader brings them back.)
+   */
+  #contradicts({ index, term }: WalSnapshot): boolean {
+    if (this.last === undefined || index === 0 || index > this.last) return false;
+    const known = this.#runs.at(index);
+    return known !== undefined && known !== term;
   }
 
   /** At the end of the log. */

@@ -51,6 +51,23 @@ test("saves that wait while a write is in flight go out as one write, one state 
   assert.equal(contents.hardState.commit, 49);
 });
 
+test("saves resolve in the order in which they were given, one of nothing too", async () => {
+  const world = new World();
+  const wal = await world.create();
+  const order: string[] = [];
+  const note = (name: string) => () => order.push(name);
+  const saves = [
+    wal.save(state(1, 0), [entry(1)]).then(note("an entry")),
+    wal.save(undefined, []).then(note("nothing")),
+    wal.save(undefined, [entry(2)]).then(note("another entry")),
+    wal.save(state(1, 1), []).then(note("a commit")),
+    wal.save(undefined, []).then(note("nothing again")),
+  ];
+  await Promise.all(saves);
+  assert.deepEqual(order, ["an entry", "nothing", "another entry", "a commit", "nothing again"]);
+  await wal.close();
+});
+
 test("a changed commit alone is not synced, and is there after the next save that is", async () => {
   const world = new World();
   const wal = await world.create();

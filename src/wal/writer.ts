@@ -148,8 +148,9 @@ export class WalWriter {
   }
 
   /**
-   * Appends entries and then the state. Resolves when they are durable; at once when neither entries came nor term or vote
-   * changed (etcd's rule).
+   * Appends entries and then the state. Resolves when they are durable; without a sync when neither entries came nor term or vote
+   * changed (etcd's rule). Saves resolve in the order in which they were given, one of nothing included: what may be told when it
+   * resolves may rest on those before it.
    *
    * @throws WalError `FSYNC_FAILED`, `WAL_WRITE_FAILED`, and `WAL_POISONED` from then on; `WAL_CLOSED`
    */
@@ -157,7 +158,7 @@ export class WalWriter {
     const refusal = this.#refusal();
     if (refusal !== undefined) return refusal;
     const given = hardState !== undefined && isEmpty(hardState) ? undefined : hardState;
-    if (given === undefined && entries.length === 0) return Promise.resolve();
+    if (given === undefined && entries.length === 0 && this.#running === undefined) return Promise.resolve();
     const save: Save = { kind: "save", hardState: given, entries };
     return alone === true && this.#mayWriteNow(entries) ? this.#saveNow(save) : this.#push(save);
   }

@@ -288,7 +288,7 @@ export class PutLoad {
       return true;
     }
     if (outcome.kind === "unknown") this.#unknown++;
-    const ending = `${outcome.kind}: ${outcome.why}`;
+    const ending = `${outcome.kind}: ${outcome.why.replace(/ [\d.]+:\d+$/, "")}`; // whichever member it was
     this.#endings.set(ending, (this.#endings.get(ending) ?? 0) + 1);
     return false;
   }

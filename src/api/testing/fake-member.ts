@@ -42,6 +42,8 @@ export class FakeMember implements MemberService {
   leaderId = this.memberId;
   learner = false;
   version: string | undefined = "3.5.0";
+  /** Members beside this one. */
+  others: Member[] = [];
   raised: AlarmMember[] = [];
   database = new Uint8Array(100_000).fill(7);
   readonly contexts: CallContext[] = [];
@@ -121,40 +123,54 @@ export class FakeMember implements MemberService {
     }));
   }
 
-  memberList(_linearizable: boolean, context?: CallContext): Promise<{ header: ResponseHeader; members: Member[] }> {
-    const member: Member = {
+  memberList(_linearizable: boolean, context?: CallContext): Promise<MembersAnswer> {
+    return this.#answer(context, () => this.#members());
+  }
+
+  memberAdd(
+    { peerUrls, isLearner }: { readonly peerUrls: readonly string[]; readonly isLearner: boolean },
+    context?: CallContext,
+  ): Promise<MembersAnswer & { member: Member }> {
+    return this.#answer(context, () => {
+      const member: Member = { id: 2n, name: "", peerUrls, clientUrls: [], isLearner };
+      this.others.push(member);
+      return { ...this.#members(), member };
+    });
+  }
+
+  memberRemove(id: bigint, context?: CallContext): Promise<MembersAnswer> {
+    return this.#answer(context, () => {
+      this.others = this.others.filter((member) => member.id !== id);
+      return this.#members();
+    });
+  }
+
+  memberUpdate(id: bigint, peerUrls: readonly string[], context?: CallContext): Promise<MembersAnswer> {
+    return this.#answer(context, () => this.#change(id, { peerUrls }));
+  }
+
+  memberPromote(id: bigint, context?: CallContext): Promise<MembersAnswer> {
+    return this.#answer(context, () => this.#change(id, { isLearner: false }));
+  }
+
+  #change(id: bigint, fields: Partial<Member>): MembersAnswer {
+    this.others = this.others.map((member) => (member.id === id ? { ...member, ...fields } : member));
+    return this.#members();
+  }
+
+  #members(): MembersAnswer {
+    const own: Member = {
       id: this.memberId,
       name: this.name,
       peerUrls: ["http://localhost:2380"],
       clientUrls: ["http://localhost:2379"],
       isLearner: this.learner,
     };
-    return this.#answer(context, () => ({ header: this.header(), members: [member] }));
+    return { header: { ...this.header(), revision: 0 }, members: [...this.others, own] };
   }
 
-  async memberAdd(
-    { peerUrls, isLearner }: { peerUrls: readonly string[]; isLearner: boolean },
-    context?: CallContext,
-  ): Promise<MembersAnswer & { member: Member }> {
-    const answer = await this.memberList(false, context);
-    const member: Member = { id: 2n, name: "", peerUrls, clientUrls: [], isLearner };
-    return { ...answer, members: [member, ...answer.members], member };
-  }
-
-  memberRemove(_id: bigint, context?: CallContext): Promise<MembersAnswer> {
-    return this.memberList(false, context);
-  }
-
-  memberUpdate(_id: bigint, _peerUrls: readonly string[], context?: CallContext): Promise<MembersAnswer> {
-    return this.memberList(false, context);
-  }
-
-  memberPromote(_id: bigint, context?: CallContext): Promise<MembersAnswer> {
-    return this.memberList(false, context);
-  }
-
-  moveLeader(_target: bigint, context?: CallContext): Promise<void> {
-    return this.#answer(context, () => undefined);
+  moveLeader(target: bigint, context?: CallContext): Promise<void> {
+    return this.#answer(context, () => void (this.leaderId = target));
   }
 
   header(): ResponseHeader {

@@ -156,6 +156,9 @@ test("a configuration file gives the same flags", () => {
     "  cert-file:",
     "  client-cert-auth: false",
     "peer-transport-security:",
+    "  cert-file: a.pem",
+    "  client-cert-auth: true",
+    "  allowed-hostname: [a, b]",
     "  auto-tls: false",
   ].join("\n");
   assert.deepEqual(file(text), {
@@ -167,6 +170,10 @@ test("a configuration file gives the same flags", () => {
     "log-outputs": "stderr,out.log",
     "experimental-snapshot-catchup-entries": "7",
     proxy: "off",
+    "peer-cert-file": "a.pem",
+    "peer-client-cert-auth": "true",
+    "peer-cert-allowed-hostname": "a,b",
+    "peer-auto-tls": "false",
   });
   assert.deepEqual(file(""), {});
   assert.deepEqual(file("# nothing\n"), {});
@@ -183,7 +190,8 @@ test("a value in a configuration file has the type that etcd asks for", () => {
   refuses(() => file("log-outputs: stderr"), "FLAG_INVALID", 1, /must be a list/);
   refuses(() => file("name: y"), "FLAG_INVALID", 1, /must be a text/);
   refuses(() => file("auto-tls: true"), "FLAG_UNSUPPORTED", 1, /auto-tls in etcd.yml/);
-  refuses(() => file("peer-transport-security:\n  cert-file: a.pem"), "FLAG_UNSUPPORTED", 1, /peer-transport-security/);
+  refuses(() => file("client-transport-security:\n  cert-file: a"), "FLAG_UNSUPPORTED", 1, /client-transport-security/);
+  refuses(() => file("peer-transport-security:\n  cert-file: 1"), "FLAG_INVALID", 1, /security.cert-file in .* a text/);
   refuses(() => file("socket-options:\n  reuse-port: true"), "FLAG_UNSUPPORTED", 1, /socket-options/);
 });
 

@@ -8,8 +8,21 @@ import { flagDescription, isFlagName, type FlagName } from "./flags.js";
 const KEYS: Readonly<Record<string, FlagName>> = {
   "experimental-snapshot-catch-up-entries": "experimental-snapshot-catchup-entries",
 };
-/** Keys with a mapping of their own, none of which is supported yet. */
-const SECTIONS: readonly string[] = ["client-transport-security", "peer-transport-security", "socket-options"];
+/** Keys with a mapping of their own that is not supported yet. */
+const SECTIONS: readonly string[] = ["client-transport-security", "socket-options"];
+/** The mapping for TLS between members, by its keys. */
+const PEER_SECURITY = "peer-transport-security";
+const PEER_SECURITY_KEYS: Readonly<Record<string, FlagName>> = {
+  "cert-file": "peer-cert-file",
+  "key-file": "peer-key-file",
+  "client-cert-file": "peer-client-cert-file",
+  "client-key-file": "peer-client-key-file",
+  "client-cert-auth": "peer-client-cert-auth",
+  "trusted-ca-file": "peer-trusted-ca-file",
+  "auto-tls": "peer-auto-tls",
+  "allowed-cn": "peer-cert-allowed-cn",
+  "allowed-hostname": "peer-cert-allowed-hostname",
+};
 
 /**
  * A value has the type that etcd asks for: a number is no text, a duration is a number of
@@ -23,19 +36,25 @@ export function parseConfigFile(
 ): { readonly given: GivenFlags; readonly warnings: readonly Warning[] } {
   const given = new Map<FlagName, string>();
   const warnings: Warning[] = [];
-  for (const [key, value] of Object.entries(mappingOf(text, path))) {
-    if (value === null || value === undefined) continue;
+  const take = (key: string, name: string | undefined, value: unknown): void => {
+    if (value === null || value === undefined) return;
     const where = `${key} in ${path}`;
-    const name = KEYS[key] ?? key;
-    if (SECTIONS.includes(key)) {
-      if (hasContent(value)) throw new ArgumentError("FLAG_UNSUPPORTED", `${where}: not supported yet; leave it out`);
-    } else if (isFlagName(name)) {
+    if (name !== undefined && isFlagName(name)) {
       const plain = textOf(name, value, where);
       // An empty text is the same as none: etcd keeps its default.
       if (plain !== "") given.set(name, checked(name, plain, { where }));
     } else {
       warnings.push({ message: "unrecognized key in the configuration file", fields: { key, path } });
     }
+  };
+  for (const [key, value] of Object.entries(mappingOf(text, path))) {
+    if (SECTIONS.includes(key)) {
+      if (!hasContent(value)) continue;
+      throw new ArgumentError("FLAG_UNSUPPORTED", `${key} in ${path}: not supported yet; leave it out`);
+    }
+    if (key === PEER_SECURITY && isMapping(value)) {
+      for (const [inner, field] of Object.entries(value)) take(`${key}.${inner}`, PEER_SECURITY_KEYS[inner], field);
+    } else take(key, KEYS[key] ?? key, value);
   }
   return { given, warnings };
 }
@@ -48,11 +67,15 @@ function mappingOf(text: string, path: string): Readonly<Record<string, unknown>
     throw new ArgumentError("CONFIG_FILE_INVALID", `${path} is not YAML: ${describeError(cause)}`, { cause });
   }
   if (document === null || document === undefined) return {};
-  if (typeof document === "object" && !Array.isArray(document)) return document as Record<string, unknown>;
+  if (isMapping(document)) return document;
   throw new ArgumentError(
     "CONFIG_FILE_INVALID",
     `${path} holds no mapping of flags to values: write lines like "name: m1", as in etcd.conf.yml.sample`,
   );
+}
+
+function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function hasContent(value: unknown): boolean {

@@ -26,9 +26,12 @@ function refuses(args: readonly string[], sentence: RegExp): void {
 }
 
 test("without flags it is etcd's default member, whose log may hold the loop", () => {
-  const { member, listenClientUrls, log } = settings();
+  const { member, listenClientUrls, listenPeerUrls, peerTls, peerTimeouts, log } = settings();
   assert.deepEqual(member, { ...defaultOptions(resolve("default.etcd")), syncOnLoop: true });
   assert.deepEqual(listenClientUrls, ["http://localhost:2379"]);
+  assert.deepEqual(listenPeerUrls, ["http://localhost:2380"]);
+  assert.equal(peerTls, undefined);
+  assert.deepEqual(peerTimeouts, { readMs: 5000, writeMs: 5000 });
   assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"] });
 });
 
@@ -52,6 +55,10 @@ test("each flag reaches its option", () => {
     "--force-new-cluster",
     "--backend-batch-interval=1s",
     "--backend-batch-limit=12",
+    "--strict-reconfig-check=false",
+    "--initial-election-tick-advance=false",
+    "--experimental-initial-corrupt-check",
+    "--experimental-corrupt-check-time=2h",
   );
   assert.deepEqual(member, {
     ...defaultOptions("/d"),
@@ -73,8 +80,41 @@ test("each flag reaches its option", () => {
     forceNewCluster: true,
     batchIntervalMs: 1000,
     batchWritesMax: 12,
+    strictReconfigCheck: false,
+    initialElectionTickAdvance: false,
+    initialCorruptCheck: true,
+    corruptCheckMs: 7_200_000,
     syncOnLoop: true,
   });
+});
+
+test("the flags of the peer port reach it: URLs, certificates, and times that etcd raises to its least", () => {
+  const { listenPeerUrls, peerTls, peerTimeouts } = settings(
+    "--listen-peer-urls=https://10.0.0.1:2380,http://127.0.0.1:2380",
+    "--peer-cert-file=/c",
+    "--peer-key-file=/k",
+    "--peer-client-cert-file=/cc",
+    "--peer-client-key-file=/ck",
+    "--peer-trusted-ca-file=/ca",
+    "--peer-client-cert-auth",
+    "--peer-cert-allowed-cn=a,b",
+    "--raft-read-timeout=1s",
+    "--raft-write-timeout=6s",
+  );
+  assert.deepEqual(listenPeerUrls, ["https://10.0.0.1:2380", "http://127.0.0.1:2380"]);
+  assert.deepEqual(peerTls, {
+    certFile: "/c",
+    keyFile: "/k",
+    clientCertFile: "/cc",
+    clientKeyFile: "/ck",
+    trustedCaFile: "/ca",
+    clientCertAuth: true,
+    allowedCommonNames: ["a", "b"],
+    allowedHostnames: [],
+    auto: false,
+  });
+  assert.deepEqual(peerTimeouts, { readMs: 5000, writeMs: 6000 });
+  assert.equal(settings("--peer-auto-tls").peerTls?.auto, true);
 });
 
 test("zero means etcd's default where etcd takes it so", () => {

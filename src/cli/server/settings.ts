@@ -1,5 +1,6 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
 import { resolve } from "node:path";
+import type { PeerTimeouts, PeerTls } from "../../embed/peer-port.js";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
@@ -9,6 +10,10 @@ import { faultInBinding, faultInTelling, faultInUrl, splitUrls } from "./urls.js
 export interface ServerSettings {
   readonly member: MemberOptions;
   readonly listenClientUrls: readonly string[];
+  readonly listenPeerUrls: readonly string[];
+  /** Undefined without any flag of it. */
+  readonly peerTls: PeerTls | undefined;
+  readonly peerTimeouts: PeerTimeouts;
   readonly log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly format: "json" | "console";
@@ -20,12 +25,13 @@ export interface ServerSettings {
 export function settingsOf(given: GivenFlags): ServerSettings {
   const text = (name: FlagName): string => given.get(name) ?? flagDescription(name).default;
   const number = (name: FlagName): number => Number(text(name));
+  const toggle = (name: FlagName): boolean => text(name) === "true";
+  const duration = (name: FlagName): number => parseDuration(text(name)) ?? 0;
   // No URL at all is etcd's way to say: the default.
   const urls = (name: FlagName, use: UrlUse): string[] =>
     parseUrls(text(name) === "" ? flagDescription(name).default : text(name), name, use);
   const name = text("name");
   const dataDir = resolve(given.get("data-dir") || `${name}.etcd`);
-  urls("listen-peer-urls", "listen"); // nothing listens there yet, but a mistake is one today
   const peerUrls = urls("initial-advertise-peer-urls", "tell");
   if (given.has("listen-client-urls") && !given.has("advertise-client-urls")) {
     throw new ArgumentError(
@@ -48,10 +54,10 @@ export function settingsOf(given: GivenFlags): ServerSettings {
         : usualCluster(name, peerUrls),
       initialClusterState: text("initial-cluster-state") === "existing" ? "existing" : "new",
       initialClusterToken: text("initial-cluster-token"),
-      forceNewCluster: text("force-new-cluster") === "true",
+      forceNewCluster: toggle("force-new-cluster"),
       heartbeatMs: number("heartbeat-interval"),
       electionMs: number("election-timeout"),
-      preVote: text("pre-vote") === "true",
+      preVote: toggle("pre-vote"),
       snapshotCount: number("snapshot-count") === 0 ? defaults.snapshotCount : number("snapshot-count"),
       catchUpEntries: number("experimental-snapshot-catchup-entries"),
       snapshotsKept: number("max-snapshots"),
@@ -61,15 +67,52 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       txnOperationsMax: number("max-txn-ops"),
       batchIntervalMs: positive(parseDuration(text("backend-batch-interval"))) ?? defaults.batchIntervalMs,
       batchWritesMax: positive(number("backend-batch-limit")) ?? defaults.batchWritesMax,
+      strictReconfigCheck: toggle("strict-reconfig-check"),
+      initialElectionTickAdvance: toggle("initial-election-tick-advance"),
+      initialCorruptCheck: toggle("experimental-initial-corrupt-check"),
+      corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
       syncOnLoop: true, // this process is the member and nothing else
     },
     listenClientUrls: urls("listen-client-urls", "listen"),
+    listenPeerUrls: urls("listen-peer-urls", "listen"),
+    peerTls: peerTlsOf(text),
+    peerTimeouts: {
+      readMs: Math.max(PEER_TIMEOUT_MS_MIN, duration("raft-read-timeout")),
+      writeMs: Math.max(PEER_TIMEOUT_MS_MIN, duration("raft-write-timeout")),
+    },
     log: {
       level: levelOf(text("log-level")),
       format: formatOf(text("log-format")),
       outputs: text("log-outputs").split(","),
     },
   };
+}
+
+/** etcd raises a shorter time to its default. */
+const PEER_TIMEOUT_MS_MIN = 5_000;
+
+/** Files of the flags, or none of them all. */
+function peerTlsOf(text: (name: FlagName) => string): PeerTls | undefined {
+  const file = (name: FlagName): string | undefined => (text(name) === "" ? undefined : resolve(text(name)));
+  const list = (name: FlagName): string[] =>
+    text(name)
+      .split(",")
+      .filter((part) => part !== "");
+  const tls: PeerTls = {
+    certFile: file("peer-cert-file"),
+    keyFile: file("peer-key-file"),
+    clientCertFile: file("peer-client-cert-file"),
+    clientKeyFile: file("peer-client-key-file"),
+    trustedCaFile: file("peer-trusted-ca-file"),
+    clientCertAuth: text("peer-client-cert-auth") === "true",
+    allowedCommonNames: list("peer-cert-allowed-cn"),
+    allowedHostnames: list("peer-cert-allowed-hostname"),
+    auto: text("peer-auto-tls") === "true",
+  };
+  const given = Object.values(tls)
+    .flat()
+    .some((value) => value === true || typeof value === "string");
+  return given ? tls : undefined;
 }
 
 function levelOf(level: string): ServerSettings["log"]["level"] {

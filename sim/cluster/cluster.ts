@@ -1,0 +1,237 @@
+/**
+ * A cluster of machines in one world, and what keeps it going: machines that went down come up again after a while.
+ *
+ * It decides what an end of a process means. A member may fail of a fault that its disk was given, and may refuse a disk whose bits
+ * changed; anything else that ends one is a broken law.
+ */
+import { CodedError, describeError, invariant } from "../../src/base/errors.js";
+import { defaultOptions, type MemberOptions } from "../../src/server/index.js";
+import type { CrashMode, DiskOperation } from "../platter.js";
+import { CRASH_MODES } from "../platter.js";
+import type { SimRandom } from "../random.js";
+import type { Counts } from "./counts.js";
+import { Machine, type MachineEvents, type MemberProcess } from "./machine.js";
+import { peerUrlOf } from "./peer-door.js";
+import type { SimPeerNetwork } from "./peer-network.js";
+import type { Scheduler } from "./scheduler.js";
+import type { SeedPlan } from "./swarm.js";
+import type { Trace } from "./trace.js";
+import { ViolationError } from "./violation.js";
+
+export interface ClusterWorld {
+  readonly scheduler: Scheduler;
+  readonly network: SimPeerNetwork;
+  readonly trace: Trace;
+  readonly counts: Counts;
+}
+
+/** Who else wants to know what becomes of processes and disks. */
+export interface ClusterObserver {
+  onProcessEnded(process: MemberProcess): void;
+  onServing(process: MemberProcess): void;
+  onDiskOperation(machine: Machine, operation: DiskOperation): void;
+  /** What the machine's disk holds may be less than before: it crashed. */
+  onCrash(machine: Machine): void;
+}
+
+/** How a machine goes down at a crash point. */
+export type CrashKind = "kill" | CrashMode;
+
+const RESTART_MS_MAX = 2_000;
+
+export class Cluster {
+  readonly machines: Machine[] = [];
+  readonly #world: ClusterWorld;
+  readonly #plan: SeedPlan;
+  readonly #random: SimRandom;
+  readonly #observer: ClusterObserver;
+  readonly #crashKinds = new Map<Machine, CrashKind>();
+  #initialCluster = new Map<string, readonly string[]>();
+  readonly #fail: (violation: ViolationError) => void;
+  /** Whether machines crash again while they boot. */
+  crashesInBoot = false;
+
+  /** @param fail told of broken laws */
+  constructor(
+    world: ClusterWorld,
+    plan: SeedPlan,
+    random: SimRandom,
+    observer: ClusterObserver,
+    fail: (violation: ViolationError) => void,
+  ) {
+    this.#world = world;
+    this.#plan = plan;
+    this.#random = random;
+    this.#observer = observer;
+    this.#fail = fail;
+  }
+
+  /** Machines that are up. */
+  get running(): Machine[] {
+    return this.machines.filter(({ process }) => process !== undefined);
+  }
+
+  /** Machines whose members serve. */
+  get serving(): Machine[] {
+    return this.machines.filter(
+      ({ process }) => process?.member !== undefined && process.failure === undefined && !process.stopping,
+    );
+  }
+
+  machineNamed(name: string): Machine {
+    const machine = this.machines.find((each) => each.name === name);
+    invariant(machine !== undefined, () => `there is no machine ${name}`);
+    return machine;
+  }
+
+  /** The machine that most members take for the leader's, as far as they say. */
+  leader(): Machine | undefined {
+    const votes = new Map<bigint, number>();
+    for (const { process } of this.serving) {
+      const leader = process!.member!.leader();
+      if (leader !== 0n) votes.set(leader, (votes.get(leader) ?? 0) + 1);
+    }
+    const first = [...votes].sort((a, b) => b[1] - a[1])[0]?.[0];
+    return this.serving.find(({ process }) => process!.member!.memberId === first);
+  }
+
+  /** Makes the machines of a new cluster and starts them. */
+  begin(): void {
+    for (let number = 1; number <= this.#plan.members; number++) this.#addMachine(`m${number}`);
+    this.#initialCluster = new Map(this.machines.map(({ name }) => [name, [peerUrlOf(name)]]));
+    for (const machine of this.machines) this.start(machine);
+  }
+
+  #addMachine(name: string): Machine {
+    const machine = new Machine(this.#world, this.#events, name, this.#random);
+    machine.diskHabits = this.#plan.disks;
+    const { driftMax } = this.#plan;
+    if (driftMax > 0) machine.clock.setRate(1 + (this.#random.below(2 * driftMax + 1) - driftMax) / 1000);
+    this.machines.push(machine);
+    return machine;
+  }
+
+  start(machine: Machine): void {
+    const process = machine.start(this.#optionsOf(machine));
+    if (Number.isFinite(machine.disk.capacityBytes)) process.mayFail = true;
+    if (this.crashesInBoot && !this.#random.oneIn(3)) {
+      this.crashAt(machine, 1 + this.#random.below(60), this.#random.pick(["kill", ...CRASH_MODES]));
+      this.#world.counts.add("crashes in boot planned");
+    }
+  }
+
+  #optionsOf(machine: Machine): MemberOptions {
+    return {
+      ...defaultOptions(machine.dataDir),
+      ...this.#plan.options,
+      name: machine.name,
+      initialAdvertisePeerUrls: [peerUrlOf(machine.name)],
+      advertiseClientUrls: [`http://${machine.name}:2379`],
+      initialCluster: this.#initialCluster,
+    };
+  }
+
+  // ---- crashes -----------------------------------------------------------------------------------------------------
+
+  crash(machine: Machine, kind: CrashKind): void {
+    const { process } = machine;
+    if (process === undefined) return;
+    this.#world.trace.text(`crash ${kind} ${machine.name}`);
+    this.#crashKinds.delete(machine);
+    this.#world.counts.add(kind === "kill" ? "kills" : "power losses");
+    if (process.member === undefined) this.#world.counts.add("crashes before serving");
+    if (kind === "kill") machine.kill();
+    else machine.losePower(kind);
+    this.#observer.onProcessEnded(process);
+    this.#observer.onCrash(machine);
+    this.#startLater(machine);
+  }
+
+  /** The machine crashes before the how-manieth operation of its disk from now on. */
+  crashAt(machine: Machine, operations: number, kind: CrashKind): void {
+    this.#crashKinds.set(machine, kind);
+    machine.crashAfter(operations);
+  }
+
+  #startLater(machine: Machine): void {
+    this.#world.scheduler.after((RESTART_MS_MAX * this.#random.below(1024)) / 1024, undefined, () => {
+      if (machine.process === undefined) this.start(machine);
+    });
+  }
+
+  /** Stops a member as an operator does; it comes up again later. */
+  stopGracefully(machine: Machine): void {
+    const { process } = machine;
+    const { member } = process ?? {};
+    if (process === undefined || member === undefined || process.failure !== undefined || process.stopping) return;
+    this.#world.counts.add("graceful stops");
+    process.stopping = true;
+    member.stop().then(
+      () => {
+        if (process.gone) return;
+        this.#checkClosed(machine);
+        machine.ended();
+        this.#observer.onProcessEnded(process);
+        this.#startLater(machine);
+      },
+      (error: unknown) => {
+        if (process.gone) return;
+        if (!process.mayFail)
+          this.#fail(new ViolationError("stop", `${machine.name} did not stop: ${describeError(error)}`));
+        this.crash(machine, "kill");
+      },
+    );
+  }
+
+  #checkClosed(machine: Machine): void {
+    const open = machine.disk.openHandles();
+    if (open.length > 0) this.#fail(new ViolationError("stop", `${machine.name} left open: ${open.join(", ")}`));
+  }
+
+  // ---- what becomes of processes -----------------------------------------------------------------------------------
+
+  readonly #events: MachineEvents = {
+    onServing: (machine, process) => {
+      this.#world.trace.text(`serving ${machine.name}`);
+      this.#observer.onServing(process);
+    },
+    onRefused: (machine, process, error) => this.#onEnd(machine, process, error, "refused to start"),
+    onFailure: (machine, process, error) => this.#onEnd(machine, process, error, "failed"),
+    onCrashPoint: (machine) => this.crash(machine, this.#crashKinds.get(machine) ?? "kill"),
+    onDiskOperation: (machine, operation) => this.#observer.onDiskOperation(machine, operation),
+  };
+
+  /** A process that failed is about to exit; until then nothing of it may be acknowledged. */
+  #onEnd(machine: Machine, process: MemberProcess, error: unknown, what: string): void {
+    const code = error instanceof CodedError ? (error.code as string) : "none";
+    this.#world.trace.text(`${what} ${code}`);
+    this.#world.counts.add(`members that ${what}`);
+    if (!process.mayFail && !machine.damaged) {
+      const detail = `${machine.name} ${what}: ${describeError(error)}`;
+      this.#fail(new ViolationError("member-goes-on", detail, { cause: error }));
+      return;
+    }
+    this.#world.scheduler.after(0, process, () => this.crash(machine, "kill"));
+  }
+
+  // ---- the end -----------------------------------------------------------------------------------------------------
+
+  /** Nothing goes wrong from now on; what is down comes up. */
+  heal(): void {
+    this.crashesInBoot = false;
+    this.#crashKinds.clear();
+    for (const machine of this.machines) machine.heal();
+    this.#world.network.mendAll();
+  }
+
+  /** Stops all members and checks that they left nothing open. */
+  async stopAll(): Promise<void> {
+    for (const machine of this.machines) {
+      const { process } = machine;
+      invariant(process?.member !== undefined, () => `${machine.name} does not serve`);
+      await process.member.stop();
+      this.#checkClosed(machine);
+      machine.ended();
+    }
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * What a member's log holds on the platter, read from the platter: the entries and the state that no power loss takes away.
+ *
+ * It follows the syncs of the disk and reads only what each made durable, so that it can stay on in every run. It shares no code
+ * with the log's writer but the form of a frame: what a member says is checked against what its disk has.
+ *
+ * A segment counts from the moment its name is durable, too; what is in a file of another name (the next segment) does not.
+ */
+import { crc32c, crc32cSpan } from "../../src/base/crc32c.js";
+import { decodeEntry, decodeHardState, EMPTY_HARD_STATE, type HardState } from "../../src/proto/raft.js";
+import { decodeWalSnapshot } from "../../src/proto/wal.js";
+import { FrameParser } from "../../src/wal/frames.js";
+import { segmentsAmong } from "../../src/wal/names.js";
+import type { SimDisk } from "../disk.js";
+import type { DiskOperation, Inode } from "../platter.js";
+import { ROOT } from "../platter.js";
+
+/** An entry as far as it is compared: two of the same index and term must be the same. */
+export interface EntryMark {
+  readonly term: number;
+  /** Checksum of type and data. */
+  readonly hash: number;
+}
+
+type LogRecord =
+  | { readonly kind: "entry"; readonly index: number; readonly mark: EntryMark }
+  | { readonly kind: "state"; readonly state: HardState }
+  | { readonly kind: "snapshot"; readonly index: number; readonly term: number };
+
+/** A segment, read as far as its frames are good. */
+interface SegmentRead {
+  offset: number;
+  crc: number;
+  readonly records: LogRecord[];
+}
+
+const RECORD_ENTRY = 2;
+const RECORD_STATE = 3;
+const RECORD_CRC = 4;
+const RECORD_SNAPSHOT = 5;
+
+export class DurableLog {
+  readonly #walPath: readonly string[];
+  readonly #parser = new FrameParser();
+  #segments = new Map<Inode, SegmentRead>();
+  /** The segment that is written: the last one with a durable name. */
+  #tail: Inode | undefined;
+  #entries = new Map<number, EntryMark>();
+  #lastIndex = 0;
+  #snapshotIndex = 0;
+  #state: HardState = EMPTY_HARD_STATE;
+
+  /** @param walDir the folder of the segments */
+  constructor(walDir: string) {
+    this.#walPath = walDir.split("/").filter((part) => part !== "");
+  }
+
+  /** Index of the last durable entry or snapshot; 0 when there is none. */
+  get lastIndex(): number {
+    return this.#lastIndex;
+  }
+
+  /** Index of the newest snapshot that the log names. */
+  get snapshotIndex(): number {
+    return this.#snapshotIndex;
+  }
+
+  get state(): HardState {
+    return this.#state;
+  }
+
+  /** The entry at an index; undefined where the log has none (any more). */
+  entryAt(index: number): EntryMark | undefined {
+    return this.#entries.get(index);
+  }
+
+  /** Every entry that the log holds, in no certain order. */
+  entries(): IterableIterator<[index: number, mark: EntryMark]> {
+    return this.#entries.entries();
+  }
+
+  /** Reads a disk from the beginning: after a crash. */
+  load(disk: SimDisk): void {
+    this.#segments.clear();
+    this.#reload(disk);
+  }
+
+  /** Follows one operation of the disk. Answers the entries that it made durable. */
+  follow(disk: SimDisk, operation: DiskOperation): readonly LogRecord[] {
+    if (operation.kind === "datasync" || operation.kind === "sync") {
+      if (operation.inode !== this.#tail) return NOTHING;
+      return this.#readOn(disk, operation.inode);
+    }
+    if (operation.kind === "sync-folder" && operation.path.endsWith(`/${this.#walPath.at(-1)}`)) this.#reload(disk);
+    else if (operation.kind === "damage") this.load(disk);
+    return NOTHING;
+  }
+
+  #readOn(disk: SimDisk, inode: Inode): readonly LogRecord[] {
+    const segment = this.#segments.get(inode)!;
+    const before = segment.records.length;
+    this.#readSegment(disk, inode, segment);
+    const fresh = segment.records.slice(before);
+    for (const record of fresh) this.#take(record);
+    return fresh;
+  }
+
+  #reload(disk: SimDisk): void {
+    let folder: Inode | undefined = ROOT;
+    for (const part of this.#walPath) folder = folder && disk.durable.folders.get(folder)?.get(part);
+    const names = folder === undefined ? undefined : disk.durable.folders.get(folder);
+    this.#entries = new Map();
+    this.#lastIndex = 0;
+    this.#snapshotIndex = 0;
+    this.#state = EMPTY_HARD_STATE;
+    this.#tail = undefined;
+    const kept = new Map<Inode, SegmentRead>();
+    for (const { name } of segmentsAmong([...(names?.keys() ?? [])])) {
+      const inode = names!.get(name)!;
+      const segment = this.#segments.get(inode) ?? { offset: 0, crc: 0, records: [] };
+      kept.set(inode, segment);
+      this.#readSegment(disk, inode, segment);
+      for (const record of segment.records) this.#take(record);
+      this.#tail = inode;
+    }
+    this.#segments = kept;
+  }
+
+  #take(record: LogRecord): void {
+    if (record.kind === "state") {
+      this.#state = record.state;
+    } else if (record.kind === "snapshot") {
+      this.#snapshotIndex = Math.max(this.#snapshotIndex, record.index);
+      // One that the log has under another term came from a leader: what is there was never committed.
+      const known = this.#entries.get(record.index);
+      const replaced = known !== undefined && known.term !== record.term;
+      if (record.index <= this.#lastIndex && !replaced) return;
+      this.#entries.clear();
+      this.#lastIndex = record.index;
+    } else {
+      for (let index = record.index + 1; index <= this.#lastIndex; index++) this.#entries.delete(index);
+      this.#entries.set(record.index, record.mark);
+      this.#lastIndex = record.index;
+    }
+  }
+
+  #readSegment(disk: SimDisk, inode: Inode, segment: SegmentRead): void {
+    const content = disk.durable.files.get(inode);
+    if (content === undefined) return;
+    const left = content.size - segment.offset;
+    if (left <= 0) return;
+    const bytes = new Uint8Array(left);
+    content.read(bytes, segment.offset);
+    const parser = this.#parser;
+    let at = 0;
+    while (parser.parse(bytes, at, left, left - at) === "record") {
+      const { type, dataStart, dataEnd, crc } = parser;
+      if (type === RECORD_CRC) segment.crc = crc;
+      else {
+        const expected = crc32cSpan(segment.crc, bytes, dataStart, dataEnd) >>> 0;
+        if (expected !== crc) break;
+        segment.crc = expected;
+        const record = recordOf(type, bytes.subarray(dataStart, dataEnd));
+        if (record !== undefined) segment.records.push(record);
+      }
+      at += parser.total;
+    }
+    segment.offset += at;
+  }
+}
+
+const NOTHING: readonly LogRecord[] = [];
+
+function recordOf(type: number, data: Uint8Array): LogRecord | undefined {
+  if (type === RECORD_ENTRY) {
+    const entry = decodeEntry(data);
+    return { kind: "entry", index: entry.index, mark: { term: entry.term, hash: crc32c(entry.type, entry.data) } };
+  }
+  if (type === RECORD_STATE) return { kind: "state", state: decodeHardState(data) };
+  if (type !== RECORD_SNAPSHOT) return undefined;
+  const { index, term } = decodeWalSnapshot(data);
+  return { kind: "snapshot", index, term };
+}

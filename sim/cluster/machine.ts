@@ -1,0 +1,306 @@
+/**
+ * One machine of the simulated world: a disk, a clock, and the server process that runs on it, or none.
+ *
+ * The process is the shipped `Member` over doors that this machine opens. A process ends in one of three ways: it stops by itself,
+ * it is killed (all is as written, nothing more is synced), or power fails (the disk keeps what a sync covered, and of the rest
+ * what chance leaves). From then on its doors do nothing: whatever it still waits for never comes.
+ */
+import { invariant } from "../../src/base/errors.js";
+import type { Network } from "../../src/platform/index.js";
+import { Member, type MemberOptions } from "../../src/server/index.js";
+import { layoutOf } from "../../src/server/layout.js";
+import { SimDisk } from "../disk.js";
+import type { FaultKind } from "../faults.js";
+import type { CrashMode, DiskOperation } from "../platter.js";
+import type { SimRandom } from "../random.js";
+import type { Counts } from "./counts.js";
+import { DurableLog } from "./durable-log.js";
+import { LogRing } from "./log-ring.js";
+import { MachineClock } from "./machine-clock.js";
+import { SimPeerDoor } from "./peer-door.js";
+import type { NetworkMachine, SimPeerNetwork } from "./peer-network.js";
+import type { Owner, Scheduler } from "./scheduler.js";
+import type { Trace } from "./trace.js";
+
+/** How quick a disk is. */
+export interface DiskHabits {
+  readonly syncMsMin: number;
+  readonly syncMsMax: number;
+  /** One sync in so many takes up to `stallMsMax`; 0 for none. */
+  readonly stallOneIn: number;
+  readonly stallMsMax: number;
+  /** One of the other operations in so many takes as long as a sync; 0 for none. */
+  readonly waitOneIn: number;
+}
+
+export const CALM_DISK: DiskHabits = { syncMsMin: 0.1, syncMsMax: 1, stallOneIn: 0, stallMsMax: 0, waitOneIn: 16 };
+
+const LOG_LINES_KEPT = 400;
+
+/** Operations that a durable write on the loop stands for: the write and the sync. */
+const OPERATIONS_OF_LOOP_WRITE = 2;
+
+/** A cluster's members talk over `peers`; the network of bytes is not used. */
+const noNetwork: Network = {
+  listen: () => Promise.reject(new Error("no network of bytes in the simulated world")),
+  connect: () => Promise.reject(new Error("no network of bytes in the simulated world")),
+};
+
+/** What became of a process, told to the world. */
+export interface MachineEvents {
+  /** The member serves. */
+  onServing(machine: Machine, process: MemberProcess): void;
+  /** Boot, or the wait for a leader after it, ended in an error. */
+  onRefused(machine: Machine, process: MemberProcess, error: unknown): void;
+  /** The member failed while it ran. */
+  onFailure(machine: Machine, process: MemberProcess, error: unknown): void;
+  /** The operation of the disk came at which this machine was to crash. */
+  onCrashPoint(machine: Machine): void;
+  /** Something became durable. */
+  onDiskOperation(machine: Machine, operation: DiskOperation): void;
+}
+
+/** One life of the server on a machine. */
+export class MemberProcess implements Owner {
+  readonly machine: Machine;
+  /** Counts the lives of all machines. */
+  readonly number: number;
+  readonly options: MemberOptions;
+  gone = false;
+  /** Set once it serves. */
+  member: Member | undefined;
+  /** Why it cannot go on. */
+  failure: unknown;
+  /** A fault was given to its disk that it may fail of. */
+  mayFail = false;
+  /** It was asked to stop. */
+  stopping = false;
+
+  constructor(machine: Machine, number: number, options: MemberOptions) {
+    this.machine = machine;
+    this.number = number;
+    this.options = options;
+  }
+
+  get heldUntil(): number {
+    return this.machine.heldUntil;
+  }
+}
+
+export interface World {
+  readonly scheduler: Scheduler;
+  readonly network: SimPeerNetwork;
+  readonly trace: Trace;
+  readonly counts: Counts;
+}
+
+export class Machine implements NetworkMachine {
+  readonly name: string;
+  readonly gone = false;
+  heldUntil = 0;
+  disk: SimDisk;
+  diskHabits: DiskHabits = CALM_DISK;
+  readonly clock: MachineClock;
+  readonly durableLog: DurableLog;
+  readonly log = new LogRing(LOG_LINES_KEPT);
+  process: MemberProcess | undefined;
+  /** Bits of its disk changed by themselves: it may refuse to start. */
+  damaged = false;
+  readonly #world: World;
+  readonly #events: MachineEvents;
+  readonly #random: SimRandom;
+  #operations = 0;
+  #crashAt: number | undefined;
+  #lives = 0;
+  #heldLast = 0;
+
+  constructor(world: World, events: MachineEvents, name: string, random: SimRandom) {
+    this.name = name;
+    this.#world = world;
+    this.#events = events;
+    this.#random = random.stream(`machine/${name}`);
+    this.clock = new MachineClock(world.scheduler, this.#random.stream("clock"));
+    this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir);
+    this.disk = this.#freshDisk();
+    world.network.addMachine(this);
+  }
+
+  get dataDir(): string {
+    return `/data/${this.name}`;
+  }
+
+  /** Operations of the disk so far, over all lives. */
+  get diskOperations(): number {
+    return this.#operations;
+  }
+
+  // ---- lives -------------------------------------------------------------------------------------------------------
+
+  start(options: MemberOptions): MemberProcess {
+    invariant(this.process === undefined, () => `${this.name} runs already`);
+    const { scheduler, network, counts } = this.#world;
+    const process = new MemberProcess(this, ++this.#lives, options);
+    this.process = process;
+    counts.add("process starts");
+    const clock = this.clock.doorFor(process);
+    const random = this.#random.stream(`life/${process.number}`);
+    const log = this.log.door(() => scheduler.now);
+    log.info(`life ${process.number} of ${this.name} begins`);
+    Member.start(
+      {
+        platform: { disk: this.disk, clock, random, network: noNetwork, log },
+        peers: new SimPeerDoor(network, this, process, clock),
+      },
+      options,
+      { onFailure: (error) => this.#failed(process, error) },
+    ).then(
+      (member) => {
+        if (process.gone) return;
+        process.member = member;
+        this.#events.onServing(this, process);
+      },
+      (error: unknown) => {
+        if (process.gone) return;
+        process.failure ??= error;
+        this.#events.onRefused(this, process, error);
+      },
+    );
+    return process;
+  }
+
+  #failed(process: MemberProcess, error: unknown): void {
+    if (process.gone) return;
+    process.failure ??= error;
+    this.#events.onFailure(this, process, error);
+  }
+
+  /** The process dies, the machine lives. */
+  kill(): void {
+    this.#end();
+    this.disk = this.disk.kill();
+  }
+
+  losePower(mode: CrashMode): void {
+    this.#end();
+    const random = this.#random.stream(`power/${this.#operations}`);
+    this.disk = this.disk.kill().crash({ mode, random });
+  }
+
+  /** The member stopped by itself, and left nothing open. */
+  ended(): void {
+    this.#end();
+    this.disk = this.disk.kill();
+  }
+
+  /** A new disk: nothing is left of what this machine knew. */
+  wipe(): void {
+    invariant(this.process === undefined, () => `${this.name} runs`);
+    this.disk = this.#freshDisk();
+    this.damaged = false;
+    this.durableLog.load(this.disk);
+  }
+
+  #end(): void {
+    this.#crashAt = undefined;
+    this.heldUntil = 0;
+    const { process } = this;
+    if (process === undefined) return;
+    process.gone = true;
+    this.process = undefined;
+    void this.#world.network.close(this); // what the dead process was reading never ends
+  }
+
+  // ---- what a test does to it --------------------------------------------------------------------------------------
+
+  /** The machine crashes before the how-manieth operation of its disk from now on; 1 is the next. */
+  crashAfter(operations: number): void {
+    this.#crashAt = this.#operations + operations;
+  }
+
+  /** Nothing of the machine runs for a while: SIGSTOP, or a host that is not scheduled. */
+  freeze(forMs: number): void {
+    this.heldUntil = Math.max(this.heldUntil, this.#world.scheduler.now + forMs);
+    this.#heldLast = Math.max(this.#heldLast, this.heldUntil);
+  }
+
+  /** Until when anything may come that waited for this machine, whoever runs on it now. */
+  get heldLast(): number {
+    return this.#heldLast;
+  }
+
+  /** Takes back all that would still go wrong. What is held is let go at its time. */
+  heal(): void {
+    this.#crashAt = undefined;
+    this.diskHabits = CALM_DISK;
+    this.disk.capacityBytes = Number.POSITIVE_INFINITY;
+    this.disk.disarm();
+    this.clock.setRate(1);
+  }
+
+  // ---- the disk ----------------------------------------------------------------------------------------------------
+
+  #freshDisk(): SimDisk {
+    return new SimDisk({
+      folders: ["/data"],
+      keepsJournal: false,
+      seed: this.#random.next(),
+      pace: (kind, bytes) => this.#pace(kind, bytes),
+      mayHoldLoop: (bytes) => this.#mayHoldLoop(bytes),
+      onOperation: (operation) => this.#onOperation(operation),
+    });
+  }
+
+  #pace(kind: FaultKind, bytes: number): Promise<void> | undefined {
+    const { process } = this;
+    if (process === undefined) return never();
+    this.#operations++;
+    if (this.#crashAt !== undefined && this.#operations >= this.#crashAt) {
+      this.#events.onCrashPoint(this);
+      return never();
+    }
+    const syncs = kind === "datasync" || kind === "sync" || kind === "sync-folder";
+    this.#world.trace.text(kind);
+    this.#world.trace.number(bytes);
+    if (!syncs && !this.#chance(this.diskHabits.waitOneIn)) return undefined;
+    return this.#world.scheduler.sleep(this.#latency(syncs), process);
+  }
+
+  /** A write on the loop: what it takes, the whole process waits for. */
+  #mayHoldLoop(bytes: number): boolean {
+    if (this.process === undefined) return false;
+    // A crash inside goes the slow way: power may then fail between the write and its sync.
+    if (this.#crashAt !== undefined && this.#operations + OPERATIONS_OF_LOOP_WRITE >= this.#crashAt) return false;
+    this.#operations += OPERATIONS_OF_LOOP_WRITE;
+    this.#world.counts.add("writes on the loop");
+    this.#world.trace.number(bytes);
+    this.freeze(this.#latency(true));
+    return true;
+  }
+
+  #latency(syncs: boolean): number {
+    const { syncMsMin, syncMsMax, stallOneIn, stallMsMax } = this.diskHabits;
+    const part = this.#random.below(1024) / 1024;
+    if (syncs && this.#chance(stallOneIn)) {
+      this.#world.counts.add("slow syncs");
+      return stallMsMax * part;
+    }
+    return syncMsMin + (syncMsMax - syncMsMin) * part;
+  }
+
+  #onOperation(operation: DiskOperation): void {
+    const { trace } = this.#world;
+    trace.text(operation.kind);
+    if (operation.kind === "write") trace.number(operation.offset + operation.bytes.length / 2 ** 20);
+    else trace.number(operation.inode);
+    this.#events.onDiskOperation(this, operation);
+  }
+
+  #chance(oneIn: number): boolean {
+    return oneIn > 0 && this.#random.oneIn(oneIn);
+  }
+}
+
+/** What a dead process waits for. A new one each time: one for all would keep all that ever waited. */
+function never(): Promise<void> {
+  return new Promise(() => undefined);
+}

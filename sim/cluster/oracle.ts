@@ -1,0 +1,251 @@
+/**
+ * The laws of raft, held against what a run shows from outside: the messages that members send, what they say of themselves, and what
+ * their disks hold on the platter. Nothing of the server's own bookkeeping is trusted.
+ *
+ * It is asked after every event, so each check is of constant cost, or in proportion to what is new.
+ */
+import { MessageType, type ConfState, type Message } from "../../src/proto/raft.js";
+import type { MemberObservation } from "../../src/server/index.js";
+import type { DiskOperation } from "../platter.js";
+import type { EntryMark } from "./durable-log.js";
+import type { Machine, MemberProcess } from "./machine.js";
+import type { PeerProcess } from "./peer-network.js";
+import { ViolationError } from "./violation.js";
+
+/** What was seen of one life of a member. */
+interface LifeSeen {
+  commitIndex: number;
+  appliedIndex: number;
+  revision: number;
+  compactRevision: number;
+  term: number;
+}
+
+export class Oracle {
+  readonly #machines: readonly Machine[];
+  readonly #fail: (violation: ViolationError) => void;
+  readonly #leaders = new Map<number, bigint>();
+  /** Every entry that was ever durable anywhere, by index and term. */
+  readonly #entries = new Map<number, Map<number, number>>();
+  /** What is committed: it never changes. */
+  readonly #committed = new Map<number, EntryMark>();
+  #committedTo = 0;
+  readonly #lives = new WeakMap<MemberProcess, LifeSeen>();
+  /** Durable term, vote and commit of each member, whatever becomes of its processes. */
+  readonly #durable = new Map<Machine, { term: number; vote: bigint; commit: number }>();
+
+  /** @param machines all of the cluster, those that come later included */
+  constructor(machines: readonly Machine[], fail: (violation: ViolationError) => void) {
+    this.#machines = machines;
+    this.#fail = fail;
+  }
+
+  /** The highest index that is known to be committed. */
+  get committedTo(): number {
+    return this.#committedTo;
+  }
+
+  // ---- messages ----------------------------------------------------------------------------------------------------
+
+  onSend(from: PeerProcess, message: Message): void {
+    const machine = this.#machineOf(from);
+    switch (message.type) {
+      case MessageType.append:
+      case MessageType.heartbeat:
+      case MessageType.snapshot:
+      case MessageType.timeoutNow:
+        this.#onLeader(message.term, message.from, machine);
+        break;
+      case MessageType.voteResponse:
+        if (!message.reject) this.#onVote(machine, message);
+        break;
+      case MessageType.appendResponse:
+        if (!message.reject) this.#onAcknowledged(machine, message);
+        break;
+      default:
+    }
+  }
+
+  #onLeader(term: number, leader: bigint, machine: Machine): void {
+    const known = this.#leaders.get(term);
+    if (known === undefined) this.#leaders.set(term, leader);
+    else if (known !== leader) {
+      this.#break(
+        "I1-one-leader-per-term",
+        `${id(leader)} (${machine.name}) leads term ${term}, which ${id(known)} led`,
+      );
+    }
+  }
+
+  #onVote(machine: Machine, { term, to }: Message): void {
+    const { state } = machine.durableLog;
+    if (state.term > term || (state.term === term && state.vote === to)) return;
+    const durable = `its disk holds term ${state.term}, vote ${id(state.vote)}`;
+    this.#break("I6-sync-before-promise", `${machine.name} grants ${id(to)} its vote of term ${term}; ${durable}`);
+  }
+
+  #onAcknowledged(machine: Machine, { index, term }: Message): void {
+    const { lastIndex, state } = machine.durableLog;
+    if (index > lastIndex) {
+      this.#break(
+        "I6-sync-before-promise",
+        `${machine.name} acknowledges entry ${index} of a leader of term ${term}; its disk ends at ${lastIndex}`,
+      );
+    } else if (state.term < term) {
+      this.#break(
+        "I6-sync-before-promise",
+        `${machine.name} acknowledges entry ${index} in term ${term}; its disk holds term ${state.term}`,
+      );
+    }
+  }
+
+  // ---- disks -------------------------------------------------------------------------------------------------------
+
+  onDiskOperation(machine: Machine, operation: DiskOperation): void {
+    for (const record of machine.durableLog.follow(machine.disk, operation)) {
+      if (record.kind === "entry") this.#onEntry(machine, record.index, record.mark);
+      else if (record.kind === "state") this.#onState(machine);
+    }
+  }
+
+  /** The machine crashed, or its process begins: its disk is read anew. */
+  onReload(machine: Machine): void {
+    machine.durableLog.load(machine.disk);
+    this.#onState(machine);
+  }
+
+  /** The machine got a new disk. */
+  onWiped(machine: Machine): void {
+    this.#durable.delete(machine);
+  }
+
+  /** I2: two entries of the same index and term are the same. */
+  #onEntry(machine: Machine, index: number, { term, hash }: EntryMark): void {
+    let terms = this.#entries.get(index);
+    if (terms === undefined) this.#entries.set(index, (terms = new Map()));
+    const known = terms.get(term);
+    if (known === undefined) terms.set(term, hash);
+    else if (known !== hash) {
+      this.#break("I2-log-matching", `${machine.name} has another entry ${index} of term ${term} than one before`);
+    }
+  }
+
+  #onState(machine: Machine): void {
+    const { term, vote, commit } = machine.durableLog.state;
+    const before = this.#durable.get(machine);
+    this.#durable.set(machine, { term, vote, commit });
+    if (before === undefined || machine.damaged) return;
+    const back =
+      term < before.term ||
+      commit < before.commit ||
+      (term === before.term && before.vote !== 0n && vote !== before.vote);
+    if (!back) return;
+    const text = (state: { term: number; vote: bigint; commit: number }): string =>
+      `term ${state.term}, vote ${id(state.vote)}, commit ${state.commit}`;
+    this.#break(
+      "I5-durable-state-goes-forward",
+      `${machine.name} had ${text(before)}, now ${text({ term, vote, commit })}`,
+    );
+  }
+
+  // ---- members -----------------------------------------------------------------------------------------------------
+
+  /** Looks at a member that something happened to, and answers what it says of itself while it serves. */
+  onRest(process: MemberProcess): MemberObservation | undefined {
+    const { member, machine } = process;
+    if (member === undefined || process.gone || process.failure !== undefined || process.stopping) return undefined;
+    const seen = member.observe();
+    if (seen.role === "leader") this.#onLeader(seen.term, member.memberId, machine);
+    let life = this.#lives.get(process);
+    if (life === undefined) {
+      life = { commitIndex: 0, appliedIndex: 0, revision: 0, compactRevision: -1, term: 0 };
+      this.#lives.set(process, life);
+    }
+    this.#checkForward(machine, life, seen);
+    if (seen.appliedIndex > machine.durableLog.lastIndex) {
+      const { lastIndex } = machine.durableLog;
+      this.#break(
+        "I7-applied-is-durable",
+        `${machine.name} applied ${seen.appliedIndex}, its disk ends at ${lastIndex}`,
+      );
+    }
+    if (seen.appliedIndex > life.appliedIndex) {
+      this.#onCommitted(machine, life.appliedIndex + 1, seen.appliedIndex, seen.confState);
+    }
+    life.appliedIndex = seen.appliedIndex;
+    return seen;
+  }
+
+  #checkForward(machine: Machine, life: LifeSeen, seen: MemberObservation): void {
+    if (seen.revision < life.revision) {
+      this.#break(
+        "I12-revision-per-write",
+        `${machine.name} was at revision ${life.revision}, now at ${seen.revision}`,
+      );
+    }
+    if (seen.compactRevision < life.compactRevision || seen.compactRevision > seen.revision) {
+      this.#break(
+        "I13-compaction-forward",
+        `${machine.name} was compacted at ${life.compactRevision}, now at ${seen.compactRevision}, revision ${seen.revision}`,
+      );
+    }
+    if (seen.term < life.term || seen.commitIndex < life.commitIndex) {
+      const now = `now term ${seen.term}, commit ${seen.commitIndex}`;
+      this.#break(
+        "I5-durable-state-goes-forward",
+        `${machine.name}: term ${life.term}, commit ${life.commitIndex}, ${now}`,
+      );
+    }
+    life.revision = seen.revision;
+    life.compactRevision = seen.compactRevision;
+    life.term = seen.term;
+    life.commitIndex = seen.commitIndex;
+  }
+
+  /** I4: what one member has applied is committed for all, and for good. What is applied is on its disk, so its disk is asked. */
+  #onCommitted(machine: Machine, from: number, to: number, confState: ConfState): void {
+    for (let index = from; index <= to; index++) {
+      const mark = machine.durableLog.entryAt(index);
+      if (mark === undefined) continue; // behind a snapshot
+      const known = this.#committed.get(index);
+      if (known === undefined) this.#committed.set(index, mark);
+      else if (known.term !== mark.term || known.hash !== mark.hash) {
+        this.#break(
+          "I4-committed-stays",
+          `entry ${index} was committed with term ${known.term}; ${machine.name} has committed another, of term ${mark.term}`,
+        );
+      }
+      if (index > this.#committedTo) {
+        this.#committedTo = index;
+        this.#checkMajority(index, mark, confState);
+      }
+    }
+  }
+
+  /** What is committed is on the disks of a majority. The configuration may be one change older or newer than that of the commit. */
+  #checkMajority(index: number, mark: EntryMark, { voters, votersOutgoing }: ConfState): void {
+    if (votersOutgoing.length > 0 || voters.length === 0) return;
+    let have = 0;
+    for (const { durableLog } of this.#machines) {
+      if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
+    }
+    const least = Math.floor(Math.max(1, voters.length - 1) / 2) + 1;
+    if (have >= least) return;
+    this.#break(
+      "I6-sync-before-promise",
+      `entry ${index} of term ${mark.term} counts as committed, and is on ${have} disks of ${voters.length} voters'`,
+    );
+  }
+
+  #machineOf(process: PeerProcess): Machine {
+    return this.#machines.find(({ name }) => name === process.machine.name)!;
+  }
+
+  #break(law: string, detail: string): void {
+    this.#fail(new ViolationError(law, detail));
+  }
+}
+
+function id(memberId: bigint): string {
+  return memberId.toString(16);
+}

@@ -1,0 +1,129 @@
+/**
+ * What one seed is made of: every seed draws its own sizes, limits, speeds and its own few kinds of faults. A run in which
+ * everything goes wrong at once soon stands still; many runs in which two or three things go wrong see more (swarm testing).
+ */
+import type { MemberOptions } from "../../src/server/index.js";
+import type { SimRandom } from "../random.js";
+import type { ClientHabits } from "./clients.js";
+import { FAULT_KINDS, type FaultKind } from "./fault-kinds.js";
+import type { DiskHabits } from "./machine.js";
+import type { LinkHabits } from "./peer-network.js";
+import type { Mix, WorkloadOptions } from "./workload.js";
+
+export interface SeedPlan {
+  readonly members: number;
+  /** What of a member's options differs from the defaults, for all members. */
+  readonly options: Partial<MemberOptions>;
+  readonly links: LinkHabits;
+  readonly disks: DiskHabits;
+  readonly clients: number;
+  readonly clientHabits: ClientHabits;
+  readonly workload: WorkloadOptions;
+  /** Calls of all clients together, about; fewer when many wait long. */
+  readonly operations: number;
+  /** How long clients call and things go wrong. */
+  readonly chaosMs: number;
+  readonly faults: readonly FaultKind[];
+  /** Pause between two faults. */
+  readonly faultPauseMsMax: number;
+  /** Clocks run up to so many parts in a thousand too fast or too slow. */
+  readonly driftMax: number;
+}
+
+export interface SwarmOptions {
+  /** Members of the cluster; drawn when left out. */
+  readonly members?: number;
+  /** Calls of all clients; drawn when left out. */
+  readonly operations?: number;
+}
+
+export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPlan {
+  const members = random.pick([1, 3, 3, 3, 3, 5]);
+  const size = options.members ?? members;
+  const clients = 3 + random.below(6);
+  const operations = options.operations ?? random.pick([200, 400, 400, 800]);
+  const chaosMs = random.pick([5_000, 10_000, 20_000, 30_000]);
+  const electionMs = random.pick([300, 500, 1000]);
+  return {
+    members: size,
+    options: {
+      electionMs,
+      heartbeatMs: electionMs / random.pick([5, 10]),
+      preVote: !random.oneIn(4),
+      initialElectionTickAdvance: !random.oneIn(4),
+      segmentBytes: random.pick([4_096, 4_096, 8_192, 32_768]),
+      snapshotCount: random.pick([3, 10, 25, 100, 400]),
+      catchUpEntries: random.pick([1, 3, 10, 50]),
+      snapshotsKept: random.pick([1, 2, 5]),
+      segmentsKept: random.pick([1, 2, 5]),
+      batchIntervalMs: random.pick([5, 20, 100, 100]),
+      batchWritesMax: random.pick([1, 3, 20, 1_000]),
+      syncOnLoop: random.oneIn(2),
+    },
+    links: drawLinks(random),
+    disks: drawDisks(random),
+    clients,
+    clientHabits: {
+      pauseMsMax: (2 * clients * chaosMs) / operations,
+      timeoutMsMin: random.pick([200, 1_000]),
+      timeoutMsMax: random.pick([1_500, 5_000]),
+      lossOneIn: random.pick([0, 0, 0, 200]),
+      moveOneIn: random.pick([3, 20, 100]),
+    },
+    workload: { keys: random.pick([2, 4, 8, 20]), valueBytesMax: random.pick([20, 100, 600]), mix: drawMix(random) },
+    operations,
+    chaosMs,
+    faults: drawFaults(random),
+    faultPauseMsMax: random.pick([300, 1_000, 3_000]),
+    driftMax: random.pick([0, 0, 10, 50]),
+  };
+}
+
+function drawFaults(random: SimRandom): FaultKind[] {
+  if (random.oneIn(20)) return []; // a calm world must be right, too
+  const chosen = new Set<FaultKind>();
+  const count = 1 + random.below(5);
+  while (chosen.size < count) chosen.add(random.pick(FAULT_KINDS));
+  return [...chosen];
+}
+
+function drawLinks(random: SimRandom): LinkHabits {
+  const wild = random.oneIn(2);
+  return {
+    delayMsMin: random.pick([0.05, 0.2, 1]),
+    delayMsMax: random.pick([0.5, 2, 10]) + 1,
+    lossOneIn: wild ? random.pick([0, 10, 50, 200]) : 0,
+    repeatOneIn: wild ? random.pick([0, 10, 100]) : 0,
+    lateOneIn: wild ? random.pick([0, 10, 100]) : 0,
+    reorders: wild && random.oneIn(2),
+    brokenStreamOneIn: random.pick([0, 2, 5]),
+  };
+}
+
+function drawDisks(random: SimRandom): DiskHabits {
+  const slow = random.oneIn(5);
+  return {
+    syncMsMin: random.pick([0.05, 0.2]),
+    syncMsMax: random.pick([0.3, 2, slow ? 30 : 5]),
+    stallOneIn: slow ? random.pick([50, 500]) : 0,
+    stallMsMax: random.pick([200, 2_000, 10_000]),
+    waitOneIn: random.pick([0, 4, 30]),
+  };
+}
+
+function drawMix(random: SimRandom): Mix {
+  const sometimes = (weight: number): number => (random.oneIn(3) ? 0 : weight);
+  return {
+    put: 20 + random.below(30),
+    get: 10 + random.below(20),
+    getSerializable: sometimes(10),
+    list: sometimes(5),
+    getPast: sometimes(4),
+    delete: sometimes(6),
+    compareAndSwap: sometimes(12),
+    createOnce: sometimes(6),
+    nested: sometimes(4),
+    compact: sometimes(2),
+    hash: sometimes(3),
+  };
+}

@@ -1,0 +1,167 @@
+/**
+ * What clients ask for: random requests on a few keys, so that they meet. Values are unique, so that a value tells its request.
+ *
+ * No transaction writes a key twice: the API's checks refuse that before a member sees it.
+ */
+import type { Compare, KeyValueRequest, RangeRequest, Request, Response, TxnRequest } from "../check/history.js";
+import type { SimRandom } from "../random.js";
+
+/** How often each kind is asked for, beside the others; 0 never. */
+export interface Mix {
+  readonly put: number;
+  readonly get: number;
+  readonly getSerializable: number;
+  readonly list: number;
+  readonly getPast: number;
+  readonly delete: number;
+  readonly compareAndSwap: number;
+  readonly createOnce: number;
+  readonly nested: number;
+  readonly compact: number;
+  readonly hash: number;
+}
+
+export interface WorkloadOptions {
+  readonly keys: number;
+  /** Most bytes that a value is filled up to. */
+  readonly valueBytesMax: number;
+  readonly mix: Mix;
+}
+
+/** Every key begins with `k`. */
+export const ALL_KEYS = { key: "k", end: "l" } as const;
+
+export class Workload {
+  readonly #options: WorkloadOptions;
+  readonly #random: SimRandom;
+  readonly #kinds: readonly (keyof Mix)[];
+  /** What answers told last of each key: its mod revision, 0 when it was not there. */
+  readonly #seen = new Map<string, number>();
+  #revision = 1;
+  #values = 0;
+
+  constructor(options: WorkloadOptions, random: SimRandom) {
+    this.#options = options;
+    this.#random = random;
+    this.#kinds = Object.entries(options.mix).flatMap(([kind, weight]) =>
+      Array.from({ length: weight }, () => kind as keyof Mix),
+    );
+  }
+
+  next(): Request {
+    const kind = this.#random.pick(this.#kinds);
+    switch (kind) {
+      case "put":
+        return this.#put(this.#key());
+      case "get":
+        return { kind: "range", key: this.#key() };
+      case "getSerializable":
+        return { kind: "range", serializable: true, ...(this.#random.oneIn(4) ? ALL_KEYS : { key: this.#key() }) };
+      case "list":
+        return { kind: "range", ...ALL_KEYS, ...this.#listFields() };
+      case "getPast":
+        return { kind: "range", key: this.#key(), revision: Math.max(1, this.#revision - this.#random.below(20)) };
+      case "delete":
+        return this.#delete();
+      case "compareAndSwap":
+        return this.#compareAndSwap();
+      case "createOnce":
+        return this.#createOnce();
+      case "nested":
+        return this.#nested();
+      case "compact":
+        return {
+          kind: "compact",
+          revision: Math.max(1, this.#revision - this.#random.below(12)),
+          physical: this.#random.oneIn(2),
+        };
+      case "hash":
+        return { kind: "hash" };
+    }
+  }
+
+  /** Learns from an answer, so that later compares hit. */
+  learn(request: Request, response: Response): void {
+    this.#revision = Math.max(this.#revision, response.header.revision);
+    if (request.kind === "put") this.#seen.set(request.key, response.header.revision);
+    if (response.kind !== "range" || request.kind !== "range" || (request.revision ?? 0) > 0) return;
+    if (request.end === undefined) this.#seen.set(request.key, response.kvs[0]?.modRevision ?? 0);
+    for (const kv of response.kvs) this.#seen.set(kv.key, kv.modRevision);
+  }
+
+  #key(): string {
+    return `k${this.#random.below(this.#options.keys)}`;
+  }
+
+  #put(key: string): KeyValueRequest {
+    return { kind: "put", key, value: this.#value(), ...(this.#random.oneIn(3) ? { prevKv: true } : {}) };
+  }
+
+  #value(): string {
+    const value = `v${++this.#values}-`;
+    const size = this.#random.oneIn(4) ? this.#random.below(this.#options.valueBytesMax + 1) : 0;
+    return value.padEnd(size, "\0x~");
+  }
+
+  #delete(): KeyValueRequest {
+    const prevKv = this.#random.oneIn(2) ? { prevKv: true } : {};
+    if (!this.#random.oneIn(6)) return { kind: "delete", key: this.#key(), ...prevKv };
+    return { kind: "delete", key: this.#key(), end: this.#random.oneIn(3) ? "\0" : `${this.#key()}~`, ...prevKv };
+  }
+
+  #listFields(): Partial<RangeRequest> {
+    switch (this.#random.below(5)) {
+      case 0:
+        return { limit: 1 + this.#random.below(4) };
+      case 1:
+        return { countOnly: true };
+      case 2:
+        return { keysOnly: true };
+      case 3:
+        return { minModRevision: Math.max(1, this.#revision - this.#random.below(10)) };
+      default:
+        return {};
+    }
+  }
+
+  #compareAndSwap(): TxnRequest {
+    const key = this.#key();
+    const operand = this.#seen.get(key) ?? 0;
+    return {
+      kind: "txn",
+      compares: [{ key, target: "mod", result: "equal", operand }],
+      success: [this.#put(key)],
+      failure: [{ kind: "range", key }],
+    };
+  }
+
+  #createOnce(): TxnRequest {
+    const key = this.#key();
+    const compares: Compare[] = [{ key, target: "version", result: "equal", operand: 0 }];
+    return { kind: "txn", compares, success: [this.#put(key)], failure: [{ kind: "delete", key, prevKv: true }] };
+  }
+
+  /** A transaction in a transaction, with a read at a revision that a compaction may have taken. */
+  #nested(): TxnRequest {
+    const [first, second] = this.#twoKeys();
+    const past = { kind: "range", key: second, revision: Math.max(1, this.#revision - this.#random.below(6)) } as const;
+    const inner: TxnRequest = {
+      kind: "txn",
+      compares: [{ key: second, target: "version", result: "greater", operand: this.#random.below(3) }],
+      success: [this.#put(second), { kind: "range", key: second }],
+      failure: this.#random.oneIn(3) ? [past] : [{ kind: "range", ...ALL_KEYS, limit: 3 }],
+    };
+    return {
+      kind: "txn",
+      compares: [{ key: first, target: "create", result: "greater", operand: 0 }],
+      success: [this.#put(first), inner],
+      failure: this.#random.oneIn(2) ? [past] : [this.#put(first), this.#put(second)],
+    };
+  }
+
+  #twoKeys(): [first: string, second: string] {
+    const first = this.#random.below(this.#options.keys);
+    const second = (first + 1 + this.#random.below(this.#options.keys - 1)) % this.#options.keys;
+    return [`k${first}`, `k${second}`];
+  }
+}

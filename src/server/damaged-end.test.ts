@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { settle, SimDisk } from "../../sim/index.js";
+import { silentLog } from "../platform/log.js";
+import { MessageType } from "../proto/raft.js";
+import { Abstention, readDamagedEnd, writeDamagedEnd, type DamagedEnd, type Standing } from "./damaged-end.js";
+import { layoutOf } from "./layout.js";
+
+const ELECTION_TICKS = 10;
+const layout = layoutOf("/data/member-1");
+const damage: DamagedEnd = { healedAt: 20, summary: "segment 0, byte 512: entries 18 to 20 are in doubt" };
+
+interface Play {
+  readonly disk: SimDisk;
+  readonly abstention: Abstention;
+  /** Looks at a member that stands so, as each tick does. */
+  readonly look: (standing?: Partial<Standing>) => void;
+}
+
+async function play(of: DamagedEnd | "none" = damage): Promise<Play> {
+  const disk = new SimDisk();
+  for (const folder of ["/data", layout.dataDir, layout.memberDir]) await disk.makeFolder(folder);
+  if (of !== "none") await writeDamagedEnd(disk, layout, of);
+  const d = { disk, layout, log: silentLog, electionTicks: ELECTION_TICKS, term: 3 };
+  const abstention = new Abstention(d, await readDamagedEnd(disk, layout));
+  const standing = { hasLeader: true, durableIndex: 17, appliedTerm: 3, isOnlyVoter: false };
+  return { disk, abstention, look: (fields = {}) => abstention.onTick({ ...standing, ...fields }) };
+}
+
+test("a witness takes entries, and hears nothing of elections", async () => {
+  const { abstention } = await play();
+  assert.equal(abstention.holds, true);
+  assert.equal(abstention.admits({ type: MessageType.append }), true);
+  assert.equal(abstention.admits({ type: MessageType.heartbeat }), true);
+  for (const type of [MessageType.vote, MessageType.preVote, MessageType.timeoutNow]) {
+    assert.equal(abstention.admits({ type }), false);
+  }
+});
+
+test("a member whose log is whole hears everything", async () => {
+  const { abstention } = await play("none");
+  assert.equal(abstention.holds, false);
+  assert.equal(abstention.admits({ type: MessageType.vote }), true);
+});
+
+test("it is healed when a leader brought the log past the damage, and the mark goes", async () => {
+  const { abstention, disk, look } = await play();
+  look({ durableIndex: 19 });
+  look({ durableIndex: 20, hasLeader: false });
+  assert.equal(abstention.holds, true);
+  look({ durableIndex: 20 });
+  assert.equal(abstention.holds, false);
+  await settle();
+  assert.equal(await readDamagedEnd(disk, layout), undefined);
+  assert.deepEqual(disk.openHandles(), []);
+});
+
+test("it is healed by an entry of a later term, whose leader was elected without it", async () => {
+  const { abstention, look } = await play();
+  look({ appliedTerm: 4 });
+  assert.equal(abstention.holds, false);
+});
+
+test("the only voter goes on at once", async () => {
+  const { abstention, look } = await play();
+  look({ isOnlyVoter: true, hasLeader: false });
+  assert.equal(abstention.holds, false);
+});
+
+test("after ten election timeouts without any leader it votes again; a leader in between begins the count anew", async () => {
+  const { abstention, look } = await play();
+  for (let tick = 0; tick < 10 * ELECTION_TICKS - 1; tick++) look({ hasLeader: false });
+  look();
+  for (let tick = 0; tick < 10 * ELECTION_TICKS - 1; tick++) look({ hasLeader: false });
+  assert.equal(abstention.holds, true);
+  look({ hasLeader: false });
+  assert.equal(abstention.holds, false);
+});
+
+test("a second damage does not shorten what the first one asks for", async () => {
+  const { disk } = await play();
+  const both = await writeDamagedEnd(disk, layout, { healedAt: 7, summary: "again" });
+  assert.deepEqual(both, { healedAt: 20, summary: "again" });
+  assert.deepEqual(await readDamagedEnd(disk, layout), both);
+});
+
+test("a mark that cannot be read is refused: nobody knows what it asks for", async () => {
+  const { disk } = await play();
+  disk.writeAll(`${layout.memberDir}/damaged-end`, Uint8Array.of(123));
+  await assert.rejects(readDamagedEnd(disk, layout), { code: "DATA_DIR_UNUSABLE" });
+});

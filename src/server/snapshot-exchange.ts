@@ -1,0 +1,114 @@
+/**
+ * Snapshots between members. raft asks for one when a follower needs entries that are gone from memory; what is sent is the state of
+ * now: the v2 store in the message, `db` behind it.
+ *
+ * Law: message and database are of the same applied entry. Both are fixed in one turn; the database is streamed from a pinned read, and
+ * writes go on meanwhile.
+ */
+import { describeError, invariant } from "../base/errors.js";
+import { memberIdText } from "../membership/member.js";
+import type { MembershipState } from "../membership/membership.js";
+import type { Backend, BackendSnapshot } from "../mvcc/index.js";
+import type { Clock, Log, Timer } from "../platform/index.js";
+import type { ConfState, Message, Snapshot } from "../proto/raft.js";
+import type { SnapshotStore } from "../snap/index.js";
+import type { DatabaseStream } from "./contract.js";
+import type { Peers } from "./peers.js";
+import type { SnapshotData } from "./snapshot-data.js";
+
+/** Entries stay in memory for so long after a snapshot was sent: its receiver reads it, and then asks for them (etcd's figure). */
+const HOLD_AFTER_SENT_MS = 30_000;
+
+export interface SnapshotExchangeDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly snapshots: SnapshotStore;
+  readonly data: SnapshotData;
+  readonly backend: () => Backend;
+  readonly applied: () => {
+    readonly index: number;
+    readonly term: number;
+    readonly confState: ConfState;
+    readonly state: MembershipState;
+  };
+  /** Writes the consistent index into db's open transaction. */
+  readonly saveProgress: () => void;
+  readonly peers: () => Peers;
+}
+
+export class SnapshotExchange {
+  readonly #d: SnapshotExchangeDependencies;
+  #sending = 0;
+  readonly #holds = new Set<Timer>();
+
+  constructor(d: SnapshotExchangeDependencies) {
+    this.#d = d;
+  }
+
+  /** Whether somebody may soon need the entries behind a snapshot. */
+  get isSending(): boolean {
+    return this.#sending > 0 || this.#holds.size > 0;
+  }
+
+  /** Sends the state of now in place of the snapshot that raft named. How it ended comes through `onSnapshotSent`. */
+  async send(message: Message): Promise<void> {
+    this.#sending++;
+    let snapshot: Snapshot | undefined;
+    try {
+      const database = await this.#d.backend().snapshot(() => {
+        const { index, term, confState, state } = this.#d.applied();
+        this.#d.saveProgress();
+        snapshot = { data: this.#d.data.encode(state), metadata: { index, term, confState } };
+      });
+      invariant(snapshot !== undefined, "a snapshot of db is prepared before it is made");
+      this.#d.log.info("sending database snapshot", {
+        "snapshot-index": snapshot.metadata.index,
+        "remote-peer-id": memberIdText(message.to),
+        bytes: database.sizeBytes,
+      });
+      this.#d.peers().sendSnapshot({ ...message, snapshot }, streamOf(database));
+    } catch (error) {
+      this.#d.log.warn("failed to send a database snapshot", {
+        "remote-peer-id": memberIdText(message.to),
+        error: describeError(error),
+      });
+      this.onSent();
+    }
+  }
+
+  /** A snapshot was delivered, or lost. */
+  onSent(): void {
+    this.#sending--;
+    const hold = this.#d.clock.after(HOLD_AFTER_SENT_MS, () => this.#holds.delete(hold));
+    this.#holds.add(hold);
+  }
+
+  /** Keeps the database of a snapshot under its own name, beside `db`. Only when it is durable may raft see the message. */
+  async receive({ snapshot, from }: Message, database: AsyncIterable<Uint8Array>): Promise<void> {
+    invariant(snapshot !== undefined, "a snapshot message carries a snapshot");
+    const { index } = snapshot.metadata;
+    this.#d.log.info("receiving database snapshot", {
+      "remote-peer-id": memberIdText(from),
+      "incoming-leader-snapshot-index": index,
+    });
+    await this.#d.snapshots.saveDatabase(index, database);
+  }
+
+  stop(): void {
+    for (const hold of this.#holds) hold.cancel();
+    this.#holds.clear();
+  }
+}
+
+function streamOf(snapshot: BackendSnapshot): DatabaseStream {
+  return { totalBytes: snapshot.sizeBytes, chunks: untilEnd(snapshot) };
+}
+
+/** The pages of a snapshot; it is ended with the reading of them, early or not. */
+export async function* untilEnd(snapshot: BackendSnapshot): AsyncGenerator<Uint8Array> {
+  try {
+    yield* snapshot.pages();
+  } finally {
+    snapshot.end();
+  }
+}

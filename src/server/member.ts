@@ -577,7 +577,7 @@ export class Member implements MemberService {
       members: () => this.#membership.members(),
       clusterVersion: () => this.#membership.clusterVersion,
       hashKv: (revision) => this.hashKv({ revision }),
-      promote: async (id) => (await this.#promoteAsLeader(id)).members,
+      promote: async (id) => (await this.memberPromote(id)).members,
     };
   }
 

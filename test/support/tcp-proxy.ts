@@ -12,7 +12,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { PROJECT } from "./binaries.js";
@@ -149,6 +149,11 @@ export class TcpProxy {
     server.listen(at);
     await once(server, "listening");
     return proxy;
+  }
+
+  /** Of a proxy that listens on one. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
   }
 
   /** From now on, for connections that are there as well. Bytes that were taken in before keep their time. */

@@ -73,6 +73,7 @@ import { SERVED_VERSION, type DatabaseStream, type MembersAnswer, type MemberSer
 import { CorruptionCheck } from "./corruption-check.js";
 import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
+import { whyUnreadable } from "./foreign-proposals.js";
 import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
 import type { LocalIdentity, PeerDoor, PeerReceiver, Peers } from "./peers.js";
@@ -269,8 +270,7 @@ export class Member implements MemberService {
       requestTimeoutMs(options),
     );
     this.#exchange = new SnapshotExchange({
-      clock: this.#clock,
-      log: this.#log,
+      platform,
       snapshots: booted.snapshots,
       data: booted.snapshotData,
       backend: () => this.#tables.backend,
@@ -587,6 +587,14 @@ export class Member implements MemberService {
       return;
     }
     if (!this.#abstention.admits(message)) return;
+    const why = whyUnreadable(message);
+    if (why !== undefined) {
+      this.#log.warn("dropped a proposal of another member", {
+        "remote-peer-id": memberIdText(message.from),
+        error: why,
+      });
+      return;
+    }
     this.#tellRaft(() => this.#booted.node.step(message));
   }
 

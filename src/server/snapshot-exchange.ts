@@ -9,19 +9,19 @@ import { describeError, invariant } from "../base/errors.js";
 import { memberIdText } from "../membership/member.js";
 import type { MembershipState } from "../membership/membership.js";
 import type { Backend, BackendSnapshot } from "../mvcc/index.js";
-import type { Clock, Log, Timer } from "../platform/index.js";
+import type { Platform, Timer } from "../platform/index.js";
 import type { ConfState, Message, Snapshot } from "../proto/raft.js";
 import type { SnapshotStore } from "../snap/index.js";
 import type { DatabaseStream } from "./contract.js";
 import type { Peers } from "./peers.js";
+import { checkReceivedDatabase } from "./received-database.js";
 import type { SnapshotData } from "./snapshot-data.js";
 
 /** Entries stay in memory for so long after a snapshot was sent: its receiver reads it, and then asks for them (etcd's figure). */
 const HOLD_AFTER_SENT_MS = 30_000;
 
 export interface SnapshotExchangeDependencies {
-  readonly clock: Clock;
-  readonly log: Log;
+  readonly platform: Platform;
   readonly snapshots: SnapshotStore;
   readonly data: SnapshotData;
   readonly backend: () => Backend;
@@ -61,14 +61,14 @@ export class SnapshotExchange {
         snapshot = { data: this.#d.data.encode(state), metadata: { index, term, confState } };
       });
       invariant(snapshot !== undefined, "a snapshot of db is prepared before it is made");
-      this.#d.log.info("sending database snapshot", {
+      this.#d.platform.log.info("sending database snapshot", {
         "snapshot-index": snapshot.metadata.index,
         "remote-peer-id": memberIdText(message.to),
         bytes: database.sizeBytes,
       });
       this.#d.peers().sendSnapshot({ ...message, snapshot }, streamOf(database));
     } catch (error) {
-      this.#d.log.warn("failed to send a database snapshot", {
+      this.#d.platform.log.warn("failed to send a database snapshot", {
         "remote-peer-id": memberIdText(message.to),
         error: describeError(error),
       });
@@ -79,19 +79,31 @@ export class SnapshotExchange {
   /** A snapshot was delivered, or lost. */
   onSent(): void {
     this.#sending--;
-    const hold = this.#d.clock.after(HOLD_AFTER_SENT_MS, () => this.#holds.delete(hold));
+    const hold = this.#d.platform.clock.after(HOLD_AFTER_SENT_MS, () => this.#holds.delete(hold));
     this.#holds.add(hold);
   }
 
-  /** Keeps the database of a snapshot under its own name, beside `db`. Only when it is durable may raft see the message. */
+  /**
+   * Keeps the database of a snapshot under a name of its own, beside `db`. Only when it is durable, and proved to be what the
+   * snapshot says, may raft see the message.
+   *
+   * @throws MemberError `SNAPSHOT_DAMAGED`; what the stream or the disk throws
+   */
   async receive({ snapshot, from }: Message, database: AsyncIterable<Uint8Array>): Promise<void> {
     invariant(snapshot !== undefined, "a snapshot message carries a snapshot");
     const { index } = snapshot.metadata;
-    this.#d.log.info("receiving database snapshot", {
+    const { platform, snapshots } = this.#d;
+    platform.log.info("receiving database snapshot", {
       "remote-peer-id": memberIdText(from),
       "incoming-leader-snapshot-index": index,
     });
-    await this.#d.snapshots.saveDatabase(index, database);
+    await snapshots.saveDatabase(index, database);
+    try {
+      await checkReceivedDatabase(platform, snapshots.databasePath(index), index);
+    } catch (error) {
+      await snapshots.removeDatabase(index);
+      throw error;
+    }
   }
 
   stop(): void {

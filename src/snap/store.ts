@@ -123,6 +123,11 @@ export class SnapshotStore {
     return size;
   }
 
+  /** Removes the database that was received for this index. */
+  async removeDatabase(index: number): Promise<void> {
+    await this.#remove([databaseName(index)]);
+  }
+
   /** Removes received databases below an index: the database in use is past them. Answers their names. */
   async releaseDatabases(below: number): Promise<string[]> {
     const names = await this.#databaseNames();

@@ -247,7 +247,7 @@ class SnapshotMatch {
 }
 
 /**
- * An entry as it lies in a chunk of a segment. A view costs a hundred bytes and most of the time that reading takes, so it is made when
+ * An entry as it lies in a chunk of a segment. A view costs a hundred bytes and a good part of the time that reading takes, so it is made when
  * the data are asked for, and kept: much of a log is never looked at again.
  */
 class ReadEntry implements Entry {

@@ -8,22 +8,6 @@ import { PeerWorld, type Seat } from "./testing/fixture.js";
 const vote = (from: Seat, to: Seat, term: number): Message =>
   makeMessage({ type: MessageType.vote, from: from.id, to: to.id, term });
 
-const snapshotOf = (from: Seat, to: Seat, index: number): Message =>
-  makeMessage({
-    type: MessageType.snapshot,
-    from: from.id,
-    to: to.id,
-    term: 7,
-    snapshot: {
-      data: new TextEncoder().encode("{}"),
-      metadata: {
-        index,
-        term: 7,
-        confState: { voters: [from.id, to.id], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false },
-      },
-    },
-  });
-
 /** A database of so many bytes, and whether it was let go. */
 function databaseOf(
   totalBytes: number,
@@ -51,9 +35,10 @@ test("messages of every kind arrive in order, both ways", async (t) => {
 });
 
 test("a snapshot of 50 MB arrives whole, while heart-beats pass it", async (t) => {
-  const [a, b] = await PeerWorld.for(t).couple();
+  const world = PeerWorld.for(t);
+  const [a, b] = await world.couple();
   const database = databaseOf(mebibytes(50));
-  a.peers.sendSnapshot(snapshotOf(a, b, 9), database);
+  a.peers.sendSnapshot(world.snapshotMessage(a, b, 9), database);
   await a.member.until(() => a.member.snapshotsSent.length > 0, "the end of the snapshot");
   assert.deepEqual(a.member.snapshotsSent, [{ id: b.id, delivered: true }]);
   assert.equal(b.member.snapshots.length, 1);

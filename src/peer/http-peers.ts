@@ -139,6 +139,11 @@ export class HttpPeers implements PeerDoor {
     return this.#client.promote(urls, memberId, local);
   }
 
+  /** Which streams to and from a member are open, for logs and tests: as `append+message out, append in`. */
+  describe(id: bigint): string {
+    return this.#transport?.describe(id) ?? "not connected";
+  }
+
   async close(): Promise<void> {
     if (this.#transport === undefined) await this.#shut();
     else await this.#transport.stop();
@@ -201,6 +206,12 @@ class RemotePeer {
     });
     this.#world.metrics.count("etcd_network_peer_sent_failures_total", 1, { To: to });
     this.#world.tell.unreachable(this.#id);
+  }
+
+  describe(): string {
+    const open = (parts: Readonly<Record<StreamKind, { readonly working: boolean }>>): string =>
+      (["append", "message"] as const).filter((kind) => parts[kind].working).join("+");
+    return `${open(this.#writers)} out, ${open(this.#readers)} in`;
   }
 
   flush(): void {
@@ -336,6 +347,10 @@ class Transport implements Peers {
 
   activeSince(id: bigint): number | undefined {
     return this.#peers.get(id)?.status.since;
+  }
+
+  describe(id: bigint): string {
+    return this.#peers.get(id)?.describe() ?? "not a member";
   }
 
   stop(): Promise<void> {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { NodeClock } from "../../platform/node/index.js";
 import type { Clock, Timer } from "../../platform/index.js";
 import { silentLog } from "../../platform/index.js";
+import { makeMessage, type Message, MessageType } from "../../proto/raft.js";
 import { HttpPeers, type HttpPeersOptions, type Peers } from "../index.js";
 import { ScriptedMember } from "./scripted-member.js";
 
@@ -101,6 +102,30 @@ export class PeerWorld {
     a.peers.add(b.id, [b.url]);
     b.peers.add(a.id, [a.url]);
     return [a, b];
+  }
+
+  /** Waits until both have all four streams. */
+  async connected(a: Seat, b: Seat): Promise<void> {
+    const open = ({ door }: Seat, id: bigint): boolean => door.describe(id) === "append+message out, append+message in";
+    const both = (): boolean => open(a, b.id) && open(b, a.id);
+    while (!both()) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
+  snapshotMessage(from: Seat, to: Seat, index: number): Message {
+    const confState = {
+      voters: [from.id, to.id],
+      learners: [],
+      votersOutgoing: [],
+      learnersNext: [],
+      autoLeave: false,
+    };
+    return makeMessage({
+      type: MessageType.snapshot,
+      from: from.id,
+      to: to.id,
+      term: 7,
+      snapshot: { data: new TextEncoder().encode("{}"), metadata: { index, term: 7, confState } },
+    });
   }
 
   /** Stops everything, and checks that nothing is left. */

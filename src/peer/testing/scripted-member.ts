@@ -26,6 +26,7 @@ export class ScriptedMember implements PeerReceiver {
   learnersReady = true;
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
+  #snapshotIndex = 0;
   readonly #events = new EventEmitter();
 
   constructor(local: LocalIdentity) {
@@ -34,7 +35,7 @@ export class ScriptedMember implements PeerReceiver {
   }
 
   get lastIndex(): number {
-    return this.entries.at(-1)?.index ?? 0;
+    return this.entries.at(-1)?.index ?? this.#snapshotIndex;
   }
 
   /** Waits until what was received so far fulfils the condition. */
@@ -75,7 +76,10 @@ export class ScriptedMember implements PeerReceiver {
   }
 
   #append(message: Message, reply: Partial<Message>): Message {
-    const known = message.index === 0 || this.entries.some(({ index }) => index === message.index);
+    const known =
+      message.index === 0 ||
+      message.index === this.#snapshotIndex ||
+      this.entries.some(({ index }) => index === message.index);
     if (!known) {
       const rejectHint = this.lastIndex;
       return makeMessage({
@@ -99,6 +103,11 @@ export class ScriptedMember implements PeerReceiver {
     let bytes = 0;
     for await (const chunk of database) bytes += chunk.length;
     this.snapshots.push({ message, bytes });
+    const index = message.snapshot?.metadata.index ?? 0;
+    this.entries.length = 0;
+    this.#snapshotIndex = index;
+    const { to, from, term } = message;
+    this.peers?.send([makeMessage({ type: MessageType.appendResponse, to: from, from: to, term, index })]);
     this.#changed();
   }
 

@@ -14,7 +14,12 @@
  * after `stop()` no socket, no timer and no promise of ours is left.
  */
 import type { ServerResponse } from "node:http";
-import { PEER_CONNECTION_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_REMOTES_MAX } from "../base/limits.js";
+import {
+  PEER_CONNECTION_TIMEOUT_MS,
+  PEER_CONNECTIONS_MAX,
+  PEER_MESSAGE_BYTES_MAX,
+  PEER_REMOTES_MAX,
+} from "../base/limits.js";
 import { memberIdText, type Member } from "../membership/index.js";
 import type { Clock, Log, Timer } from "../platform/index.js";
 import type { HashKVResponse } from "../proto/index.js";
@@ -37,7 +42,7 @@ import { Pipeline } from "./pipeline.js";
 import { PeerClient } from "./peer-client.js";
 import { Routes } from "./routes.js";
 import { channelOf } from "./rules.js";
-import { SnapshotSender } from "./snapshot-sender.js";
+import { letGo, SnapshotSender } from "./snapshot-sender.js";
 import { PeerStatus } from "./status.js";
 import { StreamReader } from "./stream-reader.js";
 import { type StreamKind, StreamWriter } from "./stream-writer.js";
@@ -56,6 +61,8 @@ export interface HttpPeersOptions {
   readonly timeouts?: Partial<PeerTimeouts>;
   /** Largest raft message that is taken; raise it with the largest request. */
   readonly messageBytesMax?: number;
+  /** Connections to the peer port, `PEER_CONNECTIONS_MAX` when left out. */
+  readonly connectionsMax?: number;
 }
 
 export interface HttpPeersDependencies {
@@ -109,6 +116,7 @@ export class HttpPeers implements PeerDoor {
       listenUrls: options.listenUrls,
       tls: options.tls?.server,
       connectionTimeoutMs: options.timeouts?.connectionMs ?? DEFAULT_TIMEOUTS.connectionMs,
+      connectionsMax: options.connectionsMax ?? PEER_CONNECTIONS_MAX,
       log: dependencies.log,
       metrics: dependencies.metrics ?? noPeerMetrics,
     });
@@ -310,9 +318,7 @@ class Transport implements Peers {
       peer.sendSnapshot(message, database);
       return;
     }
-    void database.chunks[Symbol.asyncIterator]()
-      .return?.()
-      .catch(() => undefined);
+    void letGo(database);
     this.#world.tell.snapshotSent(message.to, false);
   }
 
@@ -350,7 +356,7 @@ class Transport implements Peers {
   }
 
   describe(id: bigint): string {
-    return this.#peers.get(id)?.describe() ?? "not a member";
+    return this.#peers.get(id)?.describe() ?? (this.#remotes.has(id) ? "known by its word" : "unknown");
   }
 
   stop(): Promise<void> {

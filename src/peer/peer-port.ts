@@ -7,7 +7,7 @@
 import * as http from "node:http";
 import * as https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { PEER_CONNECTIONS_MAX, PEER_HEADER_BYTES_MAX, STREAM_WRITE_BYTES } from "../base/limits.js";
+import { PEER_HEADER_BYTES_MAX, STREAM_WRITE_BYTES } from "../base/limits.js";
 import type { Log } from "../platform/index.js";
 import { PeerError } from "./errors.js";
 import type { PeerMetrics } from "./metrics.js";
@@ -22,6 +22,7 @@ export interface PeerPortOptions {
   /** For https URLs. */
   readonly tls: ServerTls | undefined;
   readonly connectionTimeoutMs: number;
+  readonly connectionsMax: number;
   readonly log: Log;
   readonly metrics: PeerMetrics;
 }
@@ -132,7 +133,7 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
   const server = address.secure
     ? https.createServer({ ...common, ...options.tls!.options(), handshakeTimeout: options.connectionTimeoutMs })
     : http.createServer(common);
-  server.maxConnections = PEER_CONNECTIONS_MAX;
+  server.maxConnections = options.connectionsMax;
   const refused = (remote: string | undefined, error: string): void => {
     options.metrics.count("etcd_network_peer_received_failures_total", 1, { From: "unknown" });
     options.log.debug("rejected connection on peer endpoint", { "remote-addr": remote, error });
@@ -142,7 +143,7 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
     if (socket.writable && error.code !== "ECONNRESET") socket.write(refusalFor(error.code));
     socket.destroySoon();
   });
-  server.on("drop", (data) => refused(data?.remoteAddress, `more than ${PEER_CONNECTIONS_MAX} connections`));
+  server.on("drop", (data) => refused(data?.remoteAddress, `more than ${options.connectionsMax} connections`));
   server.on("tlsClientError", (error: Error, socket: Socket) => refused(socket.remoteAddress, error.message));
   return server;
 }

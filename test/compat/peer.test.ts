@@ -249,16 +249,9 @@ test(
     const { trustedAuthority } = authority;
     const theirs = authority.issue({ commonName: "member", hosts: ["127.0.0.1"] });
     const ours = authority.issue({ commonName: "member", hosts: ["127.0.0.1"] });
-    const flags = [
-      ...["--peer-cert-file", theirs.certificate.path, "--peer-key-file", theirs.key.path],
-      ...[
-        "--peer-trusted-ca-file",
-        trustedAuthority.path,
-        "--peer-client-cert-auth",
-        "--peer-cert-allowed-cn",
-        "member",
-      ],
-    ];
+    const certificate = ["--peer-cert-file", theirs.certificate.path, "--peer-key-file", theirs.key.path];
+    const checks = ["--peer-client-cert-auth", "--peer-cert-allowed-cn", "member"];
+    const flags = [...certificate, "--peer-trusted-ca-file", trustedAuthority.path, ...checks];
     const settings = { ...ours, trustedAuthority, clientCertificateRequired: true, allowedNames: ["member"] };
     const { etcd: starting, scripted, door, etcdUrl } = await couple(t, { flags, tls: settings });
     const server = await starting;

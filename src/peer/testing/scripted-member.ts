@@ -21,6 +21,11 @@ export class ScriptedMember implements PeerReceiver {
   told = 0;
   removed = new Set<bigint>();
   memberList: readonly Member[] = [];
+  snapshotsBegun = 0;
+  /** Why snapshots were not kept. */
+  readonly snapshotsBroken: unknown[] = [];
+  /** What a snapshot waits for before it is read. */
+  beforeReading: () => Promise<void> = () => Promise.resolve();
   newestRevision = 5;
   compactRevision = 2;
   learnersReady = true;
@@ -101,7 +106,16 @@ export class ScriptedMember implements PeerReceiver {
 
   async receiveSnapshot(message: Message, database: AsyncIterable<Uint8Array>): Promise<void> {
     let bytes = 0;
-    for await (const chunk of database) bytes += chunk.length;
+    this.snapshotsBegun++;
+    this.#changed();
+    try {
+      await this.beforeReading();
+      for await (const chunk of database) bytes += chunk.length;
+    } catch (error) {
+      this.snapshotsBroken.push(error);
+      this.#changed();
+      throw error;
+    }
     this.snapshots.push({ message, bytes });
     const index = message.snapshot?.metadata.index ?? 0;
     this.entries.length = 0;

@@ -14,6 +14,7 @@ export class WireError extends CodedError<"WIRE_TRUNCATED" | "WIRE_MALFORMED" | 
 }
 
 const TWO_32 = 0x1_0000_0000;
+const LOW_32 = 0xffff_ffffn;
 
 /** Protobuf wire types (the low three bits of a tag). */
 export const WireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
@@ -85,12 +86,20 @@ export class WireWriter {
     this.#reserve(10);
     const buffer = this.#buffer;
     let at = this.#length;
-    let rest = BigInt.asUintN(64, value);
-    while (rest > 0x7fn) {
-      buffer[at++] = Number(rest & 0x7fn) | 0x80;
-      rest >>= 7n;
+    // Halves of 32 bits: a shift of a bigint costs more than all the bytes.
+    const bits = BigInt.asUintN(64, value);
+    let low = Number(bits & LOW_32);
+    let high = Number(bits >> 32n);
+    while (high !== 0) {
+      buffer[at++] = (low & 0x7f) | 0x80;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
     }
-    buffer[at++] = Number(rest);
+    while (low > 0x7f) {
+      buffer[at++] = (low & 0x7f) | 0x80;
+      low >>>= 7;
+    }
+    buffer[at++] = low;
     this.#length = at;
     return this;
   }
@@ -171,12 +180,20 @@ export class WireReader {
 
   /** An unsigned 64-bit integer. */
   varint64(): bigint {
-    let value = 0n;
-    for (let shift = 0n; shift < 70n; shift += 7n) {
+    // The low 49 bits stay a whole number, in two parts; bigints are made once, in the end.
+    let low = 0;
+    let middle = 0;
+    let high = 0;
+    for (let count = 0; count < 10; count++) {
       if (this.#at >= this.#end) throw new WireError("WIRE_TRUNCATED", `a varint is cut off at byte ${this.#at}`);
       const byte = this.#bytes[this.#at++]!;
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return BigInt.asUintN(64, value);
+      const bits = byte & 0x7f;
+      if (count < 4) low |= bits << (7 * count);
+      else if (count < 7) middle |= bits << (7 * (count - 4));
+      else high |= bits << (7 * (count - 7));
+      if (byte >= 0x80) continue;
+      const number = BigInt(middle * 0x1000_0000 + low);
+      return high === 0 ? number : BigInt.asUintN(64, (BigInt(high) << 49n) | number);
     }
     throw new WireError("WIRE_MALFORMED", `a varint over 10 bytes ends at byte ${this.#at}`);
   }

@@ -14,7 +14,12 @@
  * after `stop()` no socket, no timer and no promise of ours is left.
  */
 import type { ServerResponse } from "node:http";
-import { PEER_CONNECTION_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_REMOTES_MAX } from "../base/limits.js";
+import {
+  PEER_CONNECTION_TIMEOUT_MS,
+  PEER_CONNECTIONS_MAX,
+  PEER_MESSAGE_BYTES_MAX,
+  PEER_REMOTES_MAX,
+} from "../base/limits.js";
 import { memberIdText, type Member } from "../membership/index.js";
 import type { Clock, Log, Timer } from "../platform/index.js";
 import type { HashKVResponse } from "../proto/index.js";
@@ -37,7 +42,7 @@ import { Pipeline } from "./pipeline.js";
 import { PeerClient } from "./peer-client.js";
 import { Routes } from "./routes.js";
 import { channelOf } from "./rules.js";
-import { SnapshotSender } from "./snapshot-sender.js";
+import { letGo, SnapshotSender } from "./snapshot-sender.js";
 import { PeerStatus } from "./status.js";
 import { StreamReader } from "./stream-reader.js";
 import { type StreamKind, StreamWriter } from "./stream-writer.js";
@@ -56,6 +61,8 @@ export interface HttpPeersOptions {
   readonly timeouts?: Partial<PeerTimeouts>;
   /** Largest raft message that is taken; raise it with the largest request. */
   readonly messageBytesMax?: number;
+  /** Connections to the peer port, `PEER_CONNECTIONS_MAX` when left out. */
+  readonly connectionsMax?: number;
 }
 
 export interface HttpPeersDependencies {
@@ -109,6 +116,7 @@ export class HttpPeers implements PeerDoor {
       listenUrls: options.listenUrls,
       tls: options.tls?.server,
       connectionTimeoutMs: options.timeouts?.connectionMs ?? DEFAULT_TIMEOUTS.connectionMs,
+      connectionsMax: options.connectionsMax ?? PEER_CONNECTIONS_MAX,
       log: dependencies.log,
       metrics: dependencies.metrics ?? noPeerMetrics,
     });
@@ -137,6 +145,11 @@ export class HttpPeers implements PeerDoor {
 
   promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined> {
     return this.#client.promote(urls, memberId, local);
+  }
+
+  /** Which streams to and from a member are open, for logs and tests: as `append+message out, append in`. */
+  describe(id: bigint): string {
+    return this.#transport?.describe(id) ?? "not connected";
   }
 
   async close(): Promise<void> {
@@ -201,6 +214,12 @@ class RemotePeer {
     });
     this.#world.metrics.count("etcd_network_peer_sent_failures_total", 1, { To: to });
     this.#world.tell.unreachable(this.#id);
+  }
+
+  describe(): string {
+    const open = (parts: Readonly<Record<StreamKind, { readonly working: boolean }>>): string =>
+      (["append", "message"] as const).filter((kind) => parts[kind].working).join("+");
+    return `${open(this.#writers)} out, ${open(this.#readers)} in`;
   }
 
   flush(): void {
@@ -299,9 +318,7 @@ class Transport implements Peers {
       peer.sendSnapshot(message, database);
       return;
     }
-    void database.chunks[Symbol.asyncIterator]()
-      .return?.()
-      .catch(() => undefined);
+    void letGo(database);
     this.#world.tell.snapshotSent(message.to, false);
   }
 
@@ -336,6 +353,10 @@ class Transport implements Peers {
 
   activeSince(id: bigint): number | undefined {
     return this.#peers.get(id)?.status.since;
+  }
+
+  describe(id: bigint): string {
+    return this.#peers.get(id)?.describe() ?? (this.#remotes.has(id) ? "known by its word" : "unknown");
   }
 
   stop(): Promise<void> {

@@ -7,10 +7,11 @@
 import * as http from "node:http";
 import * as https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { PEER_CONNECTIONS_MAX, PEER_HEADER_BYTES_MAX, STREAM_WRITE_BYTES } from "../base/limits.js";
+import { PEER_HEADER_BYTES_MAX, STREAM_WRITE_BYTES } from "../base/limits.js";
 import type { Log } from "../platform/index.js";
 import { PeerError } from "./errors.js";
 import type { PeerMetrics } from "./metrics.js";
+import type { TLSSocket } from "node:tls";
 import type { ServerTls } from "./tls.js";
 import { type PeerAddress, peerAddress } from "./urls.js";
 
@@ -21,6 +22,7 @@ export interface PeerPortOptions {
   /** For https URLs. */
   readonly tls: ServerTls | undefined;
   readonly connectionTimeoutMs: number;
+  readonly connectionsMax: number;
   readonly log: Log;
   readonly metrics: PeerMetrics;
 }
@@ -34,7 +36,13 @@ export class PeerPort {
   private constructor(servers: readonly Listener[], urls: readonly string[]) {
     this.#servers = servers;
     this.urls = urls;
-    for (const { server } of servers) server.on("request", (request, response) => this.#handler(request, response));
+    for (const { server, admitted } of servers) {
+      server.on("request", (request, response) => {
+        const verdict = admitted.get(request.socket);
+        if (verdict === undefined) this.#handler(request, response);
+        else void verdict.then((good) => (good ? this.#handler(request, response) : request.socket.destroy()));
+      });
+    }
   }
 
   /** @throws PeerError PEER_LISTEN_FAILED, PEER_URL_INVALID, PEER_TLS_INVALID; nothing is listened on then */
@@ -45,7 +53,7 @@ export class PeerPort {
       for (const url of options.listenUrls) {
         const address = peerAddress(url);
         const server = createServer(address, url, options);
-        servers.push({ server, sockets: socketsOf(server) });
+        servers.push({ server, sockets: socketsOf(server), admitted: watchCertificates(server, address, options) });
         urls.push(await bind(server, address, url));
       }
     } catch (error) {
@@ -69,6 +77,30 @@ export class PeerPort {
 interface Listener {
   readonly server: http.Server;
   readonly sockets: ReadonlySet<Socket>;
+  /** Whether the certificate that a connection showed will do. Connections without TLS are not in it. */
+  readonly admitted: WeakMap<Socket, Promise<boolean>>;
+}
+
+/** Renews our certificate before a connection sees it, and looks at theirs when it has shaken hands. */
+function watchCertificates(
+  server: http.Server,
+  { secure }: PeerAddress,
+  { tls, log, metrics }: PeerPortOptions,
+): WeakMap<Socket, Promise<boolean>> {
+  const admitted = new WeakMap<Socket, Promise<boolean>>();
+  if (!secure || tls === undefined) return admitted;
+  server.prependListener("connection", () => tls.refresh(server as https.Server));
+  server.prependListener("secureConnection", (socket: TLSSocket) => {
+    const verdict = tls.whyRefused(socket).then((why) => {
+      if (why === undefined) return true;
+      metrics.count("etcd_network_peer_received_failures_total", 1, { From: socket.remoteAddress ?? "unknown" });
+      log.warn("rejected connection on peer endpoint", { "remote-addr": socket.remoteAddress, error: why });
+      socket.destroy();
+      return false;
+    });
+    admitted.set(socket, verdict);
+  });
+  return admitted;
 }
 
 /** Every open connection, also one whose handshake is not done and which the server does not count as its own yet. */
@@ -99,9 +131,9 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
     );
   }
   const server = address.secure
-    ? https.createServer({ ...common, ...options.tls!.options() })
+    ? https.createServer({ ...common, ...options.tls!.options(), handshakeTimeout: options.connectionTimeoutMs })
     : http.createServer(common);
-  server.maxConnections = PEER_CONNECTIONS_MAX;
+  server.maxConnections = options.connectionsMax;
   const refused = (remote: string | undefined, error: string): void => {
     options.metrics.count("etcd_network_peer_received_failures_total", 1, { From: "unknown" });
     options.log.debug("rejected connection on peer endpoint", { "remote-addr": remote, error });
@@ -111,7 +143,7 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
     if (socket.writable && error.code !== "ECONNRESET") socket.write(refusalFor(error.code));
     socket.destroySoon();
   });
-  server.on("drop", (data) => refused(data?.remoteAddress, `more than ${PEER_CONNECTIONS_MAX} connections`));
+  server.on("drop", (data) => refused(data?.remoteAddress, `more than ${options.connectionsMax} connections`));
   server.on("tlsClientError", (error: Error, socket: Socket) => refused(socket.remoteAddress, error.message));
   return server;
 }

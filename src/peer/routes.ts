@@ -132,13 +132,15 @@ export class Routes {
       response.destroy();
       return;
     }
+    const body = refused.json ? JSON.stringify({ message: refused.message }) : `${refused.message}\n`;
     const type = refused.json ? "application/json" : "text/plain; charset=utf-8";
     response.writeHead(refused.status, {
       "Content-Type": type,
+      "Content-Length": String(Buffer.byteLength(body)),
       ...(refused.json ? {} : { "X-Content-Type-Options": "nosniff" }),
       Connection: "close",
     });
-    response.end(refused.json ? JSON.stringify({ message: refused.message }) : `${refused.message}\n`);
+    response.end(body);
     request.resume(); // what is still to come is thrown away until the answer is out
   }
 

@@ -78,11 +78,11 @@ export class SnapshotSender {
   }
 
   async #post(url: string, message: Message, database: DatabaseStream, aborted: AbortSignal): Promise<void> {
-    const chunks = database.chunks[Symbol.asyncIterator]();
+    const reading = new DatabaseReading(database);
     try {
       const head = encodeSnapshotHead(message);
-      const { local, versions, advertiseUrls } = this.#world;
-      const request = this.#world.dialer.request(url, {
+      const { local, versions, advertiseUrls, dialer, clock } = this.#world;
+      const request = dialer.request(url, {
         method: "POST",
         path: "/raft/snapshot",
         headers: {
@@ -92,36 +92,83 @@ export class SnapshotSender {
           "Content-Length": String(head.length + database.totalBytes),
         },
       });
-      const exchange = new Exchange(request, url, this.#world.clock, aborted);
+      const exchange = new Exchange(request, url, clock, aborted);
       try {
         await exchange.write(head);
-        await this.#pour(chunks, database.totalBytes, exchange);
+        await this.#pour(reading, exchange);
         await assertTaken(await exchange.answer(), url);
       } finally {
         exchange.end();
       }
     } finally {
-      // Reading once and returning also releases what a stream holds that was never read.
-      await chunks.return?.().catch(() => undefined);
+      await reading.letGo();
     }
   }
 
-  async #pour(chunks: AsyncIterator<Uint8Array>, totalBytes: number, exchange: Exchange): Promise<void> {
-    let sent = 0;
+  async #pour(reading: DatabaseReading, exchange: Exchange): Promise<void> {
     let sinceTurn = 0;
-    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
-      sent += next.value.length;
-      if (sent > totalBytes) break;
-      await exchange.write(next.value);
-      sinceTurn += next.value.length;
+    for (let piece = await reading.next(); piece !== undefined; piece = await reading.next()) {
+      await exchange.write(piece);
+      sinceTurn += piece.length;
       if (sinceTurn < SNAPSHOT_SLICE_BYTES) continue;
       sinceTurn = 0;
       await this.#world.clock.yield(); // heart-beats share the loop
     }
-    if (sent !== totalBytes) {
-      throw new PeerError("PEER_CUT", `the database gave ${sent} bytes of a snapshot, ${totalBytes} were announced`);
+  }
+}
+
+/**
+ * A database, read piece by piece, one piece ahead: the last one is given out only when the database ended with as many bytes as
+ * were announced. So a receiver never has a whole body of a database that is another.
+ */
+class DatabaseReading {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #totalBytes: number;
+  #begun = false;
+  #read = 0;
+  #ahead: Uint8Array | undefined;
+
+  constructor({ chunks, totalBytes }: DatabaseStream) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+    this.#totalBytes = totalBytes;
+  }
+
+  /** Undefined at the end. @throws PeerError PEER_CUT when the database is not as large as announced */
+  async next(): Promise<Uint8Array | undefined> {
+    this.#ahead ??= await this.#readPiece();
+    const piece = this.#ahead;
+    if (piece !== undefined) this.#ahead = await this.#readPiece();
+    if (this.#read > this.#totalBytes || (this.#ahead === undefined && this.#read < this.#totalBytes)) {
+      const detail = `the database gave ${this.#read} bytes of a snapshot, ${this.#totalBytes} were announced`;
+      throw new PeerError("PEER_CUT", detail);
+    }
+    return piece;
+  }
+
+  async #readPiece(): Promise<Uint8Array | undefined> {
+    this.#begun = true;
+    for (;;) {
+      const next = await this.#chunks.next();
+      if (next.done === true) return undefined;
+      this.#read += next.value.length;
+      if (next.value.length > 0) return next.value;
     }
   }
+
+  /** Releases what the database holds. A stream that was never read releases nothing by its end alone, so it is begun first. */
+  async letGo(): Promise<void> {
+    try {
+      if (!this.#begun) await this.#chunks.next();
+      await this.#chunks.return?.();
+    } catch {
+      // It failed, and has let go.
+    }
+  }
+}
+
+/** A database that is not sent after all. Never rejects. */
+export function letGo(database: DatabaseStream): Promise<void> {
+  return new DatabaseReading(database).letGo();
 }
 
 /** A request that is being written, with its deadlines: whatever ends it ends everything that waits for it. */

@@ -49,6 +49,10 @@ export class StreamReader {
     this.#labels = { From: memberIdText(peerId) };
   }
 
+  get working(): boolean {
+    return this.#response !== undefined;
+  }
+
   start(): void {
     this.#done = this.#run();
   }

@@ -7,7 +7,7 @@
  *
  * Terms and indexes are whole numbers in `[0, 2^53-1]`; larger ones are refused on entry with `WIRE_OUT_OF_RANGE`.
  */
-import { EMPTY_BYTES, WireError, WireReader, WireWriter } from "../base/bytes.js";
+import { EMPTY_BYTES, equalBytes, WireError, WireReader, WireWriter } from "../base/bytes.js";
 
 export const EntryType = { normal: 0, confChange: 1, confChangeV2: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -392,32 +392,61 @@ export function writeMessage(writer: WireWriter, message: Message): void {
 
 export function decodeMessage(bytes: Uint8Array): Message {
   const reader = new WireReader(bytes);
-  const fields: { -readonly [Key in keyof Message]?: Message[Key] } = {};
-  const entries: Entry[] = [];
+  // Fields are put together once at the end: an object that grows costs more than all of the reading.
   let type = 0;
+  let to = 0n;
+  let from = 0n;
+  let term = 0;
+  let logTerm = 0;
+  let index = 0;
+  let entries: Entry[] | undefined;
+  let commit = 0;
+  let snapshot: Snapshot | undefined;
+  let reject = false;
+  let rejectHint = 0;
+  let context = EMPTY_BYTES;
+  let vote = 0n;
   while (!reader.done) {
     const tag = reader.tag();
     switch (tag) {
       case 0x08: type = reader.varint(); break; // prettier-ignore
-      case 0x10: fields.to = reader.varint64(); break; // prettier-ignore
-      case 0x18: fields.from = reader.varint64(); break; // prettier-ignore
-      case 0x20: fields.term = reader.varint(); break; // prettier-ignore
-      case 0x28: fields.logTerm = reader.varint(); break; // prettier-ignore
-      case 0x30: fields.index = reader.varint(); break; // prettier-ignore
-      case 0x3a: entries.push(readEntry(reader.message())); break; // prettier-ignore
-      case 0x40: fields.commit = reader.varint(); break; // prettier-ignore
-      case 0x4a: fields.snapshot = nonEmptySnapshot(readSnapshot(reader.message())); break; // prettier-ignore
-      case 0x50: fields.reject = reader.bool(); break; // prettier-ignore
-      case 0x58: fields.rejectHint = reader.varint(); break; // prettier-ignore
-      case 0x62: fields.context = reader.bytes(); break; // prettier-ignore
-      case 0x68: fields.vote = reader.varint64(); break; // prettier-ignore
+      case 0x10: to = reader.varint64(); break; // prettier-ignore
+      case 0x18: from = reader.varint64(); break; // prettier-ignore
+      case 0x20: term = reader.varint(); break; // prettier-ignore
+      case 0x28: logTerm = reader.varint(); break; // prettier-ignore
+      case 0x30: index = reader.varint(); break; // prettier-ignore
+      case 0x3a: (entries ??= []).push(readEntry(reader.message())); break; // prettier-ignore
+      case 0x40: commit = reader.varint(); break; // prettier-ignore
+      case 0x4a: snapshot = nonEmptySnapshot(reader.bytes()); break; // prettier-ignore
+      case 0x50: reject = reader.bool(); break; // prettier-ignore
+      case 0x58: rejectHint = reader.varint(); break; // prettier-ignore
+      case 0x62: context = reader.bytes(); break; // prettier-ignore
+      case 0x68: vote = reader.varint64(); break; // prettier-ignore
       default: reader.skip(tag); // prettier-ignore
     }
   }
-  return makeMessage({ ...fields, entries, type: known(type, 23, "message type") });
+  return {
+    type: known(type, 23, "message type"),
+    to,
+    from,
+    term,
+    logTerm,
+    index,
+    entries: entries ?? NO_ENTRIES,
+    commit,
+    vote,
+    snapshot,
+    reject,
+    rejectHint,
+    context,
+    responses: NO_MESSAGES,
+  };
 }
 
-function nonEmptySnapshot(snapshot: Snapshot): Snapshot | undefined {
+/** Every message carries one; nearly always it is etcd's empty one. */
+function nonEmptySnapshot(bytes: Uint8Array): Snapshot | undefined {
+  if (bytes.length === NO_SNAPSHOT_BYTES.length && equalBytes(bytes, NO_SNAPSHOT_BYTES)) return undefined;
+  const snapshot = readSnapshot(new WireReader(bytes));
   return snapshot.metadata.index === 0 ? undefined : snapshot;
 }
 

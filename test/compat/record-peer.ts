@@ -143,7 +143,7 @@ async function main(): Promise<void> {
     await server.kill();
     scripted.entries.length = 0;
     const restarting = stage.start(release, seat, { flags: few });
-    restarting.catch(() => undefined); // it may never serve: the scripted member does not install what it gets
+    restarting.catch(() => undefined); // the wait below is told
     await listening(seat.peerPort);
     open();
     await scripted.until(() => scripted.snapshots.length > 0, "a snapshot");
@@ -155,8 +155,8 @@ async function main(): Promise<void> {
       `${folder}: streams of ${release.name}, and a snapshot's request before ${body.length - headBytes} bytes of db`,
     );
     proxy.close();
+    await (await restarting).kill();
     await scripted.peers.stop();
-    await restarting.then((restarted) => restarted.kill()).catch(() => undefined);
   });
 }
 

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { NodeClock } from "../../platform/node/index.js";
 import type { Clock, Timer } from "../../platform/index.js";
 import { silentLog } from "../../platform/index.js";
-import { HttpPeers, type HttpPeersOptions, type Peers } from "../index.js";
+import { makeMessage, type Message, MessageType } from "../../proto/raft.js";
+import { HttpPeers, type HttpPeersOptions, type PeerMetricName, type PeerMetrics, type Peers } from "../index.js";
 import { ScriptedMember } from "./scripted-member.js";
 
 export const CLUSTER_ID = 0xc1c1_c1c1_c1c1_c1c1n;
@@ -56,6 +57,21 @@ class CountingClock implements Clock {
   }
 }
 
+/** Counts what is counted, under `name` and `name ID`. */
+class CountingMetrics implements PeerMetrics {
+  readonly counts = new Map<string, number>();
+
+  count(name: PeerMetricName, by = 1, labels: Readonly<Record<string, string>> = {}): void {
+    for (const key of [name, `${name} ${Object.values(labels).join(" ")}`]) {
+      this.counts.set(key, (this.counts.get(key) ?? 0) + by);
+    }
+  }
+
+  set(): void {}
+
+  observe(): void {}
+}
+
 export interface Seat {
   readonly id: bigint;
   readonly door: HttpPeers;
@@ -66,8 +82,10 @@ export interface Seat {
 
 export class PeerWorld {
   readonly clock = new CountingClock();
+  readonly #metrics = new CountingMetrics();
   readonly #seats: Seat[] = [];
   readonly #doors: HttpPeers[] = [];
+  readonly #closers: (() => unknown)[] = [];
 
   static for(test: Teardown): PeerWorld {
     const world = new PeerWorld();
@@ -75,10 +93,15 @@ export class PeerWorld {
     return world;
   }
 
+  /** Something that a test leaves open until its end. */
+  atEnd(close: () => unknown): void {
+    this.#closers.push(close);
+  }
+
   async door(options: Partial<HttpPeersOptions> = {}): Promise<HttpPeers> {
     const door = await HttpPeers.open(
       { listenUrls: ["http://127.0.0.1:0"], ...options },
-      { clock: this.clock, log: silentLog },
+      { clock: this.clock, log: silentLog, metrics: this.#metrics },
     );
     this.#doors.push(door);
     return door;
@@ -103,10 +126,47 @@ export class PeerWorld {
     return [a, b];
   }
 
+  /** Waits until both have all four streams. */
+  async connected(a: Seat, b: Seat): Promise<void> {
+    await this.until(() => open(a, b.id) && open(b, a.id), "all streams are open");
+  }
+
+  /** What was counted so far; with an ID, of that member alone. */
+  counted(name: PeerMetricName, id?: string): number {
+    return this.#metrics.counts.get(id === undefined ? name : `${name} ${id}`) ?? 0;
+  }
+
+  /** Waits for what no event tells. */
+  async until(condition: () => boolean, what: string, withinMs = 30_000): Promise<void> {
+    const end = performance.now() + withinMs;
+    while (!condition()) {
+      assert.ok(performance.now() < end, `waited ${withinMs} ms for: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  snapshotMessage(from: Seat, to: Seat, index: number): Message {
+    const confState = {
+      voters: [from.id, to.id],
+      learners: [],
+      votersOutgoing: [],
+      learnersNext: [],
+      autoLeave: false,
+    };
+    return makeMessage({
+      type: MessageType.snapshot,
+      from: from.id,
+      to: to.id,
+      term: 7,
+      snapshot: { data: new TextEncoder().encode("{}"), metadata: { index, term: 7, confState } },
+    });
+  }
+
   /** Stops everything, and checks that nothing is left. */
   async clear(): Promise<void> {
     for (const { peers } of this.#seats) await peers.stop();
     for (const door of this.#doors) await door.close();
+    for (const close of this.#closers) await close();
     const told = this.#seats.map(({ member }) => member.told);
     assert.equal(this.clock.timers.size, 0, "no timer is left");
     // A handle is gone some turns after its last event.
@@ -118,6 +178,10 @@ export class PeerWorld {
       "nothing is told after the end",
     );
   }
+}
+
+function open({ door }: Seat, id: bigint): boolean {
+  return door.describe(id) === "append+message out, append+message in";
 }
 
 function openSockets(): string[] {

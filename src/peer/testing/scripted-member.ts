@@ -21,11 +21,17 @@ export class ScriptedMember implements PeerReceiver {
   told = 0;
   removed = new Set<bigint>();
   memberList: readonly Member[] = [];
+  snapshotsBegun = 0;
+  /** Why snapshots were not kept. */
+  readonly snapshotsBroken: unknown[] = [];
+  /** What a snapshot waits for before it is read. */
+  beforeReading: () => Promise<void> = () => Promise.resolve();
   newestRevision = 5;
   compactRevision = 2;
   learnersReady = true;
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
+  #snapshotIndex = 0;
   readonly #events = new EventEmitter();
 
   constructor(local: LocalIdentity) {
@@ -34,7 +40,7 @@ export class ScriptedMember implements PeerReceiver {
   }
 
   get lastIndex(): number {
-    return this.entries.at(-1)?.index ?? 0;
+    return this.entries.at(-1)?.index ?? this.#snapshotIndex;
   }
 
   /** Waits until what was received so far fulfils the condition. */
@@ -75,7 +81,10 @@ export class ScriptedMember implements PeerReceiver {
   }
 
   #append(message: Message, reply: Partial<Message>): Message {
-    const known = message.index === 0 || this.entries.some(({ index }) => index === message.index);
+    const known =
+      message.index === 0 ||
+      message.index === this.#snapshotIndex ||
+      this.entries.some(({ index }) => index === message.index);
     if (!known) {
       const rejectHint = this.lastIndex;
       return makeMessage({
@@ -97,8 +106,22 @@ export class ScriptedMember implements PeerReceiver {
 
   async receiveSnapshot(message: Message, database: AsyncIterable<Uint8Array>): Promise<void> {
     let bytes = 0;
-    for await (const chunk of database) bytes += chunk.length;
+    this.snapshotsBegun++;
+    this.#changed();
+    try {
+      await this.beforeReading();
+      for await (const chunk of database) bytes += chunk.length;
+    } catch (error) {
+      this.snapshotsBroken.push(error);
+      this.#changed();
+      throw error;
+    }
     this.snapshots.push({ message, bytes });
+    const index = message.snapshot?.metadata.index ?? 0;
+    this.entries.length = 0;
+    this.#snapshotIndex = index;
+    const { to, from, term } = message;
+    this.peers?.send([makeMessage({ type: MessageType.appendResponse, to: from, from: to, term, index })]);
     this.#changed();
   }
 

@@ -1,0 +1,56 @@
+/**
+ * Settings for a member that makes its certificate itself. Certificate and key lie in the data directory, where etcd keeps its own
+ * (`fixtures/peer`), and are used again by the next start.
+ *
+ * Members do not check each other's certificates then, as in etcd: whoever reaches the peer port may talk, but nobody listens in.
+ */
+import { utf8FromText } from "../base/text.js";
+import { type Clock, type Disk, joinPath, publishFile } from "../platform/index.js";
+import { makeCertificate } from "./certificates.js";
+import type { PeerTlsSettings } from "./tls.js";
+import { peerAddress } from "./urls.js";
+
+const YEAR_MS = 365 * 24 * 3_600_000;
+
+export interface AutoTlsOptions {
+  /** The data directory; it exists. */
+  readonly dataDir: string;
+  readonly listenUrls: readonly string[];
+  /** etcd's `--self-signed-cert-validity`: 1 when left out. */
+  readonly validityYears?: number;
+}
+
+/** @throws DiskError, PeerError PEER_URL_INVALID */
+export async function autoTls(
+  { dataDir, listenUrls, validityYears = 1 }: AutoTlsOptions,
+  { disk, clock }: { readonly disk: Disk; readonly clock: Clock },
+): Promise<PeerTlsSettings> {
+  const fixtures = joinPath(dataDir, "fixtures");
+  const folder = joinPath(fixtures, "peer");
+  const certificate = { path: joinPath(folder, "cert.pem") };
+  const key = { path: joinPath(folder, "key.pem") };
+  const present = (await disk.stat(certificate.path)) !== undefined && (await disk.stat(key.path)) !== undefined;
+  if (!present) {
+    const now = clock.wallNow();
+    const hosts = [...new Set(listenUrls.map((url) => peerAddress(url).host))];
+    const made = makeCertificate({
+      organization: "etcd",
+      hosts,
+      notBefore: now,
+      notAfter: now + validityYears * YEAR_MS,
+      uses: ["server"],
+    });
+    await disk.makeFolder(fixtures);
+    await disk.makeFolder(folder);
+    // The key first: a certificate without its key, left by a crash, would be made again, too.
+    for (const [{ path }, text] of [
+      [key, made.keyPem],
+      [certificate, made.certificatePem],
+    ] as const) {
+      await publishFile(disk, `${path}.tmp`, path, (file) => file.write([utf8FromText(text)], 0));
+    }
+    await disk.syncFolder(fixtures);
+    await disk.syncFolder(dataDir);
+  }
+  return { certificate, key, unverified: true };
+}

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { BoltEngine } from "./bolt-door.js";
 import type { LeaseAttacher } from "./leases.js";
-import { isTombstoneKey, mainOf, subOf } from "./revision.js";
+import { isTombstoneKey, mainOf, revisionBytes, subOf } from "./revision.js";
 import { makeBoltEngine } from "./bolt-engine.js";
 import { ALL, one, showKeyValue, StoreFixture, storeFixture } from "./testing/fixture.js";
 import { History } from "./testing/history.js";
@@ -229,6 +229,22 @@ for (const [what, damage, expected] of [
     await s.open();
   });
 }
+
+test("a row without a value raises the revision, is read by nobody, and outlives a compaction", async (t) => {
+  const s = await storeFixture(t);
+  const named = { ...ALL, key: "\0" }; // as requests name all keys: the row belongs to the key without bytes
+  s.put("a", "1");
+  s.backend.put("key", revisionBytes(1000, 0), new Uint8Array(0));
+  s.backend.put("meta", bytesFromLatin1("scheduledCompactRev"), revisionBytes(1000, 0));
+  await s.restart();
+  assert.equal(s.store.revision, 1000);
+  assert.deepEqual(s.show(named), ["a=1 2/2/1"]);
+  assert.equal(s.put("b", "2"), 1001);
+  await s.compact(1001);
+  assert.deepEqual(rowsOf(s), ["2/0 a", "1000/0 ", "1001/0 b"]);
+  await s.restart();
+  assert.deepEqual(s.show(named), ["a=1 2/2/1", "b=2 1001/1001/1"]);
+});
 
 /** The rows of the bucket `key`: revision, mark, key. */
 function rowsOf(s: StoreFixture): string[] {

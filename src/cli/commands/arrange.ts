@@ -6,7 +6,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   endpoint: ["health", "status", "hashkv"],
   member: ["list", "add", "remove", "update", "promote"],
   alarm: ["list", "disarm"],
-  snapshot: ["save"],
+  snapshot: ["save", "restore", "status"],
 };
 const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader"];
 
@@ -55,7 +55,7 @@ export function arrange(args: readonly string[]): string[] {
 
 const LOCAL_SWITCHES = new Set(
   ["prefix", "from-key", "keys-only", "count-only", "print-value-only", "prev-kv", "ignore-value", "ignore-lease"]
-    .concat(["range", "interactive", "physical", "cluster", "learner"])
+    .concat(["range", "interactive", "physical", "cluster", "learner", "skip-hash-check", "mark-compacted"])
     .map((name) => `--${name}`),
 );
 

@@ -97,6 +97,14 @@ export function parseHexId(text: string): bigint | string {
   return id < 1n << 64n ? id : wrong("value out of range");
 }
 
+/** `strconv.ParseUint` of a decimal number, up to 2^53-1. */
+export function parseUnsigned(text: string): number | string {
+  const wrong = (what: string): string => `strconv.ParseUint: parsing ${goQuote(utf8FromText(text))}: ${what}`;
+  if (!/^\d+$/.test(text)) return wrong("invalid syntax");
+  const value = Number(text);
+  return Number.isSafeInteger(value) ? value : wrong("value out of range");
+}
+
 const NANOSECONDS: Readonly<Record<string, number>> = {
   ns: 1,
   us: 1e3,

@@ -32,6 +32,7 @@ import {
   snapshotSave,
   txn,
 } from "./run.js";
+import { addRestoreFlags, type RestoreFlags } from "./restore-flags.js";
 import { processWorld, type World } from "./world.js";
 
 export { isClientCommand } from "./arrange.js";
@@ -126,12 +127,22 @@ export function registerClientCommands(program: Command, world: World = processW
   const alarm = group("alarm", "Alarm related commands");
   add(alarm, "list", "Lists all alarms", alarmList);
   add(alarm, "disarm", "Disarms all alarms", alarmDisarm);
-  add(
-    group("snapshot", "Manages snapshots"),
-    "save",
-    "Stores a snapshot of a member's db to a given file",
-    snapshotSave,
-    (command) => command.argument("[arguments...]", "filename").usage("[options] <filename>"),
+  const snapshot = group("snapshot", "Manages snapshots");
+  add(snapshot, "save", "Stores a snapshot of a member's db to a given file", snapshotSave, (command) =>
+    command.argument("[arguments...]", "filename").usage("[options] <filename>"),
+  );
+  // These two open files, and load much for it.
+  const restore: Run<RestoreFlags> = async (session, words, flags) => {
+    const { snapshotRestore } = await import("./snapshot-offline.js");
+    await snapshotRestore(session, words, flags);
+  };
+  const status: Run<object> = async (session, words, flags) => {
+    const { snapshotStatusOf } = await import("./snapshot-offline.js");
+    await snapshotStatusOf(session, words, flags);
+  };
+  add(snapshot, "restore", "Restores a snapshot to the data directory of a new member", restore, addRestoreFlags);
+  add(snapshot, "status", "Gets the figures of a snapshot file", status, (command) =>
+    command.argument("[arguments...]", "filename").usage("<filename> [options]"),
   );
 }
 

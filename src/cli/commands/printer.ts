@@ -18,6 +18,7 @@ import {
   type StatusResponse,
   TxnResponse,
 } from "../../proto/index.js";
+import type { SnapshotStatus } from "../../restore/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { goJson, goQuote, hexEscaped, humanBytes, type GoJson } from "./go-text.js";
 import {
@@ -64,6 +65,7 @@ export interface Printer {
   endpointHealth(list: readonly EndpointHealth[]): void;
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
+  snapshotStatus(status: SnapshotStatus): void;
 }
 
 /** @throws CommandFailure for a form that there is none of */
@@ -137,6 +139,9 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   endpointHashKv(_list: readonly AtEndpoint<HashKVResponse>[]): void {
+    this.#refuse();
+  }
+  snapshotStatus(_status: SnapshotStatus): void {
     this.#refuse();
   }
 
@@ -230,6 +235,10 @@ class SimplePrinter extends PartialPrinter {
 
   override endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void {
     for (const { endpoint, response } of list) this.line(`${endpoint}, ${response.hash}`);
+  }
+
+  override snapshotStatus(status: SnapshotStatus): void {
+    this.line(snapshotRow(status).join(", "));
   }
 }
 
@@ -331,6 +340,13 @@ class FieldsPrinter extends PartialPrinter {
       this.line("");
     }
   }
+
+  override snapshotStatus({ hash, revision, totalKeys, totalBytes }: SnapshotStatus): void {
+    this.line(`"Hash" : ${hash}`);
+    this.line(`"Revision" : ${revision}`);
+    this.line(`"Keys" : ${totalKeys}`);
+    this.line(`"Size" : ${totalBytes}`);
+  }
 }
 
 class JsonPrinter extends PartialPrinter {
@@ -424,6 +440,17 @@ class JsonPrinter extends PartialPrinter {
         ],
       })),
     );
+  }
+
+  override snapshotStatus({ hash, revision, totalKeys, totalBytes }: SnapshotStatus): void {
+    this.#print({
+      fields: [
+        ["hash", hash, "always"],
+        ["revision", revision, "always"],
+        ["totalKey", totalKeys, "always"],
+        ["totalSize", totalBytes, "always"],
+      ],
+    });
   }
 }
 
@@ -521,6 +548,10 @@ class TablePrinter extends PartialPrinter {
     const rows = list.map(({ endpoint, response }) => [endpoint, String(response.hash)]);
     this.world.out(drawTable(["endpoint", "hash"], rows));
   }
+
+  override snapshotStatus(status: SnapshotStatus): void {
+    this.world.out(drawTable(["hash", "revision", "total keys", "total size"], [snapshotRow(status)]));
+  }
 }
 
 function printOperation(printer: Printer, response: TxnResponse["responses"][number]["response"]): void {
@@ -555,6 +586,10 @@ function memberRows({ members }: MemberListResponse): string[][] {
 /** As Go's `%16x`: an ID with leading zeros gets blanks. */
 function wideId(id: bigint | undefined): string {
   return (id ?? 0n).toString(16).padStart(16);
+}
+
+function snapshotRow({ hash, revision, totalKeys, totalBytes }: SnapshotStatus): string[] {
+  return [hash.toString(16), String(revision), String(totalKeys), humanBytes(totalBytes)];
 }
 
 function statusRow({ endpoint, response }: AtEndpoint<StatusResponse>): string[] {

@@ -106,6 +106,12 @@ export class Machine implements NetworkMachine {
   process: MemberProcess | undefined;
   /** Bits of its disk changed by themselves: it may refuse to start. */
   damaged = false;
+  /** Who the member on this machine is; undefined before one has started there. */
+  memberId: bigint | undefined;
+  /** The members of the cluster that it joins; undefined for one of a new cluster. */
+  joins: ReadonlyMap<string, readonly string[]> | undefined;
+  /** Somebody asked for its removal: that may be carried out at any time. */
+  mayBeRemoved = false;
   readonly #world: World;
   readonly #events: MachineEvents;
   readonly #random: SimRandom;
@@ -197,7 +203,8 @@ export class Machine implements NetworkMachine {
     invariant(this.process === undefined, () => `${this.name} runs`);
     this.disk = this.#freshDisk();
     this.damaged = false;
-    this.durableLog.load(this.disk);
+    this.memberId = undefined;
+    this.mayBeRemoved = false;
   }
 
   #end(): void {

@@ -138,7 +138,7 @@ class Refusal extends CodedError<string> {
   override readonly name = "Refusal";
 }
 
-/** As real etcd 3.5 answers: its table of errors, and the calls of `test/compat/members.test.ts`. */
+/** As etcd 3.5.30 answers; its own table is in `rpctypes` and `v3rpc`. */
 const SEEN_FROM_ETCD: readonly (readonly [code: string, told: string])[] = [
   ["SERVER_NO_SPACE", "8 etcdserver: mvcc: database space exceeded"],
   ["SERVER_CORRUPT", "15 etcdserver: corrupt cluster"],

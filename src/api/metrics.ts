@@ -2,7 +2,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { CallObserver, HandlerKind } from "../grpc/handler.js";
 import { GRPC_STATUS_NAMES } from "../grpc/status.js";
-import { type MetricDescription, type MetricName, METRICS, type Metrics } from "../server/metrics.js";
+import { type MetricDescription, METRICS, type Metrics } from "../server/metrics.js";
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -15,18 +15,24 @@ const GRPC_TYPES: Record<HandlerKind, string> = {
 
 export class PrometheusMetrics implements Metrics, CallObserver {
   readonly #registry = new Registry();
-  readonly #counters = new Map<MetricName, Counter>();
-  readonly #gauges = new Map<MetricName, Gauge>();
-  readonly #histograms = new Map<MetricName, Histogram>();
+  readonly #counters = new Map<string, Counter>();
+  readonly #gauges = new Map<string, Gauge>();
+  readonly #histograms = new Map<string, Histogram>();
   readonly #started: Counter;
   readonly #handled: Counter;
   /** By path and status: labels are built once for each. */
   readonly #callLabels = new Map<string, Labels>();
 
-  /** @param options `processFigures`: also those of the process (memory, CPU, descriptors, event loop), which keep timers running */
-  constructor(options: { readonly processFigures: boolean }) {
+  /**
+   * @param options `processFigures`: also those of the process (memory, CPU, descriptors, event loop), which keep timers running;
+   *   `figures`: what is kept, a member's own when left out
+   */
+  constructor(options: {
+    readonly processFigures: boolean;
+    readonly figures?: Readonly<Record<string, MetricDescription>>;
+  }) {
     const registers = [this.#registry];
-    for (const [name, description] of Object.entries(METRICS) as [MetricName, MetricDescription][]) {
+    for (const [name, description] of Object.entries(options.figures ?? METRICS)) {
       const { help, labels = [] } = description;
       const settings = { name, help, labelNames: [...labels], registers };
       if (description.kind === "counter") this.#counters.set(name, new Counter(settings));
@@ -48,15 +54,15 @@ export class PrometheusMetrics implements Metrics, CallObserver {
     if (options.processFigures) collectDefaultMetrics({ register: this.#registry });
   }
 
-  count(name: MetricName, by = 1, labels: Labels = {}): void {
+  count(name: string, by = 1, labels: Labels = {}): void {
     this.#counters.get(name)?.inc(labels, by);
   }
 
-  set(name: MetricName, value: number, labels: Labels = {}): void {
+  set(name: string, value: number, labels: Labels = {}): void {
     this.#gauges.get(name)?.set(labels, value);
   }
 
-  observe(name: MetricName, value: number, labels: Labels = {}): void {
+  observe(name: string, value: number, labels: Labels = {}): void {
     this.#histograms.get(name)?.observe(labels, value);
   }
 

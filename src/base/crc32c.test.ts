@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { crc32c, crc32cPortable, crc32cSigned, crc32cSpan, installNativeCrc32c } from "./crc32c.js";
-import { makeWasmCrc32c } from "./crc32c-wasm.js";
+import { Crc32cBuffer, crc32c, crc32cPortable, crc32cSigned, crc32cSpan, installNativeCrc32c } from "./crc32c.js";
+import { makeWasmCrc32c, SCRATCH_BYTES } from "./crc32c-wasm.js";
 
 /** The definition, bit by bit: the simple twin of the clever ones. */
 function bitwise(crc: number, bytes: Uint8Array): number {
@@ -68,10 +68,61 @@ test("tables, WebAssembly and whatever is chosen by size answer as the definitio
 });
 
 test("a span longer than the scratch area of the WebAssembly memory is summed in pieces", () => {
-  const scratchBytes = 48 * 1024;
-  for (const length of [1, 2, 3].flatMap((pieces) => [-1, 0, 1].map((more) => pieces * scratchBytes + more))) {
+  for (const length of [1, 2, 3].flatMap((pieces) => [-1, 0, 1].map((more) => pieces * SCRATCH_BYTES + more))) {
     const bytes = noise.subarray(5, 5 + length);
     assert.equal(wasm(0x89ab_cdef, bytes) >>> 0, crc32cPortable(0x89ab_cdef, bytes), `${length} bytes`);
+  }
+});
+
+test("the folding rests on a multiple of the polynomial: x^290 = x^136 + x^113 + x^107 + x^32 + 1", () => {
+  // x^n modulo the polynomial, as the bits of a checksum's state: the bit of x^0 is the highest one.
+  const power = (n: number): number => {
+    let state = 0x8000_0000;
+    for (let i = 0; i < n; i++) state = (state & 1) !== 0 ? (state >>> 1) ^ 0x82f6_3b78 : state >>> 1;
+    return state;
+  };
+  assert.equal(power(290) | 0, power(136) ^ power(113) ^ power(107) ^ power(32) ^ power(0));
+  assert.deepEqual(
+    [136, 113, 107, 32, 0].map((n) => 290 - n),
+    [154, 177, 183, 258, 290],
+  );
+});
+
+test("a buffer sums its bytes where they lie, whatever lies around them, and keeps them when it grows", () => {
+  const buffer = new Crc32cBuffer(1000);
+  const first = buffer.bytes.length;
+  assert.ok(first >= 1000);
+  buffer.bytes.set(noise.subarray(0, first));
+  const before = buffer.bytes;
+  buffer.grow(first);
+  assert.equal(buffer.bytes, before, "there was room");
+  buffer.grow(first + 1);
+  assert.equal(before.length, first, "a view that was handed out stays good");
+  assert.ok(buffer.bytes.length > first);
+  assert.deepEqual(Buffer.from(buffer.bytes.subarray(0, first)), Buffer.from(noise.subarray(0, first)));
+  const { length } = buffer.bytes;
+  buffer.bytes.set(noise.subarray(0, length));
+  for (let size = 0; size <= 300; size++) {
+    for (const start of [0, 1, 333 + size, length - size]) {
+      const expected = bitwise(0x1234_5678, noise.subarray(start, start + size)) | 0;
+      assert.equal(buffer.crc32c(0x1234_5678, start, start + size), expected, `${size} bytes at ${start}`);
+    }
+  }
+  assert.deepEqual(Buffer.from(buffer.bytes), Buffer.from(noise.subarray(0, length)), "summing changes nothing");
+});
+
+test("a buffer outside of WebAssembly does the same, also one that finds no memory when it grows", (t) => {
+  const there = Object.getOwnPropertyDescriptor(globalThis, "WebAssembly")!;
+  t.after(() => Object.defineProperty(globalThis, "WebAssembly", there));
+  const inside = new Crc32cBuffer(100);
+  Object.defineProperty(globalThis, "WebAssembly", { ...there, value: undefined });
+  for (const buffer of [inside, new Crc32cBuffer(100)]) {
+    buffer.bytes.set(noise.subarray(0, 100));
+    buffer.grow(100_000);
+    assert.equal(buffer.bytes.length, 100_000);
+    for (const end of [3, 20, 100]) {
+      assert.equal(buffer.crc32c(7, 1, end), crc32cPortable(7, noise, 1, end) | 0, `${end - 1} bytes`);
+    }
   }
 });
 

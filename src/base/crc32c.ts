@@ -5,14 +5,14 @@
  * ones, WebAssembly for those of records, a native function that the platform may install for long ones. Where one is missing the
  * one before it does its work, too.
  */
-import { makeWasmCrc32c, type WasmCrc32c } from "./crc32c-wasm.js";
+import { makeWasmCrc32c, WasmCrc32cMemory, type WasmCrc32c } from "./crc32c-wasm.js";
 
 type Crc32c = (crc: number, bytes: Uint8Array) => number;
 
 /** From this size on the copy into the WebAssembly memory and the call are repaid. */
 const WASM_BYTES_MIN = 48;
 /** From this size on the native function is called, if there is one. */
-const NATIVE_BYTES_MIN = 640;
+const NATIVE_BYTES_MIN = 2000;
 
 const POLYNOMIAL = 0x82f6_3b78;
 /** Eight tables serve the JavaScript below, sixteen the WebAssembly: more of them pay only where loads are not checked. */
@@ -48,6 +48,37 @@ export function crc32cSpan(crc: number, bytes: Uint8Array, start: number, end: n
   return crc32cSigned(crc, bytes.subarray(start, end));
 }
 
+/**
+ * A buffer whose bytes are summed where they lie: in a memory of WebAssembly where there is one, for a writer that lays out many
+ * small spans and wants the checksum of each.
+ */
+export class Crc32cBuffer {
+  /** All of it. `grow` puts a larger one in its place; views of the old one stay good, and are of no use to the new one. */
+  bytes: Uint8Array;
+  #memory: WasmCrc32cMemory | undefined;
+
+  constructor(capacity: number) {
+    this.#memory = makeMemory(capacity);
+    this.bytes = this.#memory?.bytes ?? new Uint8Array(capacity);
+  }
+
+  /** Makes room for at least `capacity` bytes; those that are there stay. */
+  grow(capacity: number): void {
+    if (capacity <= this.bytes.length) return;
+    const memory = makeMemory(capacity);
+    const grown = memory?.bytes ?? new Uint8Array(capacity);
+    grown.set(this.bytes);
+    this.bytes = grown;
+    this.#memory = memory;
+  }
+
+  /** `crc32cSigned` of `bytes[start, end)`. */
+  crc32c(crc: number, start: number, end: number): number {
+    const memory = this.#memory;
+    return memory === undefined ? crc32cSpan(crc, this.bytes, start, end) : memory.crc32c(crc, start, end);
+  }
+}
+
 /** The checksum by the tables alone, of `bytes[start, end)`. */
 export function crc32cPortable(crc: number, bytes: Uint8Array, start = 0, end = bytes.length): number {
   return tableState(crc, bytes, start, end) >>> 0;
@@ -72,6 +103,10 @@ function tableState(crc: number, bytes: Uint8Array, start: number, end: number):
   }
   for (; at < end; at++) state = tables[(state ^ bytes[at]!) & 0xff]! ^ (state >>> 8);
   return ~state;
+}
+
+function makeMemory(capacity: number): WasmCrc32cMemory | undefined {
+  return wasm === crc32cPortable ? undefined : WasmCrc32cMemory.make(TABLES, capacity);
 }
 
 /** The WebAssembly function, unless it is missing or wrong. */

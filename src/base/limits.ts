@@ -72,9 +72,71 @@ export const APPLY_BACKLOG_MAX = 5_000;
  */
 export const DAMAGED_END_LEADERLESS_TIMEOUTS = 10;
 
+/**
+ * Between members. A read of a connection may take this long, and so may a write that makes no progress: etcd's 5 seconds. A quiet
+ * stream is kept alive by a link heart-beat every third of it.
+ */
+export const PEER_CONNECTION_TIMEOUT_MS = 5_000;
+
+/** etcd's pause between two attempts to open the same stream. */
+export const PEER_DIAL_PAUSE_MS = 100;
+
+/** Messages that wait for one stream, and for the pipeline where there is no stream (etcd's figures). Further ones are dropped. */
+export const STREAM_MESSAGES_MAX = 4_096;
+export const PIPELINE_MESSAGES_MAX = 64;
+/** Requests of the pipeline that are on their way at the same time (etcd's figure). */
+export const PIPELINE_REQUESTS_MAX = 4;
+
+/** Bytes of entries that wait for one stream: etcd has no bound but raft's 512 appends of 512 KiB. Past this a follower is probed. */
+export const STREAM_BYTES_MAX = mebibytes(64);
+
+/** A stream is written in pieces of about this size, each of which has `PEER_CONNECTION_TIMEOUT_MS`; encoding one takes under 1 ms. */
+export const STREAM_WRITE_BYTES = kibibytes(256);
+
+/**
+ * Largest raft message that is taken. An honest one has at most 512 KiB of entries, or one entry as large as a request may be; etcd
+ * itself takes 512 MiB, which is more than a stranger should be able to make this member hold.
+ */
+export const PEER_MESSAGE_BYTES_MAX = mebibytes(64);
+
+/** Entries in one message: raft packs at most 512 KiB of them, and none is smaller than 6 bytes. */
+export const PEER_MESSAGE_ENTRIES_MAX = 131_072;
+
+/** What all requests of the pipeline that are being read may hold together. */
+export const PEER_REQUESTS_BYTES_MAX = mebibytes(256);
+
+/** Bodies of the small requests (`/members/hashkv` and the like), and what is read of the answers to ours. */
+export const PEER_BODY_BYTES_MAX = kibibytes(64);
+export const PEER_ANSWER_BYTES_MAX = mebibytes(4);
+
+/** Connections to the peer port. A member of a large cluster has about ten to each other one: two streams, pipeline, probes. */
+export const PEER_CONNECTIONS_MAX = 512;
+
+/** Heads of requests: etcd's are under 1 KiB. */
+export const PEER_HEADER_BYTES_MAX = kibibytes(16);
+
+/** Snapshots that are received at the same time: one leader sends one, and an old leader may still be at it. */
+export const SNAPSHOTS_RECEIVED_MAX = 4;
+
+/** A snapshot that is being sent may rest this long (the receiver syncs what it has), and its answer may take this long. */
+export const SNAPSHOT_STALL_MS = 30_000;
+export const SNAPSHOT_ANSWER_MS = 300_000;
+
+/** Bytes of a snapshot between two turns of the loop. */
+export const SNAPSHOT_SLICE_BYTES = kibibytes(256);
+
+/** Members that are known by their own word alone (a joining member's leader), and URLs that one may have. */
+export const PEER_REMOTES_MAX = 64;
+export const PEER_URLS_MAX = 16;
+
+/** A term that no cluster comes to; it leaves as many to campaign in. A higher one is an attack. */
+export const RAFT_TERM_MAX = 2 ** 52;
+
 /** No slice of work on the loop is planned longer than this: heart-beats share the loop (design decision 14). */
 export const SLICE_MS_MAX = 10;
 
 invariant(SEGMENT_BYTES % SECTOR_BYTES === 0, "a segment ends on a sector boundary");
 invariant(REQUEST_BYTES_MAX < SEGMENT_BYTES, "a request fits into a segment");
 invariant(CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES, "entries for catch-up are fewer than those between snapshots");
+invariant(PEER_MESSAGE_BYTES_MAX < PEER_REQUESTS_BYTES_MAX, "one message fits into what all requests may hold");
+invariant(STREAM_WRITE_BYTES < STREAM_BYTES_MAX, "a piece of a stream is smaller than what may wait for it");

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { GrpcError, GrpcServer, GrpcStatus, type Handler, HttpServer, SharedPort } from "../grpc/index.js";
 import { PutRequest, PutResponse, RangeRequest, RangeResponse, SnapshotResponse } from "../proto/index.js";
@@ -103,6 +105,34 @@ test("a read that finds a member unavailable is tried on the next; a write is no
   assert.deepEqual(well.calls, []);
   assert.equal((await client.range(RangeRequest.create({ key }))).count, 7);
   assert.deepEqual(well.calls, [RANGE]);
+});
+
+test("endpoints that never answer, or are not there, cost no time", async (t) => {
+  const taken: Socket[] = [];
+  const silent = createServer((socket) => void taken.push(socket)).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  t.after(() => {
+    silent.close();
+    for (const socket of taken) socket.destroy();
+  });
+  const server = await serve(t, { [PUT]: () => PutResponse.encode(PutResponse.create()).finish() });
+  const { port } = silent.address() as AddressInfo;
+  const client = connect(t, [`127.0.0.1:${port}`, "127.0.0.1:1", server.address], { dialTimeoutMs: 60_000 });
+  await client.put(PutRequest.create({ key }));
+  assert.deepEqual(server.calls, [PUT]);
+});
+
+test("a write that a learner does not serve goes to another endpoint; from a learner alone the caller hears it", async (t) => {
+  const refuse = (): Uint8Array => {
+    throw new GrpcError(GrpcStatus.unavailable, "etcdserver: rpc not supported for learner");
+  };
+  const learner = await serve(t, { [PUT]: refuse });
+  const voter = await serve(t, { [PUT]: () => PutResponse.encode(PutResponse.create()).finish() });
+  const client = connect(t, [learner.address, voter.address]);
+  await client.put(PutRequest.create({ key }));
+  assert.deepEqual(voter.calls, [PUT]);
+  const alone = connect(t, [learner.address]);
+  await assert.rejects(alone.put(PutRequest.create({ key })), { message: "etcdserver: rpc not supported for learner" });
 });
 
 test("when nobody can serve, the caller is told in the end", async (t) => {

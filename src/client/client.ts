@@ -2,11 +2,19 @@
  * A small etcd client: calls with a deadline, over whichever of the endpoints can be reached.
  *
  * Laws:
- * - A request that may change something is sent once. When its answer is lost the caller is told so: it may have happened.
+ * - A request that may change something is sent once. When its answer is lost the caller is told so: it may have happened. Only when
+ *   a learner answers that it does not serve it, another endpoint is asked.
  * - A read is tried on the other endpoints when one of them is unavailable, until the deadline.
  * - A call for one endpoint (status, hash, defragmentation, snapshot) goes to that one only.
  */
-import { Client as Channel, type ClientReadableStream, credentials, type Deadline, Metadata } from "@grpc/grpc-js";
+import {
+  Client as Channel,
+  type ClientReadableStream,
+  connectivityState,
+  credentials,
+  type Deadline,
+  Metadata,
+} from "@grpc/grpc-js";
 import { GrpcStatus } from "../grpc/status.js";
 import type { BinaryWriter } from "../proto/binary.js";
 import {
@@ -23,7 +31,14 @@ import {
   type HashResponse,
   KVDefinition,
   MaintenanceDefinition,
+  type MemberAddRequest,
+  type MemberAddResponse,
   type MemberListResponse,
+  type MemberPromoteResponse,
+  type MemberRemoveResponse,
+  type MemberUpdateRequest,
+  type MemberUpdateResponse,
+  type MoveLeaderResponse,
   type PutRequest,
   type PutResponse,
   type RangeRequest,
@@ -79,9 +94,12 @@ export class Client {
   readonly #options: ClientOptions;
   readonly #endpoints: readonly Endpoint[];
   readonly #channels = new Map<string, Channel>();
-  /** The endpoint that served last. */
-  #current = 0;
+  /** The channel that served last. */
+  #last: Channel | undefined;
+  /** Those whose members were unavailable. */
+  readonly #passedOver = new Set<Channel>();
   #token: string | undefined;
+  #closed = false;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -110,6 +128,27 @@ export class Client {
 
   memberList(linearizable: boolean): Promise<MemberListResponse> {
     return this.#read(ClusterDefinition, ClusterDefinition.methods.memberList, { linearizable });
+  }
+
+  memberAdd(request: MemberAddRequest): Promise<MemberAddResponse> {
+    return this.#write(ClusterDefinition, ClusterDefinition.methods.memberAdd, request);
+  }
+
+  memberRemove(id: bigint): Promise<MemberRemoveResponse> {
+    return this.#write(ClusterDefinition, ClusterDefinition.methods.memberRemove, { ID: id });
+  }
+
+  memberUpdate(request: MemberUpdateRequest): Promise<MemberUpdateResponse> {
+    return this.#write(ClusterDefinition, ClusterDefinition.methods.memberUpdate, request);
+  }
+
+  memberPromote(id: bigint): Promise<MemberPromoteResponse> {
+    return this.#write(ClusterDefinition, ClusterDefinition.methods.memberPromote, { ID: id });
+  }
+
+  /** @param endpoint the leader's: no other member moves it */
+  moveLeader(endpoint: string, target: bigint): Promise<MoveLeaderResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.moveLeader, { targetID: target });
   }
 
   alarm(request: AlarmRequest): Promise<AlarmResponse> {
@@ -155,6 +194,7 @@ export class Client {
   }
 
   close(): void {
+    this.#closed = true;
     for (const channel of this.#channels.values()) channel.close();
   }
 
@@ -178,11 +218,16 @@ export class Client {
       try {
         return await this.#call(channel, service, method, request, deadline);
       } catch (error) {
-        const again = repeatable && error instanceof RpcError && error.status === GrpcStatus.unavailable;
+        const again = error instanceof RpcError && (repeatable ? isUnavailable(error) : this.#anotherMayDo(error));
         if (!again || ++failures >= 2 * this.#endpoints.length || Date.now() >= deadline) throw error;
-        this.#current++;
+        this.#passOver(channel);
       }
     }
+  }
+
+  /** A learner did nothing with the request, and another endpoint may be a voter's. */
+  #anotherMayDo(error: RpcError): boolean {
+    return this.#endpoints.length > 1 && error.text === "etcdserver: rpc not supported for learner";
   }
 
   async #at<Request, Response>(
@@ -197,27 +242,59 @@ export class Client {
     return this.#call(channel, service, method, request, deadline);
   }
 
-  /** A channel that is connected: the current endpoint's, or the next one's that can be reached in time. */
+  /**
+   * A channel that is connected: of the endpoint that served last, or of the first one that can be reached. All are tried at once,
+   * so that an endpoint that is down costs no time.
+   */
   async #reachAny(deadline: number): Promise<Channel> {
-    for (;;) {
-      const channel = this.#channel(this.#endpoints[this.#current % this.#endpoints.length]!);
-      const alone = this.#endpoints.length === 1;
-      try {
-        await this.#reach(channel, alone ? deadline : Math.min(deadline, Date.now() + this.#options.dialTimeoutMs));
-        return channel;
-      } catch (error) {
-        if (Date.now() >= deadline) throw error;
-        this.#current++;
-      }
+    const channels = this.#endpoints.map((endpoint) => this.#channel(endpoint));
+    const willing = channels.filter((channel) => !this.#passedOver.has(channel));
+    // Those that refused may have changed their minds; but the others come first.
+    const stages = [
+      { candidates: willing, until: Math.min(deadline, Date.now() + this.#options.dialTimeoutMs) },
+      { candidates: channels, until: deadline },
+    ];
+    if (willing.length === channels.length) stages.shift();
+    for (const { candidates, until } of stages) {
+      const served = candidates.find((channel) => channel === this.#last && isReady(channel));
+      if (served !== undefined) return served;
+      const first = await this.#reachFirst(candidates, until);
+      if (first !== undefined) return (this.#last = first);
     }
+    throw new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded");
   }
 
+  /** Of several that are connected by then the one that was named first. */
+  async #reachFirst(candidates: readonly Channel[], until: number): Promise<Channel | undefined> {
+    try {
+      await Promise.any(candidates.map((channel) => this.#reach(channel, until)));
+    } catch {
+      return undefined;
+    }
+    return candidates.find(isReady);
+  }
+
+  /** The other endpoints come first from now on. */
+  #passOver(channel: Channel): void {
+    this.#passedOver.add(channel);
+    if (this.#passedOver.size === this.#endpoints.length) this.#passedOver.clear();
+    this.#last = undefined;
+  }
+
+  /** Like the library's `waitForReady`, but for one thing: a closed channel is left alone, for asking it would open it again. */
   #reach(channel: Channel, deadline: number): Promise<void> {
+    const states = channel.getChannel();
     return new Promise((resolve, reject) => {
-      channel.waitForReady(deadline, (error) => {
-        if (error === undefined) resolve();
-        else reject(new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded", { cause: error }));
-      });
+      const look = (cause?: Error): void => {
+        if (cause !== undefined || this.#closed) {
+          reject(new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded", { cause }));
+          return;
+        }
+        const state = states.getConnectivityState(true);
+        if (state === connectivityState.READY) resolve();
+        else states.watchConnectivityState(state, deadline, look);
+      };
+      look();
     });
   }
 
@@ -289,6 +366,14 @@ export class Client {
       throw error;
     }
   }
+}
+
+function isReady(channel: Channel): boolean {
+  return channel.getChannel().getConnectivityState(false) === connectivityState.READY;
+}
+
+function isUnavailable(error: RpcError): boolean {
+  return error.status === GrpcStatus.unavailable;
 }
 
 function wire<Request, Response>(

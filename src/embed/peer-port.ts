@@ -2,7 +2,9 @@
  * The peer port of a member in this process: where it listens, by which certificates it knows the others, how patient it is. All of
  * it is checked before anything is opened.
  */
-import { MemberError } from "../server/index.js";
+import { HttpPeers, type PeerMetrics } from "../peer/index.js";
+import type { Clock, Log } from "../platform/index.js";
+import { MemberError, type PeerDoor } from "../server/index.js";
 
 /** TLS between members; paths of PEM files. */
 export interface PeerTls {
@@ -33,6 +35,31 @@ export interface PeerPortOptions {
   /** `http://HOST:PORT` or `https://HOST:PORT`. */
   readonly listenPeerUrls: readonly string[];
   readonly peerTls?: PeerTls | undefined;
+}
+
+/** A peer port that is bound, and where. */
+export interface OpenPeerPort {
+  readonly door: PeerDoor;
+  /** With the ports that the system chose. */
+  readonly urls: readonly string[];
+}
+
+/** Binds the peer port; undefined when there is none to bind. @throws PeerError */
+export async function openPeerPort(
+  { listenPeerUrls, peerTimeouts }: PeerPortOptions & { readonly peerTimeouts?: PeerTimeouts | undefined },
+  advertiseUrls: readonly string[] | undefined,
+  dependencies: { readonly clock: Clock; readonly log: Log; readonly metrics: PeerMetrics },
+): Promise<OpenPeerPort | undefined> {
+  if (listenPeerUrls.length === 0) return undefined;
+  const door = await HttpPeers.open(
+    {
+      listenUrls: listenPeerUrls,
+      ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
+      ...(peerTimeouts === undefined ? {} : { timeouts: { connectionMs: peerTimeouts.readMs } }),
+    },
+    dependencies,
+  );
+  return { door, urls: door.listenUrls };
 }
 
 /**

@@ -13,8 +13,16 @@ import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
-import { checkPeerPort, type PeerTimeouts, type PeerTls } from "./peer-port.js";
-import { defaultOptions, Member, MemberError, type BootProgress, type MemberOptions } from "../server/index.js";
+import { checkPeerPort, openPeerPort, type PeerTimeouts, type PeerTls } from "./peer-port.js";
+import { PEER_METRICS } from "../peer/index.js";
+import {
+  defaultOptions,
+  Member,
+  MemberError,
+  METRICS,
+  type BootProgress,
+  type MemberOptions,
+} from "../server/index.js";
 
 /** Calls that are under way when a member stops may take this long to end. */
 const GRACE_MS = 5_000;
@@ -102,25 +110,38 @@ async function start(
   checkPeerPort({ listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls });
   const defaults = defaultOptions(resolve(options.dataDir));
   const name = options.member?.name ?? defaults.name;
-  const peerUrls = options.member?.initialAdvertisePeerUrls ?? defaults.initialAdvertisePeerUrls;
+  const metrics = new PrometheusMetrics({
+    processFigures: options.processMetrics ?? false,
+    figures: { ...METRICS, ...PEER_METRICS },
+  });
   // The ports come first, as in etcd: when one is taken, nothing is made on the disk.
-  const bound = await bindAll(addresses);
-  const urls = bound.map((port) => urlOf(port.address));
-  const memberOptions: MemberOptions = {
-    ...defaults,
-    initialCluster: new Map([[name, peerUrls]]),
-    ...options.member,
-    advertiseClientUrls: options.advertiseClientUrls ?? urls,
-  };
-  const metrics = new PrometheusMetrics({ processFigures: options.processMetrics ?? false });
+  const peerPort = await openPeerPort(
+    { listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls, peerTimeouts: options.peerTimeouts },
+    options.member?.initialAdvertisePeerUrls,
+    { clock: platform.clock, log: platform.log, metrics },
+  );
+  let bound: BoundPort[] = [];
+  let urls: readonly string[];
   let member: Member;
   try {
-    member = await Member.start({ platform, metrics }, memberOptions, {
+    bound = await bindAll(addresses);
+    urls = bound.map((port) => urlOf(port.address));
+    const peerUrls = options.member?.initialAdvertisePeerUrls ?? peerPort?.urls ?? defaults.initialAdvertisePeerUrls;
+    const memberOptions: MemberOptions = {
+      ...defaults,
+      initialCluster: new Map([[name, peerUrls]]),
+      initialAdvertisePeerUrls: peerUrls,
+      ...options.member,
+      advertiseClientUrls: options.advertiseClientUrls ?? urls,
+    };
+    const peers = peerPort === undefined ? {} : { peers: peerPort.door };
+    member = await Member.start({ platform, metrics, ...peers }, memberOptions, {
       onFailure: (error) => options.onFailure?.(error),
       ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
     });
   } catch (error) {
     await closeAll(bound);
+    await peerPort?.door.close();
     throw error;
   }
   const exposition = (): ReturnType<PrometheusMetrics["exposition"]> => metrics.exposition();

@@ -369,12 +369,15 @@ function readSnapshotMetadata(reader: WireReader): SnapshotMetadata {
 
 // ---- messages between members -------------------------------------------------------------------------------------
 
+const NO_SNAPSHOT_BYTES = encodeSnapshot(EMPTY_SNAPSHOT);
+
 /** As etcd 3.5 writes it: a message without a snapshot carries an empty one. */
 export function encodeMessage(message: Message): Uint8Array {
   return encodeWith(writeMessage, message);
 }
 
-function writeMessage(writer: WireWriter, message: Message): void {
+/** The same into a writer, for those who send many. */
+export function writeMessage(writer: WireWriter, message: Message): void {
   writer.uintField(1, message.type).uint64Field(2, message.to).uint64Field(3, message.from);
   writer.uintField(4, message.term).uintField(5, message.logTerm).uintField(6, message.index);
   for (const entry of message.entries) {
@@ -382,7 +385,7 @@ function writeMessage(writer: WireWriter, message: Message): void {
     writeEntry(writer, entry);
   }
   writer.uintField(8, message.commit);
-  writer.bytesField(9, encodeSnapshot(message.snapshot ?? EMPTY_SNAPSHOT));
+  writer.bytesField(9, message.snapshot === undefined ? NO_SNAPSHOT_BYTES : encodeSnapshot(message.snapshot));
   writer.boolField(10, message.reject).uintField(11, message.rejectHint);
   if (message.context.length > 0) writer.bytesField(12, message.context);
 }

@@ -5,7 +5,7 @@
  * next multiple of 8. The checksum runs on over the `data` of all records, that of the record itself included; a CRC record
  * has no data and carries the checksum of what came before it.
  */
-import { crc32cSigned, crc32cSpan } from "../base/crc32c.js";
+import { Crc32cBuffer, crc32cSigned, crc32cSpan } from "../base/crc32c.js";
 import { InvariantError } from "../base/errors.js";
 import { encodeHardState, type Entry, type HardState } from "../proto/raft.js";
 import { encodeWalSnapshot, type WalSnapshot } from "../proto/wal.js";
@@ -40,7 +40,7 @@ export function writeLengthField(bytes: Uint8Array, at: number, size: number): v
   bytes[at + 1] = size >>> 8;
   bytes[at + 2] = size >>> 16;
   bytes[at + 3] = size >>> 24;
-  const high = size >= TWO_32 ? Math.floor(size / TWO_32) : 0;
+  const high = size < TWO_32 ? 0 : Math.floor(size / TWO_32);
   bytes[at + 4] = high;
   bytes[at + 5] = high >>> 8;
   bytes[at + 6] = high >>> 16;
@@ -49,7 +49,7 @@ export function writeLengthField(bytes: Uint8Array, at: number, size: number): v
 
 /** Appends frames to a buffer and carries the checksum along. */
 export class RecordEncoder {
-  #buffer: Uint8Array;
+  readonly #buffer: Crc32cBuffer;
   #length = 0;
   /** Signed: an unsigned one would be a number on the heap every other time. */
   #crc: number;
@@ -57,7 +57,7 @@ export class RecordEncoder {
   /** @param crc the checksum of the log so far */
   constructor(crc: number, capacity = 64 * 1024) {
     this.#crc = crc | 0;
-    this.#buffer = new Uint8Array(capacity);
+    this.#buffer = new Crc32cBuffer(capacity);
   }
 
   /** The checksum of everything encoded so far. */
@@ -71,7 +71,7 @@ export class RecordEncoder {
 
   /** What was encoded since `reset`; valid until the next record or reset. */
   view(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
+    return this.#buffer.bytes.subarray(0, this.#length);
   }
 
   /** Forgets the bytes, not the checksum. */
@@ -98,7 +98,7 @@ export class RecordEncoder {
 
   /**
    * The hot path: no allocation, and the data is copied once. The checksum stands before the data and its varint has 1 to 5
-   * bytes; five are assumed (true of 15 in 16 checksums), and the entry's head moves when it turns out shorter.
+   * bytes; five are assumed (true of 15 in 16 checksums), and the entry moves when it turns out shorter.
    */
   entry(entry: Entry): void {
     const { type, term, index, data } = entry;
@@ -121,7 +121,9 @@ export class RecordEncoder {
       buffer[headEnd++] = 0x22;
       headEnd = writeVarint(buffer, headEnd, dataBytes);
     }
-    const crc = crc32cSigned(crc32cSpan(this.#crc, buffer, head, headEnd), data);
+    const dataEnd = headEnd + dataBytes;
+    if (dataBytes > 0) buffer.set(data, headEnd);
+    const crc = this.#buffer.crc32c(this.#crc, head, dataEnd);
     this.#crc = crc;
 
     let at = frame + FRAME_HEADER_BYTES;
@@ -131,10 +133,8 @@ export class RecordEncoder {
     at = writeVarint32(buffer, at, crc);
     buffer[at++] = 0x1a;
     at = writeVarint(buffer, at, size);
-    if (at !== head) buffer.copyWithin(at, head, headEnd);
-    at += headBytes;
-    if (dataBytes > 0) buffer.set(data, at);
-    this.#finish(frame, at + dataBytes);
+    if (at !== head) buffer.copyWithin(at, head, dataEnd);
+    this.#finish(frame, at + size);
   }
 
   #record(type: number, data: Uint8Array | undefined): void {
@@ -157,21 +157,25 @@ export class RecordEncoder {
 
   /** Writes the length field of the frame whose record ends at `end`, and its padding. */
   #finish(frame: number, end: number): void {
+    const { bytes } = this.#buffer;
     const size = end - frame - FRAME_HEADER_BYTES;
-    writeLengthField(this.#buffer, frame, size);
-    const frameEnd = end + paddingOf(size);
-    for (let at = end; at < frameEnd; at++) this.#buffer[at] = 0;
-    this.#length = frameEnd;
+    writeLengthField(bytes, frame, size);
+    // As many zeros as padding can have: what is too much lies in the place of the next frame, and no branch depends on the size.
+    bytes[end] = 0;
+    bytes[end + 1] = 0;
+    bytes[end + 2] = 0;
+    bytes[end + 3] = 0;
+    bytes[end + 4] = 0;
+    bytes[end + 5] = 0;
+    bytes[end + 6] = 0;
+    this.#length = end + paddingOf(size);
   }
 
   #reserve(count: number): Uint8Array {
+    const buffer = this.#buffer;
     const needed = this.#length + count;
-    if (needed > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2));
-      grown.set(this.view());
-      this.#buffer = grown;
-    }
-    return this.#buffer;
+    if (needed > buffer.bytes.length) buffer.grow(Math.max(needed, buffer.bytes.length * 2));
+    return buffer.bytes;
   }
 }
 
@@ -180,7 +184,11 @@ function varintBytes(value: number): number {
   if (value < 0x80) return 1;
   if (value < 0x4000) return 2;
   if (value < 0x20_0000) return 3;
-  if (value < 0x1000_0000) return 4;
+  return value < 0x1000_0000 ? 4 : longVarintBytes(value);
+}
+
+/** Apart, so that the function above is small enough to be inlined. */
+function longVarintBytes(value: number): number {
   let bytes = 5;
   for (let rest = Math.floor(value / 0x8_0000_0000); rest > 0; rest = Math.floor(rest / 128)) bytes++;
   return bytes;

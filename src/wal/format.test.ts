@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
+import { equalBytes } from "../base/bytes.js";
 import { crc32c } from "../base/crc32c.js";
 import { decodeEntry, decodeHardState, encodeEntry, encodeHardState, type Entry } from "../proto/raft.js";
 import { decodeWalMetadata, decodeWalSnapshot } from "../proto/wal.js";
 import { RecordEncoder, RecordType, writeLengthField } from "./encoder.js";
 import { endWithoutZeros, firstNonZero, FrameParser, hasZeroSector } from "./frames.js";
 import { EntryFields } from "./rules.js";
-import { state } from "./testing/fixture.js";
+import { state, valueOf } from "./testing/fixture.js";
 import { naiveFrame } from "./testing/log-builder.js";
 
 const anyEntry = fc.record<Entry>({
@@ -34,6 +35,20 @@ test("the encoder writes what its naive twin writes, whatever the entries", () =
       assert.equal(encoder.crc, crc);
     }),
   );
+});
+
+test("frames stay as they are when the encoder's buffer grows under them, once and again", () => {
+  const encoder = new RecordEncoder(0, 16);
+  const frames: Uint8Array[] = [];
+  let crc = 0;
+  for (let index = 1; index <= 6; index++) {
+    const entry: Entry = { type: 0, term: 1, index, data: valueOf(index, 40_000) };
+    encoder.entry(entry);
+    const data = encodeEntry(entry);
+    crc = crc32c(crc, data);
+    frames.push(naiveFrame(RecordType.entry, crc, data));
+  }
+  assert.ok(equalBytes(encoder.view(), Buffer.concat(frames)));
 });
 
 test("what was encoded parses, and decodes to the same entry", () => {

@@ -143,6 +143,20 @@ test("the snapshot must be in the log, with its term", async () => {
   world.assertAtRest();
 });
 
+test("the data of an entry are one view, however often they are asked for, and none at all is empty", async () => {
+  const world = new World();
+  const wal = await world.create();
+  await wal.save(state(1, 0), [entry(1, "a"), entry(2, ""), entry(3, "b")]);
+  await wal.close();
+  const { entries } = await world.read();
+  for (const one of entries) assert.equal(one.data, one.data);
+  assert.deepEqual(
+    entries.map(({ data }) => new TextDecoder().decode(data)),
+    ["a", "", "b"],
+  );
+  world.assertAtRest();
+});
+
 test("only snapshots that commit covers are valid", async () => {
   const world = new World();
   new LogBuilder()

@@ -39,7 +39,7 @@ export interface WalContents {
   readonly metadata: Uint8Array;
   /** The last one in the log; all zero when there was none. */
   readonly hardState: HardState;
-  /** Those after the snapshot, each index once. Their data are views of larger buffers that hold little else. */
+  /** Those after the snapshot, each index once. Their data are views, made when asked for, of larger buffers that hold little else. */
   readonly entries: Entry[];
   readonly damagedTail: DamagedTail | undefined;
   /** Set when bytes were cut off the last segment. */
@@ -246,6 +246,38 @@ class SnapshotMatch {
   }
 }
 
+/**
+ * An entry as it lies in a chunk of a segment. A view costs a hundred bytes and most of the time that reading takes, so it is made when
+ * the data are asked for, and kept: much of a log is never looked at again.
+ */
+class ReadEntry implements Entry {
+  readonly type: EntryType;
+  readonly term: number;
+  readonly index: number;
+  /** The chunk; the data alone once they were asked for. */
+  #bytes: Uint8Array;
+  /** Where the data begin in the chunk; -1 once they were asked for. */
+  #start: number;
+  readonly #size: number;
+
+  constructor(type: EntryType, term: number, index: number, bytes: Uint8Array, start: number, size: number) {
+    this.type = type;
+    this.term = term;
+    this.index = index;
+    this.#bytes = bytes;
+    this.#start = start;
+    this.#size = size;
+  }
+
+  get data(): Uint8Array {
+    if (this.#start >= 0) {
+      this.#bytes = this.#bytes.subarray(this.#start, this.#start + this.#size);
+      this.#start = -1;
+    }
+    return this.#bytes;
+  }
+}
+
 /** Holds the entries after a snapshot. A later entry replaces what is there from its index on, below the snapshot too (D9). */
 class ContentsSink implements RecordSink {
   readonly keepsBytes = true;
@@ -273,12 +305,11 @@ class ContentsSink implements RecordSink {
       entries.length = Math.max(0, position);
       if (position < 0) return undefined;
     }
-    // Made directly: `subarray` asks for the species of the array first, which costs more than the view.
-    const data =
+    const entry =
       dataStart === dataEnd
-        ? EMPTY_BYTES
-        : new Uint8Array(bytes.buffer, bytes.byteOffset + dataStart, dataEnd - dataStart);
-    entries.push({ type, term, index, data });
+        ? new ReadEntry(type, term, index, EMPTY_BYTES, 0, 0)
+        : new ReadEntry(type, term, index, bytes, dataStart, dataEnd - dataStart);
+    entries.push(entry);
     return undefined;
   }
 

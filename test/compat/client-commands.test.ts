@@ -3,30 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { isClientCommand, runClientCommand } from "../../src/cli/commands/index.js";
+import { isClientCommand } from "../../src/cli/commands/index.js";
 import { etcd, reference, skipReason } from "../support/binaries.js";
 import { Stage, type Server } from "../support/servers.js";
 import { run } from "../support/tools.js";
-
-interface Line {
-  readonly args: readonly string[];
-  readonly input?: string;
-  readonly env?: Readonly<Record<string, string>>;
-}
-
-interface Seen {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const line = (text: string, input?: string): Line => ({
-  args: text === "" ? [] : text.split(" ").map((word) => word.replaceAll("_", " ").replaceAll("~", "")),
-  ...(input === undefined ? {} : { input }),
-});
-
-const FORMS = ["simple", "json", "fields", "protobuf", "table", "nuts"];
-const inAllForms = (text: string): Line[] => FORMS.map((form) => line(`${text} -w ${form}`));
+import { inAllForms, line, runHere, shown, type Line } from "./command-lines.js";
 
 /** `_` stands for a space in an argument, `~` for nothing. */
 const LINES: readonly Line[] = [
@@ -242,37 +223,3 @@ test(
     }
   },
 );
-
-/** Runs a command in this process. */
-async function runHere({ args, input = "", env = {} }: Line): Promise<Seen> {
-  const out: Uint8Array[] = [];
-  let stderr = "";
-  const code = await runClientCommand(args, {
-    env,
-    stdin: async function* () {
-      await Promise.resolve();
-      yield Buffer.from(input);
-    },
-    out: (data) => out.push(Buffer.from(data)),
-    err: (text) => (stderr += text),
-    errIsTerminal: false,
-    argumentBytes: (argument) => Buffer.from(argument),
-  });
-  return { code, stdout: Buffer.concat(out).toString(), stderr };
-}
-
-/** What a person sees, but for times, sizes and where the log stands; and without etcdctl's log, its usage text, our hints. */
-function shown({ code, stdout, stderr }: Seen): string {
-  const errors = stderr.split("\n").filter((text) => /^(Error|Failed|In etcd|127\.0\.0\.1)/.test(text));
-  const text = `exit ${code}\n${stdout}${errors.length === 0 ? "" : `stderr:\n${errors.join("\n")}`}`;
-  return (
-    text
-      .replace(/\b\d+(\.\d+)?(ns|µs|ms|s)\b *\|?/g, "TIME")
-      // The width of that column follows the time.
-      .replace(/-+\+-+\+-+\+-+\+\n|  TOOK +(?=\|)/g, "-")
-      .replace(/\b\d+(\.\d+)? (B|kB|MB)\b/g, "SIZE")
-      .replace(/"(raftIndex|raftAppliedIndex|RaftIndex|RaftAppliedIndex)" ?: ?\d+/g, '"$1":N')
-      .replace(/"(dbSize|dbSizeInUse|DBSize|DBSizeInUse)" ?: ?\d+/g, '"$1":SIZE')
-      .replace(/((?:true|false), \d+, |(?:true|false) \| +\d+ \| +)\d+(, | \| +)\d+/g, "$1N$2N")
-  );
-}

@@ -119,12 +119,17 @@ function comparable(request: Request, answer: Answer): string {
     case "Txn":
     case "Compact":
     case "Defragment":
+    case "MoveLeader":
       return withoutMember(answer.bytes);
     case "HashKV":
       return withoutMember(answer.bytes, HASH_REVISION);
     case "Status":
     case "Alarm":
     case "MemberList":
+    case "MemberAdd":
+    case "MemberRemove":
+    case "MemberUpdate":
+    case "MemberPromote":
       return describeMessage(maskMember(decode(METHODS[request.method].response, answer.bytes)));
   }
 }

@@ -13,9 +13,10 @@
 import { cpSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { etcd, serverNamed, type ServerBinary } from "../support/binaries.js";
+import { contents, differences, type Contents } from "../support/contents.js";
 import { chooseSeed, SeededRandom } from "../support/random.js";
 import { Stage, type Seat, type Server } from "../support/servers.js";
-import { compact, contents, differences, filesOf, write, type Contents, type Work } from "./store.js";
+import { compact, filesOf, write, type Work } from "./store.js";
 
 export interface HandoverOptions extends Work {
   /** Servers in turn; the first one fills the directory. */

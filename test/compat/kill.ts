@@ -9,8 +9,7 @@
  */
 import { parseArgs } from "node:util";
 import { serverNamed, type ServerBinary } from "../support/binaries.js";
-import { asBytes, keyValue, type KeyValue } from "../support/client.js";
-import type { Message } from "../support/messages.js";
+import { PutLedger, valueOf } from "../support/ledger.js";
 import { chooseSeed, SeededRandom } from "../support/random.js";
 import { Stage, type Server } from "../support/servers.js";
 
@@ -34,36 +33,32 @@ export interface KillReport {
   readonly restartMsMax: number;
 }
 
-/** The first revision that a put can have. */
-const FIRST_REVISION = 2;
-
 /** Kills a server again and again and checks the store after each start. @throws with the first law that is broken */
 export async function killUnderLoad(options: KillOptions, tell: (text: string) => void): Promise<KillReport> {
   return Stage.with(async (stage) => {
     const random = new SeededRandom(options.seed);
     const seat = await stage.seat();
-    const history = new History();
+    const history = new PutLedger("kill/");
     let server = await stage.start(options.binary, seat, options);
     let restartMsMax = 0;
     for (let kill = 1; kill <= options.kills; kill++) {
       await writeUntilKilled(server, history, { ...options, die: random.between(1, options.puts) }, kill);
       server = await stage.start(options.binary, seat, options);
       restartMsMax = Math.max(restartMsMax, Math.round(server.startedInMs));
-      await history.check(server, `after kill ${kill} of seed ${options.seed}`);
+      await history.check(server.client, `after kill ${kill} of seed ${options.seed}`);
       tell(
         `kill ${kill}: ${history.acknowledged} acknowledged puts are there, revision ${history.revision}, up in ${Math.round(server.startedInMs)} ms`,
       );
     }
-    await history.checkAll(server);
-    const { attempted, acknowledged, revision } = history;
-    const unacknowledgedKept = revision - (FIRST_REVISION - 1) - acknowledged;
+    await history.checkAll(server.client, "at the end");
+    const { attempted, acknowledged, unacknowledgedKept, revision } = history;
     return { kills: options.kills, attempted, acknowledged, unacknowledgedKept, revision, restartMsMax };
   });
 }
 
 async function writeUntilKilled(
   server: Server,
-  history: History,
+  history: PutLedger,
   options: { readonly inFlight: number; readonly die: number },
   round: number,
 ): Promise<void> {
@@ -84,88 +79,6 @@ async function writeUntilKilled(
   await killed;
   if (acknowledged < options.die)
     throw new Error(`the server failed by itself after ${acknowledged} puts of round ${round}`);
-}
-
-/** A value that belongs to its key alone, of 256 bytes. */
-const valueOf = (key: string): string => `${key} `.repeat(Math.ceil(256 / (key.length + 1))).slice(0, 256);
-
-/** What was asked of the server and what it promised. */
-class History {
-  readonly #attempted = new Set<string>();
-  readonly #acknowledged = new Map<string, number>();
-  readonly #unchecked = new Map<string, number>();
-  /** All revisions in `[2, checked)` are known to be right. */
-  #checked = FIRST_REVISION;
-
-  attempt(key: string): void {
-    this.#attempted.add(key);
-  }
-
-  acknowledge(key: string, revision: number): void {
-    this.#acknowledged.set(key, revision);
-    this.#unchecked.set(key, revision);
-  }
-
-  get attempted(): number {
-    return this.#attempted.size;
-  }
-
-  get acknowledged(): number {
-    return this.#acknowledged.size;
-  }
-
-  get revision(): number {
-    return this.#checked - 1;
-  }
-
-  /** Checks what is new since the last check. */
-  async check(server: Server, where: string): Promise<void> {
-    const response = await server.client.call("Range", {
-      key: asBytes("kill/"),
-      range_end: asBytes("kill0"),
-      min_mod_revision: this.#checked,
-      sort_order: 1,
-      sort_target: 3,
-    });
-    const found = ((response["kvs"] ?? []) as readonly Message[]).map(keyValue);
-    const revision = await server.client.revision();
-    this.#checkRun(found, revision, where);
-    for (const [key, promised] of this.#unchecked) {
-      throw new Error(
-        `${where}: lost ${key}, which was acknowledged at revision ${promised}; the store is at ${revision}`,
-      );
-    }
-  }
-
-  /** Checks the whole store once more: nothing that was right has changed since. */
-  async checkAll(server: Server): Promise<void> {
-    this.#checked = FIRST_REVISION;
-    for (const [key, revision] of this.#acknowledged) this.#unchecked.set(key, revision);
-    await this.check(server, "at the end");
-  }
-
-  #checkRun(found: readonly KeyValue[], revision: number, where: string): void {
-    for (const { key, value, modRevision, createRevision, version } of found) {
-      const name = Buffer.from(key).toString();
-      if (modRevision !== this.#checked) {
-        throw new Error(`${where}: gap in the revisions: ${name} is at ${modRevision}, expected ${this.#checked}`);
-      }
-      this.#checked++;
-      if (createRevision !== modRevision)
-        throw new Error(`${where}: ${name} was put twice: ${createRevision}, ${modRevision}`);
-      if (version !== 1) throw new Error(`${where}: ${name} has version ${version}, expected 1`);
-      if (!this.#attempted.has(name)) throw new Error(`${where}: nobody put ${name}`);
-      if (Buffer.from(value).toString() !== valueOf(name)) throw new Error(`${where}: ${name} holds another value`);
-      const promised = this.#unchecked.get(name);
-      if (promised !== undefined && promised !== modRevision) {
-        throw new Error(`${where}: ${name} was acknowledged at revision ${promised} and is at ${modRevision}`);
-      }
-      this.#unchecked.delete(name);
-    }
-    if (revision !== this.#checked - 1) {
-      throw new Error(`${where}: the store is at revision ${revision}, its keys end at ${this.#checked - 1}`);
-    }
-  }
 }
 
 export function describeReport(report: KillReport): string {

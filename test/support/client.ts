@@ -19,6 +19,20 @@ export interface KeyValue {
   readonly lease: number | bigint;
 }
 
+/** Of Status: what a member knows. */
+export interface MemberStatus {
+  readonly memberId: bigint;
+  /** Of its own store, which may be behind the leader's. */
+  readonly revision: number;
+  /** 0 where the member knows of none. */
+  readonly leader: bigint;
+  readonly term: number;
+  readonly index: number;
+  readonly appliedIndex: number;
+  readonly version: string;
+  readonly isLearner: boolean;
+}
+
 /** A server answered a call with an error where the test expected none. */
 export class CallError extends Error {
   readonly code: number;
@@ -31,6 +45,7 @@ export class CallError extends Error {
 
 const KV = "/etcdserverpb.KV/";
 const MAINTENANCE = "/etcdserverpb.Maintenance/";
+const CLUSTER = "/etcdserverpb.Cluster/";
 
 /** The methods that the tests call, with the messages that belong to them. */
 export const METHODS = {
@@ -43,10 +58,15 @@ export const METHODS = {
   Status: { path: `${MAINTENANCE}Status`, request: "StatusRequest", response: "StatusResponse" },
   Alarm: { path: `${MAINTENANCE}Alarm`, request: "AlarmRequest", response: "AlarmResponse" },
   Defragment: { path: `${MAINTENANCE}Defragment`, request: "DefragmentRequest", response: "DefragmentResponse" },
-  MemberList: {
-    path: "/etcdserverpb.Cluster/MemberList",
-    request: "MemberListRequest",
-    response: "MemberListResponse",
+  MoveLeader: { path: `${MAINTENANCE}MoveLeader`, request: "MoveLeaderRequest", response: "MoveLeaderResponse" },
+  MemberList: { path: `${CLUSTER}MemberList`, request: "MemberListRequest", response: "MemberListResponse" },
+  MemberAdd: { path: `${CLUSTER}MemberAdd`, request: "MemberAddRequest", response: "MemberAddResponse" },
+  MemberRemove: { path: `${CLUSTER}MemberRemove`, request: "MemberRemoveRequest", response: "MemberRemoveResponse" },
+  MemberUpdate: { path: `${CLUSTER}MemberUpdate`, request: "MemberUpdateRequest", response: "MemberUpdateResponse" },
+  MemberPromote: {
+    path: `${CLUSTER}MemberPromote`,
+    request: "MemberPromoteRequest",
+    response: "MemberPromoteResponse",
   },
 } as const satisfies Record<string, { path: string; request: MessageName; response: MessageName }>;
 export type Method = keyof typeof METHODS;
@@ -87,9 +107,9 @@ export class EtcdClient {
   }
 
   /** Calls a method and decodes what comes back. @throws CallError when the server answers with an error */
-  async call(method: Method, request: Message): Promise<Message> {
+  async call(method: Method, request: Message, deadlineMs?: number): Promise<Message> {
     const { path, request: requestName, response: responseName } = METHODS[method];
-    const answer = await this.send(path, encode(requestName, request));
+    const answer = await this.send(path, encode(requestName, request), deadlineMs);
     if (answer.kind === "error") throw new CallError(method, answer.code, answer.text);
     return decode(responseName, answer.bytes);
   }
@@ -98,6 +118,22 @@ export class EtcdClient {
   async put(key: string | Uint8Array, value: string | Uint8Array): Promise<number> {
     const response = await this.call("Put", { key: asBytes(key), value: asBytes(value) });
     return revisionOf(response);
+  }
+
+  /** What the member at this address knows of itself and of its leader; it asks no other member. */
+  async status(deadlineMs?: number): Promise<MemberStatus> {
+    const response = await this.call("Status", {}, deadlineMs);
+    const header = response["header"] as Message;
+    return {
+      memberId: idOf(header["member_id"]),
+      revision: revisionOf(response),
+      leader: idOf(response["leader"]),
+      term: numberOf(response["raftTerm"]),
+      index: numberOf(response["raftIndex"]),
+      appliedIndex: numberOf(response["raftAppliedIndex"]),
+      version: (response["version"] as string | undefined) ?? "",
+      isLearner: response["isLearner"] === true,
+    };
   }
 
   /** The store's revision and, where a compaction happened, what it left. */
@@ -154,6 +190,9 @@ export function keyValue(message: Message): KeyValue {
 export function revisionOf(response: Message): number {
   return numberOf((response["header"] as Message | undefined)?.["revision"]);
 }
+
+/** IDs are random numbers of 64 bits. */
+export const idOf = (value: unknown): bigint => (value === undefined ? 0n : BigInt(value as number | bigint));
 
 const numberOf = (value: unknown): number => (value === undefined ? 0 : Number(value));
 

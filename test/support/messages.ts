@@ -125,6 +125,16 @@ const TABLE = {
     isLearner: one(5, "bool"),
   },
   MemberListResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberAddRequest: { peerURLs: many(1, "string"), isLearner: one(2, "bool") },
+  MemberAddResponse: { header: one(1, "ResponseHeader"), member: one(2, "Member"), members: many(3, "Member") },
+  MemberRemoveRequest: { ID: one(1, "int") },
+  MemberRemoveResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberUpdateRequest: { ID: one(1, "int"), peerURLs: many(2, "string") },
+  MemberUpdateResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MemberPromoteRequest: { ID: one(1, "int") },
+  MemberPromoteResponse: { header: one(1, "ResponseHeader"), members: many(2, "Member") },
+  MoveLeaderRequest: { targetID: one(1, "int") },
+  MoveLeaderResponse: { header: one(1, "ResponseHeader") },
   DefragmentRequest: {},
   DefragmentResponse: { header: one(1, "ResponseHeader") },
 } satisfies Record<string, Record<string, Field>>;
@@ -210,13 +220,24 @@ export function* wireFields(bytes: Uint8Array): Generator<WireField> {
     }
     throw new Error(`the answer is no protobuf message: bad varint before byte ${offset}`);
   };
+  /** A tag or a length: below 2^53, so no bigint is made of it. */
+  const nextSmall = (): number => {
+    let value = 0;
+    for (let scale = 1; scale <= 2 ** 42; scale *= 0x80) {
+      const byte = bytes[offset++];
+      if (byte === undefined) break;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+    throw new Error(`the answer is no protobuf message: bad varint before byte ${offset}`);
+  };
   while (offset < bytes.length) {
-    const tag = Number(next());
+    const tag = nextSmall();
     const wireType = tag & 7;
     if (wireType === 0) {
       yield { number: tag >>> 3, wireType, value: next(), bytes: new Uint8Array() };
     } else if (wireType === 2) {
-      const length = Number(next());
+      const length = nextSmall();
       if (offset + length > bytes.length) throw new Error(`field ${tag >>> 3} says ${length} bytes and has fewer`);
       yield { number: tag >>> 3, wireType, value: 0n, bytes: bytes.subarray(offset, offset + length) };
       offset += length;
@@ -226,7 +247,17 @@ export function* wireFields(bytes: Uint8Array): Generator<WireField> {
   }
 }
 
-const UNSIGNED = new Set(["cluster_id", "member_id", "ID", "memberID", "leader", "raft_term", "raftTerm", "hash"]);
+const UNSIGNED = new Set([
+  "cluster_id",
+  "member_id",
+  "ID",
+  "memberID",
+  "targetID",
+  "leader",
+  "raft_term",
+  "raftTerm",
+  "hash",
+]);
 
 /** The message that `bytes` hold; fields that the table does not know are left out. */
 export function decode(name: MessageName, bytes: Uint8Array): Message {
@@ -239,7 +270,9 @@ export function decode(name: MessageName, bytes: Uint8Array): Message {
     if (known === undefined) continue;
     const [field, { kind, repeated }] = known;
     const value = decodeValue(field, kind, wire);
-    message[field] = repeated ? [...((message[field] as readonly Scalar[] | undefined) ?? []), value] : value;
+    if (!repeated) message[field] = value;
+    else if (message[field] === undefined) message[field] = [value];
+    else (message[field] as Scalar[]).push(value);
   }
   return message;
 }

@@ -35,8 +35,17 @@ export interface Seat {
   readonly peerPort: number;
 }
 
+/** The members that a member is told of at its first start, itself included. */
+export interface Founding {
+  readonly seats: readonly Seat[];
+  /** `existing`: the cluster is there and has been told of this member. */
+  readonly state: "new" | "existing";
+}
+
 export interface StartOptions {
   readonly snapshotCount?: number;
+  /** By default a member is alone in a new cluster. A member that was started before knows its cluster from its directory. */
+  readonly founding?: Founding;
   /** More of etcd's flags. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -59,10 +68,13 @@ export class StartError extends Error {
   }
 }
 
+/** Where the other members find the one on this seat. */
+export const peerUrl = (seat: Seat): string => `http://127.0.0.1:${seat.peerPort}`;
+
 /** The flags that put a server on its seat. */
-export function seatFlags(seat: Seat): string[] {
+export function seatFlags(seat: Seat, founding: Founding = { seats: [seat], state: "new" }): string[] {
   const client = `http://127.0.0.1:${seat.clientPort}`;
-  const peer = `http://127.0.0.1:${seat.peerPort}`;
+  const peer = peerUrl(seat);
   const flags = {
     "--name": seat.name,
     "--data-dir": seat.dataDir,
@@ -70,7 +82,8 @@ export function seatFlags(seat: Seat): string[] {
     "--advertise-client-urls": client,
     "--listen-peer-urls": peer,
     "--initial-advertise-peer-urls": peer,
-    "--initial-cluster": `${seat.name}=${peer}`,
+    "--initial-cluster": founding.seats.map((each) => `${each.name}=${peerUrl(each)}`).join(","),
+    "--initial-cluster-state": founding.state,
   };
   return Object.entries(flags).flat();
 }
@@ -169,10 +182,14 @@ interface Running {
 function launch(binary: ServerBinary, seat: Seat, options: StartOptions): Running {
   const snapshotCount = options.snapshotCount === undefined ? [] : ["--snapshot-count", String(options.snapshotCount)];
   const [command, ...first] = [...(options.wrap ?? []), ...binary.command];
-  const child = spawn(command!, [...first, ...seatFlags(seat), ...snapshotCount, ...(options.flags ?? [])], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...options.env },
-  });
+  const child = spawn(
+    command!,
+    [...first, ...seatFlags(seat, options.founding), ...snapshotCount, ...(options.flags ?? [])],
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...options.env },
+    },
+  );
   const log: string[] = [];
   let becameReady: (value: "ready") => void;
   const ready = new Promise<"ready">((resolve) => (becameReady = resolve));

@@ -4,11 +4,11 @@ import { SWITCH_FLAGS, VALUE_FLAGS } from "./global-flags.js";
 /** Groups and the commands in them. `status` and `compact` are Walnut's own short names. */
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   endpoint: ["health", "status", "hashkv"],
-  member: ["list"],
+  member: ["list", "add", "remove", "update", "promote"],
   alarm: ["list", "disarm"],
   snapshot: ["save"],
 };
-const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag"];
+const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader"];
 
 /** Whether a command line is for the client: its first word that is no global flag names one of the commands. */
 export function isClientCommand(args: readonly string[]): boolean {
@@ -55,7 +55,7 @@ export function arrange(args: readonly string[]): string[] {
 
 const LOCAL_SWITCHES = new Set(
   ["prefix", "from-key", "keys-only", "count-only", "print-value-only", "prev-kv", "ignore-value", "ignore-lease"]
-    .concat(["range", "interactive", "physical", "cluster"])
+    .concat(["range", "interactive", "physical", "cluster", "learner"])
     .map((name) => `--${name}`),
 );
 

@@ -89,6 +89,14 @@ export function goUnquote(quoted: string): string | undefined {
   return malformed ? undefined : text;
 }
 
+/** `strconv.ParseUint` in base 16 and 64 bits: the number, or what is wrong with the text. */
+export function parseHexId(text: string): bigint | string {
+  const wrong = (what: string): string => `strconv.ParseUint: parsing ${goQuote(utf8FromText(text))}: ${what}`;
+  if (!/^[0-9a-fA-F]+$/.test(text)) return wrong("invalid syntax");
+  const id = BigInt(`0x${text}`);
+  return id < 1n << 64n ? id : wrong("value out of range");
+}
+
 const NANOSECONDS: Readonly<Record<string, number>> = {
   ns: 1,
   us: 1e3,

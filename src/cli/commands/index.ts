@@ -20,7 +20,12 @@ import {
   endpointHealth,
   endpointStatus,
   get,
+  memberAdd,
   memberList,
+  memberPromote,
+  memberRemove,
+  memberUpdate,
+  moveLeader,
   put,
   type Run,
   type Session,
@@ -100,7 +105,24 @@ export function registerClientCommands(program: Command, world: World = processW
   add(endpoint, "hashkv", "Prints the KV history hash for each endpoint", endpointHashKv, (command) =>
     withCluster(command).option("--rev <revision>", "maximum revision to hash (0: all revisions)", parseInteger, 0),
   );
-  add(group("member", "Membership related commands"), "list", "Lists all members in the cluster", memberList);
+  const member = group("member", "Membership related commands");
+  const withId = (command: Command): Command =>
+    command.argument("[arguments...]", "memberID").usage("<memberID> [options]");
+  const withUrls = (command: Command): Command =>
+    command.option("--peer-urls <urls>", "comma separated peer URLs for the member");
+  add(member, "list", "Lists all members in the cluster", memberList);
+  add(member, "add", "Adds a member into the cluster", memberAdd, (command) =>
+    withUrls(command)
+      .argument("[arguments...]", "memberName")
+      .usage("<memberName> [options]")
+      .option("--learner", "indicates if the new member is raft learner"),
+  );
+  add(member, "remove", "Removes a member from the cluster", memberRemove, withId);
+  add(member, "update", "Updates a member in the cluster", memberUpdate, (command) => withUrls(withId(command)));
+  add(member, "promote", "Promotes a non-voting member in the cluster", memberPromote, withId);
+  add(program, "move-leader", "Transfers leadership to another etcd cluster member.", moveLeader, (command) =>
+    command.argument("[arguments...]", "transferee-member-id").usage("<transferee-member-id> [options]"),
+  );
   const alarm = group("alarm", "Alarm related commands");
   add(alarm, "list", "Lists all alarms", alarmList);
   add(alarm, "disarm", "Disarms all alarms", alarmDisarm);

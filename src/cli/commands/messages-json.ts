@@ -4,6 +4,8 @@ import type {
   DeleteRangeResponse,
   HashKVResponse,
   KeyValue,
+  Member,
+  MemberAddResponse,
   MemberListResponse,
   PutResponse,
   RangeResponse,
@@ -98,20 +100,34 @@ function operationJson({ response }: ResponseOp): GoJson {
   }
 }
 
-export function memberListJson(response: MemberListResponse): GoJson {
-  const members = response.members.map((member): GoJson => ({
+/** The answers to all calls that change members as well. */
+export function membersJson({ header, members }: Pick<MemberListResponse, "header" | "members">): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(header)],
+      ["members", members.map(memberJson)],
+    ],
+  };
+}
+
+export function memberAddJson({ header, member, members }: MemberAddResponse): GoJson {
+  return {
+    fields: [
+      ["header", headerJson(header)],
+      ["member", member === undefined ? undefined : memberJson(member)],
+      ["members", members.map(memberJson)],
+    ],
+  };
+}
+
+function memberJson(member: Member): GoJson {
+  return {
     fields: [
       ["ID", member.ID],
       ["name", member.name],
       ["peerURLs", member.peerURLs],
       ["clientURLs", member.clientURLs],
       ["isLearner", member.isLearner],
-    ],
-  }));
-  return {
-    fields: [
-      ["header", headerJson(response.header)],
-      ["members", members],
     ],
   };
 }

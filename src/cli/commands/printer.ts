@@ -6,7 +6,12 @@ import {
   DeleteRangeResponse,
   type HashKVResponse,
   type KeyValue,
+  MemberAddResponse,
   MemberListResponse,
+  MemberPromoteResponse,
+  MemberRemoveResponse,
+  MemberUpdateResponse,
+  MoveLeaderResponse,
   PutResponse,
   RangeResponse,
   type ResponseHeader,
@@ -19,7 +24,9 @@ import {
   alarmJson,
   deleteJson,
   hashKvJson,
-  memberListJson,
+  headerJson,
+  memberAddJson,
+  membersJson,
   putJson,
   rangeJson,
   statusJson,
@@ -48,6 +55,11 @@ export interface Printer {
   del(response: DeleteRangeResponse): void;
   txn(response: TxnResponse): void;
   memberList(response: MemberListResponse): void;
+  memberAdd(response: MemberAddResponse): void;
+  memberRemove(id: bigint, response: MemberRemoveResponse): void;
+  memberUpdate(id: bigint, response: MemberUpdateResponse): void;
+  memberPromote(id: bigint, response: MemberPromoteResponse): void;
+  moveLeader(leader: bigint, target: bigint, response: MoveLeaderResponse): void;
   alarm(response: AlarmResponse): void;
   endpointHealth(list: readonly EndpointHealth[]): void;
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
@@ -98,6 +110,21 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   memberList(_response: MemberListResponse): void {
+    this.#refuse();
+  }
+  memberAdd(_response: MemberAddResponse): void {
+    this.#refuse();
+  }
+  memberRemove(_id: bigint, _response: MemberRemoveResponse): void {
+    this.#refuse();
+  }
+  memberUpdate(_id: bigint, _response: MemberUpdateResponse): void {
+    this.#refuse();
+  }
+  memberPromote(_id: bigint, _response: MemberPromoteResponse): void {
+    this.#refuse();
+  }
+  moveLeader(_leader: bigint, _target: bigint, _response: MoveLeaderResponse): void {
     this.#refuse();
   }
   alarm(_response: AlarmResponse): void {
@@ -161,6 +188,26 @@ class SimplePrinter extends PartialPrinter {
 
   override memberList(response: MemberListResponse): void {
     for (const row of memberRows(response)) this.line(row.join(", "));
+  }
+
+  override memberAdd({ header, member }: MemberAddResponse): void {
+    this.line(`Member ${wideId(member?.ID)} added to cluster ${wideId(header?.clusterId)}`);
+  }
+
+  override memberRemove(id: bigint, { header }: MemberRemoveResponse): void {
+    this.line(`Member ${wideId(id)} removed from cluster ${wideId(header?.clusterId)}`);
+  }
+
+  override memberUpdate(id: bigint, { header }: MemberUpdateResponse): void {
+    this.line(`Member ${wideId(id)} updated in cluster ${wideId(header?.clusterId)}`);
+  }
+
+  override memberPromote(id: bigint, { header }: MemberPromoteResponse): void {
+    this.line(`Member ${wideId(id)} promoted in cluster ${wideId(header?.clusterId)}`);
+  }
+
+  override moveLeader(leader: bigint, target: bigint): void {
+    this.line(`Leadership transferred from ${leader.toString(16)} to ${target.toString(16)}`);
   }
 
   override alarm(response: AlarmResponse): void {
@@ -317,7 +364,27 @@ class JsonPrinter extends PartialPrinter {
 
   override memberList(response: MemberListResponse): void {
     if (this.#hex) this.line(memberListHexJson(response));
-    else this.#print(memberListJson(response));
+    else this.#print(membersJson(response));
+  }
+
+  override memberAdd(response: MemberAddResponse): void {
+    this.#print(memberAddJson(response));
+  }
+
+  override memberRemove(_id: bigint, response: MemberRemoveResponse): void {
+    this.#print(membersJson(response));
+  }
+
+  override memberUpdate(_id: bigint, response: MemberUpdateResponse): void {
+    this.#print(membersJson(response));
+  }
+
+  override memberPromote(_id: bigint, response: MemberPromoteResponse): void {
+    this.#print(membersJson(response));
+  }
+
+  override moveLeader(_leader: bigint, _target: bigint, { header }: MoveLeaderResponse): void {
+    this.#print({ fields: [["header", headerJson(header)]] });
   }
 
   override alarm(response: AlarmResponse): void {
@@ -363,9 +430,10 @@ class JsonPrinter extends PartialPrinter {
 /** etcdctl writes this form by hand, `clientURLS` included. */
 function memberListHexJson({ header, members }: MemberListResponse): string {
   const hex = (id: bigint | undefined): string => (id ?? 0n).toString(16);
+  const urls = (list: readonly string[]): string => goJson(list.length === 0 ? undefined : list);
   const list = members.map(
     (member) =>
-      `{"ID":"${hex(member.ID)}","name":"${member.name}","peerURLs":${goJson(member.peerURLs)},"clientURLS":${goJson(member.clientURLs)}}`,
+      `{"ID":"${hex(member.ID)}","name":"${member.name}","peerURLs":${urls(member.peerURLs)},"clientURLS":${urls(member.clientURLs)}}`,
   );
   const shown = list.length === 0 ? "" : `,"members":[${list.join(",")}]`;
   const head = `{"cluster_id":"${hex(header?.clusterId)}","member_id":"${hex(header?.memberId)}","raft_term":${header?.raftTerm ?? 0}}`;
@@ -393,6 +461,26 @@ class ProtobufPrinter extends PartialPrinter {
 
   override memberList(response: MemberListResponse): void {
     this.world.out(MemberListResponse.encode(response).finish());
+  }
+
+  override memberAdd(response: MemberAddResponse): void {
+    this.world.out(MemberAddResponse.encode(response).finish());
+  }
+
+  override memberRemove(_id: bigint, response: MemberRemoveResponse): void {
+    this.world.out(MemberRemoveResponse.encode(response).finish());
+  }
+
+  override memberUpdate(_id: bigint, response: MemberUpdateResponse): void {
+    this.world.out(MemberUpdateResponse.encode(response).finish());
+  }
+
+  override memberPromote(_id: bigint, response: MemberPromoteResponse): void {
+    this.world.out(MemberPromoteResponse.encode(response).finish());
+  }
+
+  override moveLeader(_leader: bigint, _target: bigint, response: MoveLeaderResponse): void {
+    this.world.out(MoveLeaderResponse.encode(response).finish());
   }
 
   override alarm(response: AlarmResponse): void {
@@ -462,6 +550,11 @@ function memberRows({ members }: MemberListResponse): string[][] {
     member.clientURLs.join(","),
     String(member.isLearner),
   ]);
+}
+
+/** As Go's `%16x`: an ID with leading zeros gets blanks. */
+function wideId(id: bigint | undefined): string {
+  return (id ?? 0n).toString(16).padStart(16);
 }
 
 function statusRow({ endpoint, response }: AtEndpoint<StatusResponse>): string[] {

@@ -1,9 +1,11 @@
 /** What each command does, once its flags are read. */
+import { parsePeerUrls } from "../../base/peer-urls.js";
+import { utf8FromText } from "../../base/text.js";
 import { type Client, RpcError } from "../../client/index.js";
 import { AlarmRequest, AlarmRequest_AlarmAction, RangeRequest } from "../../proto/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { type Globals, openClient } from "./global-flags.js";
-import { formatGoDuration } from "./go-text.js";
+import { formatGoDuration, goQuote, parseHexId } from "./go-text.js";
 import { alarmName, type AtEndpoint, type EndpointHealth, type Printer } from "./printer.js";
 import {
   clampInteger,
@@ -78,6 +80,89 @@ export const compaction: Run<{ physical?: boolean }> = async ({ world, client },
 
 export const memberList: Run<object> = async ({ client, printer }) => {
   printer.memberList(await client.memberList(true));
+};
+
+export interface MemberUrlOptions {
+  readonly peerUrls?: string;
+  readonly learner?: boolean;
+}
+
+export const memberAdd: Run<MemberUrlOptions> = async ({ world, client, printer }, args, { peerUrls, learner }) => {
+  const [name] = args;
+  if (name === undefined) throw new CommandFailure(ExitCode.badArguments, "member name not provided");
+  if (args.length > 1) {
+    const urls = args.filter((word) => word.toLowerCase().startsWith("http"));
+    const guesses = urls.map((url) => `, did you mean --peer-urls=${url}`);
+    throw new CommandFailure(ExitCode.badArguments, `too many arguments${guesses.join("")}`);
+  }
+  const peerURLs = urlsOf(peerUrls);
+  const response = await client.memberAdd({ peerURLs, isLearner: learner === true });
+  printer.memberAdd(response);
+  if (printer.format !== "simple") return;
+  const cluster = response.members.flatMap((member) =>
+    member.peerURLs.map((url) => `${member.ID === response.member?.ID ? name : member.name}=${url}`),
+  );
+  const quoted = (text: string): string => goQuote(utf8FromText(text));
+  world.out(
+    `\nETCD_NAME=${quoted(name)}\n` +
+      `ETCD_INITIAL_CLUSTER=${quoted(cluster.join(","))}\n` +
+      `ETCD_INITIAL_ADVERTISE_PEER_URLS=${quoted(peerUrls ?? "")}\n` +
+      `ETCD_INITIAL_CLUSTER_STATE="existing"\n`,
+  );
+};
+
+export const memberRemove: Run<object> = async ({ client, printer }, args) => {
+  const id = memberIdOf(args);
+  printer.memberRemove(id, await client.memberRemove(id));
+};
+
+export const memberUpdate: Run<MemberUrlOptions> = async ({ client, printer }, args, { peerUrls }) => {
+  const id = memberIdOf(args);
+  printer.memberUpdate(id, await client.memberUpdate({ ID: id, peerURLs: urlsOf(peerUrls) }));
+};
+
+export const memberPromote: Run<object> = async ({ client, printer }, args) => {
+  const id = memberIdOf(args);
+  printer.memberPromote(id, await client.memberPromote(id));
+};
+
+function memberIdOf(args: readonly string[]): bigint {
+  const [text] = args;
+  if (text === undefined || args.length !== 1) {
+    throw new CommandFailure(ExitCode.badArguments, "member ID is not provided");
+  }
+  const id = parseHexId(text);
+  if (typeof id === "bigint") return id;
+  throw new CommandFailure(ExitCode.badArguments, `bad member ID arg (${id}), expecting ID in Hex`);
+}
+
+/** Refused before they are sent, as etcd's client does it. */
+function urlsOf(text: string | undefined): string[] {
+  if (text === undefined || text === "") {
+    throw new CommandFailure(ExitCode.badArguments, "member peer urls not provided");
+  }
+  const urls = text.split(",");
+  const parsed = parsePeerUrls(urls);
+  if ("fault" in parsed) throw new CommandFailure(ExitCode.error, parsed.fault);
+  return urls;
+}
+
+/** Asks each endpoint whether its member leads; only the leader can hand over. */
+export const moveLeader: Run<object> = async ({ globals, client, printer }, args) => {
+  const [text] = args;
+  if (text === undefined || args.length !== 1) {
+    throw new CommandFailure(ExitCode.badArguments, "move-leader command needs 1 argument");
+  }
+  const target = parseHexId(text);
+  if (typeof target === "string") throw new CommandFailure(ExitCode.badArguments, target);
+  for (const endpoint of globals.endpoints) {
+    const { header, leader } = await client.status(endpoint);
+    if (leader !== header?.memberId) continue;
+    printer.moveLeader(leader, target, await client.moveLeader(endpoint, target));
+    return;
+  }
+  const detail = `no leader endpoint given at [${globals.endpoints.join(" ")}]`;
+  throw new CommandFailure(ExitCode.badArguments, detail);
 };
 
 export const alarmList: Run<object> = async ({ client, printer }, args) => {

@@ -1,0 +1,126 @@
+/** The few requests that members ask each other beside raft. URLs are tried in turn; what none answers is undefined. */
+import { describeError } from "../base/errors.js";
+import { type Member, memberIdText } from "../membership/index.js";
+import type { Clock, Log } from "../platform/index.js";
+import type { HashKVResponse } from "../proto/index.js";
+import { readAnswer } from "./answers.js";
+import type { LocalIdentity, PeerVersions, RemoteCluster } from "./contract.js";
+import type { Dialer, DialOptions } from "./dialer.js";
+import { PeerError, PeerRefusal } from "./errors.js";
+import { CLUSTER_ID_HEADER, idFromText } from "./headers.js";
+import { decodeHashKv, decodeMembers, decodeVersions, encodeHashKvRequest, hashKvError, promoteError } from "./json.js";
+import type { PeerTimeouts } from "./world.js";
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly clusterId: bigint | undefined;
+}
+
+export class PeerClient {
+  readonly #dialer: Dialer;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #timeouts: PeerTimeouts;
+
+  constructor(dependencies: {
+    readonly dialer: Dialer;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly timeouts: PeerTimeouts;
+  }) {
+    this.#dialer = dependencies.dialer;
+    this.#clock = dependencies.clock;
+    this.#log = dependencies.log;
+    this.#timeouts = dependencies.timeouts;
+  }
+
+  fetchCluster(urls: readonly string[], _local?: LocalIdentity): Promise<RemoteCluster | undefined> {
+    return this.#first(urls, async (url) => {
+      const { status, text, clusterId } = await this.#ask(url, { method: "GET", path: "/members" });
+      if (status !== 200) throw refusedBy(url, status, text);
+      const members = decodeMembers(text);
+      if (clusterId === undefined || members.length === 0) {
+        throw new PeerError("PEER_MALFORMED", `${url} tells of a cluster without an ID, or without members`);
+      }
+      return { clusterId, members };
+    });
+  }
+
+  fetchVersions(urls: readonly string[], _local?: LocalIdentity): Promise<PeerVersions | undefined> {
+    return this.#first(urls, async (url) => {
+      const { status, text } = await this.#ask(url, { method: "GET", path: "/version" });
+      if (status !== 200) throw refusedBy(url, status, text);
+      return decodeVersions(text);
+    });
+  }
+
+  fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined> {
+    return this.#first(urls, async (url) => {
+      const options: DialOptions = {
+        method: "GET",
+        path: "/members/hashkv",
+        headers: { "Content-Type": "application/json", "X-Etcd-Cluster-ID": memberIdText(local.clusterId) },
+      };
+      const { status, text } = await this.#ask(url, options, {
+        body: encodeHashKvRequest(revision),
+        timeoutMs: this.#timeouts.consensusMs,
+      });
+      if (status !== 200) throw hashKvError(status, text);
+      return decodeHashKv(text);
+    });
+  }
+
+  promote(urls: readonly string[], memberId: bigint, _local: LocalIdentity): Promise<readonly Member[] | undefined> {
+    return this.#first(urls, async (url) => {
+      const options: DialOptions = { method: "POST", path: `/members/promote/${memberId}` };
+      const { status, text } = await this.#ask(url, options, { body: "", timeoutMs: this.#timeouts.consensusMs });
+      if (status !== 200) throw promoteError(status, text);
+      return decodeMembers(text);
+    });
+  }
+
+  /** A refusal ends it: the next URL leads to the same member. */
+  async #first<Value>(urls: readonly string[], ask: (url: string) => Promise<Value>): Promise<Value | undefined> {
+    for (const url of urls) {
+      try {
+        return await ask(url);
+      } catch (error) {
+        if (error instanceof PeerRefusal) throw error;
+        if (!(error instanceof Error)) throw error;
+        this.#log.warn("failed to reach the peer URL", { address: url, error: describeError(error) });
+      }
+    }
+    return undefined;
+  }
+
+  #ask(
+    url: string,
+    options: DialOptions,
+    { body, timeoutMs = this.#timeouts.requestMs }: { readonly body?: string; readonly timeoutMs?: number } = {},
+  ): Promise<Answer> {
+    const length = body === undefined ? undefined : String(Buffer.byteLength(body));
+    const headers = { ...options.headers, ...(length === undefined ? {} : { "Content-Length": length }) };
+    const request = this.#dialer.request(url, { ...options, headers });
+    const timer = this.#clock.after(timeoutMs, () => {
+      request.destroy(new PeerError("PEER_TIMEOUT", `${url}${options.path} does not answer within ${timeoutMs} ms`));
+    });
+    return new Promise<Answer>((resolve, reject) => {
+      request.on("error", reject);
+      request.once("close", () => reject(new PeerError("PEER_CUT", `${url} closed the connection without an answer`)));
+      request.once("response", (response) => {
+        const header = response.headers[CLUSTER_ID_HEADER];
+        const clusterId = typeof header === "string" ? idFromText(header) : undefined;
+        readAnswer(response).then((text) => resolve({ status: response.statusCode ?? 0, text, clusterId }), reject);
+      });
+      request.end(body);
+    }).finally(() => {
+      timer.cancel();
+      request.destroy();
+    });
+  }
+}
+
+function refusedBy(url: string, status: number, text: string): PeerError {
+  return new PeerError("PEER_REFUSED", `${url} answers ${status}: ${text.trimEnd().slice(0, 200)}`);
+}

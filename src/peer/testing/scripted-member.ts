@@ -1,0 +1,153 @@
+/**
+ * A member without raft: it grants every vote, keeps what its leader appends, and remembers what it was told. With it the wire
+ * between members is proved before, and apart from, what stands behind it.
+ */
+import { EventEmitter, once } from "node:events";
+import type { Member } from "../../membership/index.js";
+import type { LocalIdentity, PeerReceiver, Peers } from "../contract.js";
+import type { HashKVResponse } from "../../proto/index.js";
+import { PeerRefusal } from "../errors.js";
+import { type Entry, makeMessage, type Message, MessageType } from "../../proto/raft.js";
+
+export class ScriptedMember implements PeerReceiver {
+  readonly received: Message[] = [];
+  /** Bytes of databases that came with snapshots. */
+  readonly snapshots: { readonly message: Message; readonly bytes: number }[] = [];
+  readonly unreachable: bigint[] = [];
+  readonly snapshotsSent: { readonly id: bigint; readonly delivered: boolean }[] = [];
+  readonly entries: Entry[] = [];
+  removedByOthers = 0;
+  /** How often anything was told. */
+  told = 0;
+  removed = new Set<bigint>();
+  memberList: readonly Member[] = [];
+  newestRevision = 5;
+  compactRevision = 2;
+  learnersReady = true;
+  peers: Peers | undefined;
+  readonly #local: LocalIdentity;
+  readonly #events = new EventEmitter();
+
+  constructor(local: LocalIdentity) {
+    this.#local = local;
+    this.#events.setMaxListeners(100);
+  }
+
+  get lastIndex(): number {
+    return this.entries.at(-1)?.index ?? 0;
+  }
+
+  /** Waits until what was received so far fulfils the condition. */
+  async until(condition: () => boolean, what: string, withinMs = 30_000): Promise<void> {
+    const signal = AbortSignal.timeout(withinMs);
+    while (!condition()) {
+      await once(this.#events, "change", { signal }).catch((cause: unknown) => {
+        throw new Error(`waited ${withinMs} ms for: ${what}; received ${this.#kinds()}`, { cause });
+      });
+    }
+  }
+
+  #kinds(): string {
+    return this.received.map(({ type }) => type).join(" ");
+  }
+
+  receive(message: Message): void {
+    this.received.push(message);
+    const answer = this.#answer(message);
+    if (answer !== undefined) this.peers?.send([answer]);
+    this.#changed();
+  }
+
+  #answer(message: Message): Message | undefined {
+    const reply = { to: message.from, from: this.#local.memberId, term: message.term };
+    switch (message.type) {
+      case MessageType.preVote:
+        return makeMessage({ ...reply, type: MessageType.preVoteResponse });
+      case MessageType.vote:
+        return makeMessage({ ...reply, type: MessageType.voteResponse });
+      case MessageType.append:
+        return this.#append(message, reply);
+      case MessageType.heartbeat:
+        return makeMessage({ ...reply, type: MessageType.heartbeatResponse, context: message.context });
+      default:
+        return undefined;
+    }
+  }
+
+  #append(message: Message, reply: Partial<Message>): Message {
+    const known = message.index === 0 || this.entries.some(({ index }) => index === message.index);
+    if (!known) {
+      const rejectHint = this.lastIndex;
+      return makeMessage({
+        ...reply,
+        type: MessageType.appendResponse,
+        index: message.index,
+        reject: true,
+        rejectHint,
+      });
+    }
+    for (const entry of message.entries) {
+      const at = this.entries.findIndex(({ index }) => index >= entry.index);
+      if (at !== -1) this.entries.length = at;
+      this.entries.push(entry);
+    }
+    const index = message.entries.at(-1)?.index ?? message.index;
+    return makeMessage({ ...reply, type: MessageType.appendResponse, index });
+  }
+
+  async receiveSnapshot(message: Message, database: AsyncIterable<Uint8Array>): Promise<void> {
+    let bytes = 0;
+    for await (const chunk of database) bytes += chunk.length;
+    this.snapshots.push({ message, bytes });
+    this.#changed();
+  }
+
+  isRemoved(id: bigint): boolean {
+    return this.removed.has(id);
+  }
+
+  onUnreachable(id: bigint): void {
+    this.unreachable.push(id);
+    this.#changed();
+  }
+
+  onSnapshotSent(id: bigint, delivered: boolean): void {
+    this.snapshotsSent.push({ id, delivered });
+    this.#changed();
+  }
+
+  onRemoved(): void {
+    this.removedByOthers++;
+    this.#changed();
+  }
+
+  members(): readonly Member[] {
+    return this.memberList;
+  }
+
+  clusterVersion(): string | undefined {
+    return "3.5.0";
+  }
+
+  async hashKv(revision: number): Promise<HashKVResponse> {
+    const { newestRevision, compactRevision } = this;
+    if (revision > newestRevision) throw new PeerRefusal("MVCC_FUTURE_REVISION", `${revision} > ${newestRevision}`);
+    if (revision !== 0 && revision < compactRevision)
+      throw new PeerRefusal("MVCC_COMPACTED", `${revision} < ${compactRevision}`);
+    const header = { clusterId: 0n, memberId: 0n, revision: newestRevision, raftTerm: 0 };
+    return { header, hash: 17, compactRevision, hashRevision: 0 };
+  }
+
+  async promote(id: bigint): Promise<readonly Member[]> {
+    const found = this.memberList.find((member) => member.id === id);
+    if (found === undefined) throw new PeerRefusal("MEMBER_NOT_FOUND", `${id}`);
+    if (!found.isLearner) throw new PeerRefusal("MEMBER_NOT_LEARNER", `${id}`);
+    if (!this.learnersReady) throw new PeerRefusal("SERVER_LEARNER_NOT_READY", `${id}`);
+    return this.memberList.map((member) => (member.id === id ? { ...member, isLearner: false } : member));
+  }
+
+  #changed(): void {
+    this.told++;
+    this.#events.emit("change");
+  }
+}

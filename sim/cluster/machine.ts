@@ -110,6 +110,8 @@ export class Machine implements NetworkMachine {
   memberId: bigint | undefined;
   /** The members of the cluster that it joins; undefined for one of a new cluster. */
   joins: ReadonlyMap<string, readonly string[]> | undefined;
+  /** Members that this machine was before: each has a name of its own in the history. */
+  generation = 0;
   /** Somebody asked for its removal: that may be carried out at any time. */
   mayBeRemoved = false;
   readonly #world: World;
@@ -129,6 +131,11 @@ export class Machine implements NetworkMachine {
     this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir);
     this.disk = this.#freshDisk();
     world.network.addMachine(this);
+  }
+
+  /** The member's name in a history: a machine that joins again is another member. */
+  get memberName(): string {
+    return this.generation === 0 ? this.name : `${this.name}.${this.generation}`;
   }
 
   get dataDir(): string {
@@ -204,6 +211,7 @@ export class Machine implements NetworkMachine {
     this.disk = this.#freshDisk();
     this.damaged = false;
     this.memberId = undefined;
+    this.generation++;
     this.mayBeRemoved = false;
   }
 

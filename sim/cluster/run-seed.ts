@@ -143,7 +143,7 @@ class SeedRun {
     await this.#passUntil((next) => next > chaosEnd);
     await this.#heal();
     await this.#audit();
-    await this.#ends("the members stop", this.#cluster.stopAll());
+    await this.#ends("the members stop", this.#cluster.stopAll(), HEAL_MS * 3);
     this.#checkHistory();
   }
 
@@ -203,7 +203,7 @@ class SeedRun {
   /** Every member is asked for all it has, as a client asks. */
   async #audit(): Promise<void> {
     const hashes: { readonly name: string; readonly text: string }[] = [];
-    for (const { name, process } of this.#cluster.machines) {
+    for (const { memberName: name, process } of this.#cluster.machines) {
       const { member, number: run } = process!;
       const ask = async (request: Request): Promise<Response> => {
         const call = this.#recorder.call({ client: "audit", member: name, run }, request);

@@ -22,16 +22,399 @@ export interface Canary {
   readonly members?: number;
 }
 
+/** One change in one file. */
+function change(file: string, find: string, replace: string): Canary["changes"][number] {
+  return { file, find, replace };
+}
+
 export const CANARIES: readonly Canary[] = [
+  // ---- durability ----
   {
     name: "ack-before-fsync",
-    what: "a save resolves before its sync: an acknowledged write is lost with the power (#14370)",
+    what: "what a save stands for is told before its sync",
     changes: [
-      {
-        file: "src/server/ready-loop.js",
-        find: "await wal.save(hardState, message.entries, { alone });",
-        replace: "void wal.save(hardState, message.entries, { alone });",
-      },
+      change(
+        "src/server/ready-loop.js",
+        "await wal.save(hardState, message.entries, { alone });",
+        "void wal.save(hardState, message.entries, { alone });",
+      ),
+    ],
+  },
+  {
+    name: "ack-before-fsync-alone",
+    what: "a cluster of one acknowledges before its sync (#14370)",
+    members: 1,
+    changes: [
+      change(
+        "src/server/ready-loop.js",
+        "await wal.save(hardState, message.entries, { alone });",
+        "void wal.save(hardState, message.entries, { alone });",
+      ),
+    ],
+  },
+  {
+    name: "save-of-nothing-overtakes",
+    what: "a save without entries resolves before the one in front of it (found here)",
+    changes: [
+      change(
+        "src/wal/writer.js",
+        "given === undefined && entries.length === 0 && this.#running === undefined",
+        "given === undefined && entries.length === 0",
+      ),
+    ],
+  },
+  {
+    name: "follower-acks-early",
+    what: "a follower's acknowledgement does not wait for its disk",
+    changes: [
+      change(
+        "src/raft/core.js",
+        "if (type === MessageType.appendResponse ||\n            type === MessageType.voteResponse ||",
+        "if ((type === MessageType.appendResponse && sent.to === this.id) ||\n            type === MessageType.voteResponse ||",
+      ),
+    ],
+  },
+  {
+    name: "vote-not-durable",
+    what: "a vote leaves before it is on the disk",
+    changes: [
+      change(
+        "src/raft/core.js",
+        "type === MessageType.voteResponse ||\n            type === MessageType.preVoteResponse) {\n            this.messagesAfterAppend",
+        "(type === MessageType.voteResponse && sent.to === this.id) ||\n            type === MessageType.preVoteResponse) {\n            this.messagesAfterAppend",
+      ),
+    ],
+  },
+  {
+    name: "vote-not-synced",
+    what: "a changed vote alone is written without a sync",
+    changes: [
+      change(
+        "src/wal/writer.js",
+        "return entries.length > 0 || state.term !== (before?.term ?? 0) || state.vote !== (before?.vote ?? 0n);",
+        "return entries.length > 0;",
+      ),
+    ],
+  },
+  {
+    name: "fsync-tried-again",
+    what: "a failed sync is passed over, and the next one is trusted",
+    changes: [
+      change(
+        "src/wal/writer.js",
+        "catch (error) {\n            throw this.#failure(code, what, error);\n        }",
+        'catch (error) {\n            if (code !== "FSYNC_FAILED")\n                throw this.#failure(code, what, error);\n        }',
+      ),
+    ],
+  },
+  {
+    name: "clean-pages-trusted",
+    what: "the last segment is not written again at the start, although a failed sync may have left it in doubt",
+    changes: [
+      change(
+        "src/wal/open.js",
+        "await copyBytes(file, file, end.offset);\n    await writeZeros(file, end.offset, fileSize);\n    await file.sync();",
+        "",
+      ),
+    ],
+  },
+  {
+    name: "applied-before-durable",
+    what: "entries are applied that are not on the own disk yet",
+    changes: [
+      change(
+        "src/raft/log.js",
+        "return allowUnstable ? this.committed : Math.min(this.committed, this.unstable.offset - 1);",
+        "return this.committed;",
+      ),
+    ],
+  },
+  // ---- segments and files ----
+  {
+    name: "state-lost-at-cut",
+    what: "a new segment does not begin with the hard state",
+    changes: [
+      change(
+        "src/wal/writer.js",
+        "if (this.#state !== undefined)\n            this.#encoder.state(this.#state);\n        await this.#writeOut();",
+        "await this.#writeOut();",
+      ),
+    ],
+  },
+  {
+    name: "cut-without-folder-sync",
+    what: "entries are acknowledged in a segment whose name is not durable (#6368)",
+    changes: [
+      change(
+        "src/wal/writer.js",
+        'await this.#try("FSYNC_FAILED", "sync of the folder", () => this.#disk.syncFolder(this.#folder));\n        this.#log.info("created',
+        'this.#log.info("created',
+      ),
+    ],
+  },
+  {
+    name: "tail-not-zeroed",
+    what: "what lies behind the end of the log is left there when it is opened",
+    changes: [
+      change(
+        "src/wal/open.js",
+        "await writeZeros(file, end.offset, fileSize);\n    await file.sync();",
+        "await file.sync();",
+      ),
+      change("src/wal/open.js", "await file.truncate(offset);\n    await file.sync(); //", "await file.sync(); //"),
+    ],
+  },
+  {
+    name: "old-snapshot-hides-segment",
+    what: "a snapshot record older than its segment is taken for the end of the log (found here)",
+    changes: [
+      change(
+        "src/wal/rules.js",
+        "snapshot.index > (this.last ?? this.#firstIndex - 2)",
+        "snapshot.index > (this.last ?? -1)",
+      ),
+    ],
+  },
+  {
+    name: "stale-entries-resurrected",
+    what: "entries that a leader's snapshot replaced come back at the next start (#22442)",
+    changes: [
+      change("src/wal/reader.js", "if (this.#rules.isReset)", "if (this.#rules.isReset && this.#stopAt === -1)"),
+      change(
+        "src/wal/rules.js",
+        "if (before !== undefined && term < before) {",
+        "if (before !== undefined && term < before && this.isReset) {",
+      ),
+    ],
+  },
+  {
+    name: "unknown-snapshot-loaded",
+    what: "a snapshot file that the log does not name is loaded (#21369)",
+    changes: [change("src/server/boot.js", "await snapshots.loadNewest(known)", "await snapshots.loadNewestAny()")],
+  },
+  {
+    name: "published-without-sync",
+    what: "snapshot files and others get their name before their bytes are durable",
+    changes: [change("src/platform/publish.js", "await file.sync();", "")],
+  },
+  {
+    name: "published-without-folder-sync",
+    what: "the names of snapshot files are not durable when the log names them (#22340)",
+    changes: [change("src/platform/publish.js", "await disk.syncFolder(parentPath(final));", "")],
+  },
+  {
+    name: "partial-database-installed",
+    what: "a stream that breaks off leaves a database that is taken for whole (#20271)",
+    changes: [
+      change(
+        "src/snap/store.js",
+        "async (file) => {\n            for await (const chunk of stream) {",
+        "async (file) => {\n            const untilBroken = async function* () { try { yield* stream; } catch { return; } };\n            for await (const chunk of untilBroken()) {",
+      ),
+    ],
+  },
+  {
+    name: "db-behind-snapshot",
+    what: "a snapshot is taken without a commit of db before it",
+    changes: [change("src/server/snapshotter.js", "await backend().commitNow();", "")],
+  },
+  // ---- db ----
+  {
+    name: "index-outside-transaction",
+    what: "the consistent index is committed after the effects that it speaks of (#13766)",
+    changes: [
+      change(
+        "src/mvcc/backend.js",
+        "this.#beforeCommit(this);\n            this.#disarmTimer();\n            landed = this.#write.commit();\n            this.#beginWrite(this.#database);",
+        "this.#disarmTimer();\n            landed = this.#write.commit();\n            this.#beginWrite(this.#database);\n            this.#beforeCommit(this);",
+      ),
+    ],
+  },
+  {
+    name: "entries-applied-twice",
+    what: "after a restart entries are applied that db has already",
+    changes: [
+      change("src/server/applier.js", "const fresh = entry.index > this.#consistentIndex;", "const fresh = true;"),
+    ],
+  },
+  {
+    name: "defragmented-without-index",
+    what: "the defragmented file has the last changes without their consistent index (#14685)",
+    changes: [
+      change(
+        "src/mvcc/backend.js",
+        "this.#beforeCommit(this);\n            repeat(write, changes, repeated, changes.length);",
+        "repeat(write, changes, repeated, changes.length);",
+      ),
+    ],
+  },
+  {
+    name: "revision-lost-by-compaction",
+    what: "after a compaction of the newest revisions a restart goes back behind them (#17780)",
+    changes: [
+      change(
+        "src/mvcc/store.js",
+        "this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);",
+        "",
+      ),
+    ],
+  },
+  {
+    name: "compaction-not-marked",
+    what: "revisions are deleted before the mark of the compaction is durable",
+    changes: [
+      change(
+        "src/mvcc/compaction.js",
+        "const began = clock.now();\n        await backend.commitNow();",
+        "const began = clock.now();",
+      ),
+      change(
+        "src/mvcc/compaction.js",
+        "this.#d.backend.put(BUCKETS.meta, SCHEDULED_KEY, revisionBytes(revision, 0));",
+        "",
+      ),
+    ],
+  },
+  {
+    name: "transaction-applied-in-part",
+    what: "a transaction that reads a compacted revision is refused after its first writes (#18667)",
+    changes: [
+      change("src/mvcc/requests.js", "throw compactedError(revision, view.compactRevision);", "return;"),
+      change(
+        "src/mvcc/requests.js",
+        'if (!(error instanceof MvccError) || error.code === "MVCC_CORRUPT")\n            throw error;',
+        "txn.end();\n        throw error;",
+      ),
+    ],
+  },
+  {
+    name: "meta-before-pages",
+    what: "a meta page of db may reach the disk before the pages that it names",
+    changes: [
+      change(
+        "src/bolt/database.js",
+        "if (this.#settings.sync)\n                    await this.#file.datasync();\n                await this.#writeMeta",
+        "await this.#writeMeta",
+      ),
+      change(
+        "src/bolt/database.js",
+        "await this.#file.writeDurably([bytes], id * this.pageSize);",
+        "await this.#file.write([bytes], id * this.pageSize).then(() => this.#file.datasync());",
+      ),
+    ],
+  },
+  {
+    name: "db-of-a-killed-process-trusted",
+    what: "pages that a killed process left in the system's cache are taken for durable (found here)",
+    changes: [
+      change("src/bolt/open.js", "if (!readOnly && options.sync !== false)", "if (readOnly && options.sync !== false)"),
+    ],
+  },
+  // ---- reads ----
+  {
+    name: "read-without-quorum",
+    what: "a leader answers linearizable reads without asking whether it still leads",
+    changes: [
+      change(
+        "src/raft/leader.js",
+        'core.config.readOnlyOption === "lease-based" || core.tracker.isOnlyVoter(core.id)',
+        "true",
+      ),
+    ],
+  },
+  {
+    name: "read-on-a-lease",
+    what: "linearizable reads trust clocks that run apart and loops that stall",
+    changes: [change("src/server/boot.js", 'options.leaseReads ? "lease-based" : "safe"', '"lease-based"')],
+  },
+  {
+    name: "read-index-used-again",
+    what: "a late answer to an earlier read confirms a later one (#20418)",
+    changes: [
+      change(
+        "src/server/reads.js",
+        "!current.contexts.some((context) => equalBytes(context, state.context))",
+        "current.waiting.length === 0",
+      ),
+    ],
+  },
+  {
+    name: "read-before-applied",
+    what: "a read does not wait until its index is applied",
+    changes: [
+      change(
+        "src/server/reads.js",
+        "current?.index === undefined || this.#dependencies.appliedIndex() < current.index",
+        "current?.index === undefined",
+      ),
+    ],
+  },
+  {
+    name: "read-before-first-commit",
+    what: "a new leader answers reads before it has committed an entry of its term",
+    changes: [change("src/raft/leader.js", "else if (core.hasCommittedInTerm()) {", "else if (core.term > 0) {")],
+  },
+  // ---- raft ----
+  {
+    name: "older-terms-committed-by-counting",
+    what: "a leader commits entries of earlier terms by counting who has them (raft's figure 8)",
+    changes: [
+      change(
+        "src/raft/log.js",
+        "if (id.term === 0 || id.index <= this.committed || !this.matches(id))",
+        "if (id.term === 0 || id.index <= this.committed)",
+      ),
+    ],
+  },
+  {
+    name: "append-without-match",
+    what: "entries are appended behind one that the leader's log does not have",
+    changes: [
+      change(
+        "src/raft/log.js",
+        "if (!this.matches(previous))\n            return undefined;",
+        "if (previous.index > this.lastIndex())\n            return undefined;",
+      ),
+    ],
+  },
+  {
+    name: "old-term-taken",
+    what: "messages of an older term are taken as if they were of this one",
+    changes: [
+      change(
+        "src/raft/core.js",
+        "else if (message.term !== 0 && message.term < this.term) {",
+        "else if (message.term !== 0 && message.term < this.term && message.type !== MessageType.append) {",
+      ),
+    ],
+  },
+  {
+    name: "vote-for-a-shorter-log",
+    what: "a vote is given without looking at the candidate's log",
+    changes: [
+      change(
+        "src/raft/core.js",
+        "if (mayVote && this.log.isUpToDate({ term: message.logTerm, index: message.index })) {",
+        "if (mayVote) {",
+      ),
+    ],
+  },
+  {
+    name: "half-is-a-majority",
+    what: "an entry is committed when one voter less than a majority has it",
+    changes: [
+      change(
+        "src/raft/quorum.js",
+        "return indexes[Math.ceil(count / 2) - 1];",
+        "return indexes[Math.ceil(count / 2)];",
+      ),
+    ],
+  },
+  {
+    name: "vote-forgotten-at-restart",
+    what: "a restart does not know whom it voted for",
+    changes: [
+      change("src/raft/core.js", "this.term = term;\n        this.vote = vote;\n    }", "this.term = term;\n    }"),
     ],
   },
 ];

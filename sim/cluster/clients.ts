@@ -108,7 +108,7 @@ export class Client {
     }
     const request = this.#workload.next();
     const run = machine.process.number;
-    const call = recorder.call({ client: this.name, member: machine.name, run }, request);
+    const call = recorder.call({ client: this.name, member: machine.memberName, run }, request);
     counts.add("operations");
     trace.text(request.kind);
     const { timeoutMsMin, timeoutMsMax } = this.#habits;

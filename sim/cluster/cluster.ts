@@ -11,7 +11,7 @@ import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
 import { Machine, type MachineEvents, type MemberProcess } from "./machine.js";
-import { peerUrlOf } from "./peer-door.js";
+import { machineOf, peerUrlOf } from "./peer-door.js";
 import type { SimPeerNetwork } from "./peer-network.js";
 import type { Scheduler } from "./scheduler.js";
 import type { SeedPlan } from "./swarm.js";
@@ -32,15 +32,21 @@ export interface ClusterObserver {
   onDiskOperation(machine: Machine, operation: DiskOperation): void;
   /** What the machine's disk holds may be less than before: it crashed. */
   onCrash(machine: Machine): void;
+  onWiped(machine: Machine): void;
 }
 
 /** How a machine goes down at a crash point. */
 export type CrashKind = "kill" | CrashMode;
 
 const RESTART_MS_MAX = 2_000;
+/** Reasons why a machine may not be able to join yet. */
+const JOIN_CODES: readonly string[] = ["CLUSTER_UNREACHABLE", "CLUSTER_MISMATCH"];
 
 export class Cluster {
+  /** Those that are members, as far as is known. */
   readonly machines: Machine[] = [];
+  /** All that ever were. */
+  readonly everyMachine: Machine[] = [];
   readonly #world: ClusterWorld;
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
@@ -79,7 +85,7 @@ export class Cluster {
   }
 
   machineNamed(name: string): Machine {
-    const machine = this.machines.find((each) => each.name === name);
+    const machine = this.everyMachine.find((each) => each.name === name);
     invariant(machine !== undefined, () => `there is no machine ${name}`);
     return machine;
   }
@@ -108,7 +114,37 @@ export class Cluster {
     const { driftMax } = this.#plan;
     if (driftMax > 0) machine.clock.setRate(1 + (this.#random.below(2 * driftMax + 1) - driftMax) / 1000);
     this.machines.push(machine);
+    this.everyMachine.push(machine);
     return machine;
+  }
+
+  // ---- members come and go -----------------------------------------------------------------------------------------
+
+  /** A machine of this name joins the members that there are now, itself included. One that had the name before has a new disk. */
+  join(name: string, members: readonly { readonly peerUrls: readonly string[] }[]): void {
+    const known = this.everyMachine.find((machine) => machine.name === name);
+    if (known !== undefined && this.machines.includes(known)) return;
+    const machine = known ?? this.#addMachine(name);
+    if (known !== undefined) {
+      this.wipe(known);
+      this.machines.push(known);
+    }
+    machine.joins = new Map(members.map(({ peerUrls }) => [machineOf(peerUrls[0])!, peerUrls]));
+    this.start(machine);
+  }
+
+  /** The machine is no member any more. Its process finds that out by itself, or at the end. */
+  giveUp(machine: Machine): void {
+    const at = this.machines.indexOf(machine);
+    if (at >= 0) this.machines.splice(at, 1);
+    machine.mayBeRemoved = true;
+  }
+
+  /** A new disk, after the process on the old one is gone. */
+  wipe(machine: Machine): void {
+    if (machine.process !== undefined) this.crash(machine, "kill");
+    machine.wipe();
+    this.#observer.onWiped(machine);
   }
 
   start(machine: Machine): void {
@@ -127,7 +163,8 @@ export class Cluster {
       name: machine.name,
       initialAdvertisePeerUrls: [peerUrlOf(machine.name)],
       advertiseClientUrls: [`http://${machine.name}:2379`],
-      initialCluster: this.#initialCluster,
+      initialCluster: machine.joins ?? this.#initialCluster,
+      initialClusterState: machine.joins === undefined ? "new" : "existing",
     };
   }
 
@@ -155,7 +192,7 @@ export class Cluster {
 
   #startLater(machine: Machine): void {
     this.#world.scheduler.after((RESTART_MS_MAX * this.#random.below(1024)) / 1024, undefined, () => {
-      if (machine.process === undefined) this.start(machine);
+      if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
     });
   }
 
@@ -206,7 +243,11 @@ export class Cluster {
     const code = error instanceof CodedError ? (error.code as string) : "none";
     this.#world.trace.text(`${what} ${code}`);
     this.#world.counts.add(`members that ${what}`);
-    if (!process.mayFail && !machine.damaged) {
+    const removed = code === "MEMBER_REMOVED" && machine.mayBeRemoved;
+    if (removed) this.giveUp(machine);
+    // One that never was a member finds nobody, or the members changed since it was told of them: it tries again.
+    const joins = machine.joins !== undefined && machine.memberId === undefined && JOIN_CODES.includes(code);
+    if (!process.mayFail && !machine.damaged && !removed && !joins) {
       const detail = `${machine.name} ${what}: ${describeError(error)}`;
       this.#fail(new ViolationError("member-goes-on", detail, { cause: error }));
       return;
@@ -220,8 +261,13 @@ export class Cluster {
   heal(): void {
     this.crashesInBoot = false;
     this.#crashKinds.clear();
-    for (const machine of this.machines) machine.heal();
+    for (const machine of this.everyMachine) machine.heal();
     this.#world.network.mendAll();
+  }
+
+  /** Ends what is left of machines that are no members any more. */
+  endGivenUp(): void {
+    for (const machine of this.everyMachine) if (!this.machines.includes(machine)) this.crash(machine, "kill");
   }
 
   /** Stops all members and checks that they left nothing open. */

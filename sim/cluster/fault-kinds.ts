@@ -16,6 +16,11 @@ export const FAULT_KINDS = [
   "write-error",
   "disk-full",
   "defragment",
+  "add-member",
+  "remove-member",
+  "replace-member",
+  "promote-member",
+  "move-leader",
 ] as const;
 
 export type FaultKind = (typeof FAULT_KINDS)[number];

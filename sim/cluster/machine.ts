@@ -106,6 +106,14 @@ export class Machine implements NetworkMachine {
   process: MemberProcess | undefined;
   /** Bits of its disk changed by themselves: it may refuse to start. */
   damaged = false;
+  /** Who the member on this machine is; undefined before one has started there. */
+  memberId: bigint | undefined;
+  /** The members of the cluster that it joins; undefined for one of a new cluster. */
+  joins: ReadonlyMap<string, readonly string[]> | undefined;
+  /** Members that this machine was before: each has a name of its own in the history. */
+  generation = 0;
+  /** Somebody asked for its removal: that may be carried out at any time. */
+  mayBeRemoved = false;
   readonly #world: World;
   readonly #events: MachineEvents;
   readonly #random: SimRandom;
@@ -123,6 +131,11 @@ export class Machine implements NetworkMachine {
     this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir);
     this.disk = this.#freshDisk();
     world.network.addMachine(this);
+  }
+
+  /** The member's name in a history: a machine that joins again is another member. */
+  get memberName(): string {
+    return this.generation === 0 ? this.name : `${this.name}.${this.generation}`;
   }
 
   get dataDir(): string {
@@ -197,7 +210,9 @@ export class Machine implements NetworkMachine {
     invariant(this.process === undefined, () => `${this.name} runs`);
     this.disk = this.#freshDisk();
     this.damaged = false;
-    this.durableLog.load(this.disk);
+    this.memberId = undefined;
+    this.generation++;
+    this.mayBeRemoved = false;
   }
 
   #end(): void {

@@ -6,6 +6,7 @@ import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Cluster, ClusterWorld } from "./cluster.js";
 import type { FaultKind } from "./fault-kinds.js";
+import type { Operator } from "./operator.js";
 import type { Machine } from "./machine.js";
 import type { SeedPlan } from "./swarm.js";
 
@@ -15,13 +16,15 @@ const CUT_MS_MAX = 5_000;
 export class Nemesis {
   readonly #world: ClusterWorld;
   readonly #cluster: Cluster;
+  readonly #operator: Operator;
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
   #stopped = false;
 
-  constructor(world: ClusterWorld, cluster: Cluster, plan: SeedPlan, random: SimRandom) {
+  constructor(world: ClusterWorld, cluster: Cluster, operator: Operator, plan: SeedPlan, random: SimRandom) {
     this.#world = world;
     this.#cluster = cluster;
+    this.#operator = operator;
     this.#plan = plan;
     this.#random = random;
   }
@@ -79,6 +82,11 @@ export class Nemesis {
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
     "disk-full": (machine) => this.#fillDisk(machine),
     defragment: (machine) => this.#defragment(machine),
+    "add-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
+    "remove-member": (machine) => this.#operator.begin("remove", machine),
+    "replace-member": (machine) => this.#operator.begin(this.#random.pick(["replace", "promote"]), machine),
+    "promote-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
+    "move-leader": (machine) => this.#operator.begin("move-leader", machine),
   };
 
   // ---- networks ----------------------------------------------------------------------------------------------------

@@ -117,6 +117,7 @@ export class Oracle {
   /** The machine got a new disk. */
   onWiped(machine: Machine): void {
     this.#durable.delete(machine);
+    machine.durableLog.load(machine.disk);
   }
 
   /** I2: two entries of the same index and term are the same. */
@@ -226,7 +227,8 @@ export class Oracle {
   #checkMajority(index: number, mark: EntryMark, { voters, votersOutgoing }: ConfState): void {
     if (votersOutgoing.length > 0 || voters.length === 0) return;
     let have = 0;
-    for (const { durableLog } of this.#machines) {
+    for (const { durableLog, memberId } of this.#machines) {
+      if (memberId === undefined || !voters.includes(memberId)) continue;
       if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
     }
     const least = Math.floor(Math.max(1, voters.length - 1) / 2) + 1;

@@ -105,6 +105,7 @@ export function peerUrlOf(machine: string): string {
   return `http://${machine}:2380`;
 }
 
-function machineOf(url: string | undefined): string | undefined {
+/** The machine of a peer URL. */
+export function machineOf(url: string | undefined): string | undefined {
   return url === undefined ? undefined : /^http:\/\/([^:/]+):/.exec(url)?.[1];
 }

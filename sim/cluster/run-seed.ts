@@ -13,6 +13,7 @@ import { Counts } from "./counts.js";
 import { Machine, MemberProcess } from "./machine.js";
 import { Nemesis } from "./nemesis.js";
 import { Oracle } from "./oracle.js";
+import { Operator } from "./operator.js";
 import { CALM_HABITS, SimPeerNetwork } from "./peer-network.js";
 import { Scheduler } from "./scheduler.js";
 import { StoreLog } from "./store-log.js";
@@ -61,6 +62,7 @@ class SeedRun {
   readonly #recorder: HistoryRecorder;
   readonly #storeLog: StoreLog;
   readonly #clients: Client[] = [];
+  readonly #operator: Operator;
   readonly #nemesis: Nemesis;
   #violation: ViolationError | undefined;
 
@@ -72,7 +74,11 @@ class SeedRun {
     this.#network = new SimPeerNetwork(this.#scheduler, this.#random.stream("network"), this.#trace, this.#counts, {
       onSend: (from, message) => this.#oracle.onSend(from, message),
       onSnapshotStream: (from, message) => this.#oracle.onSend(from, message),
-      onOpen: ({ machine }) => this.#oracle.onReload(this.#cluster.machineNamed(machine.name)),
+      onOpen: ({ machine: { name }, local }) => {
+        const machine = this.#cluster.machineNamed(name);
+        machine.memberId = local.memberId;
+        this.#oracle.onReload(machine);
+      },
     });
     this.#network.habits = this.#plan.links;
     const world = {
@@ -91,14 +97,16 @@ class SeedRun {
         },
         onServing: ({ machine }) => this.#oracle.onReload(machine),
         onCrash: (machine) => this.#oracle.onReload(machine),
+        onWiped: (machine) => this.#oracle.onWiped(machine),
         onDiskOperation: (machine, operation) => this.#oracle.onDiskOperation(machine, operation),
       },
       fail,
     );
-    this.#oracle = new Oracle(this.#cluster.machines, fail);
+    this.#oracle = new Oracle(this.#cluster.everyMachine, fail);
+    this.#operator = new Operator(world, this.#cluster, this.#plan.members, this.#random.stream("operator"));
     this.#recorder = new HistoryRecorder({ now: () => this.#scheduler.now });
     this.#storeLog = new StoreLog(this.#recorder);
-    this.#nemesis = new Nemesis(world, this.#cluster, this.#plan, this.#random.stream("nemesis"));
+    this.#nemesis = new Nemesis(world, this.#cluster, this.#operator, this.#plan, this.#random.stream("nemesis"));
   }
 
   async run(): Promise<SeedReport> {
@@ -135,7 +143,7 @@ class SeedRun {
     await this.#passUntil((next) => next > chaosEnd);
     await this.#heal();
     await this.#audit();
-    await this.#ends("the members stop", this.#cluster.stopAll());
+    await this.#ends("the members stop", this.#cluster.stopAll(), HEAL_MS * 3);
     this.#checkHistory();
   }
 
@@ -154,9 +162,16 @@ class SeedRun {
     this.#network.habits = CALM_HABITS;
     this.#cluster.heal();
     for (const client of this.#clients) client.stop();
-    const lateUntil = Math.max(this.#scheduler.now + LATE_MS, ...this.#cluster.machines.map((each) => each.heldLast));
+    const lateUntil = Math.max(
+      this.#scheduler.now + LATE_MS,
+      ...this.#cluster.everyMachine.map((each) => each.heldLast),
+    );
     await this.#passUntil((next) => next > lateUntil);
     const boundMs = HEAL_MS + HEAL_ELECTIONS * (this.#plan.options.electionMs ?? 1_000);
+    await this.#until("the operator's change ends", boundMs, () => !this.#operator.isBusy);
+    await this.#until("a member serves", boundMs, () => this.#cluster.serving.length > 0);
+    await this.#ends("members and machines are the same", this.#operator.settle(), boundMs);
+    this.#cluster.endGivenUp();
     await this.#until(
       "all members serve",
       boundMs,
@@ -188,7 +203,7 @@ class SeedRun {
   /** Every member is asked for all it has, as a client asks. */
   async #audit(): Promise<void> {
     const hashes: { readonly name: string; readonly text: string }[] = [];
-    for (const { name, process } of this.#cluster.machines) {
+    for (const { memberName: name, process } of this.#cluster.machines) {
       const { member, number: run } = process!;
       const ask = async (request: Request): Promise<Response> => {
         const call = this.#recorder.call({ client: "audit", member: name, run }, request);
@@ -224,11 +239,11 @@ class SeedRun {
   }
 
   /** Time passes until a promise of a member settles. */
-  async #ends<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+  async #ends<Value>(what: string, promise: Promise<Value>, boundMs = HEAL_MS): Promise<Value> {
     let settled = false;
     const watched = promise.finally(() => (settled = true));
     watched.catch(() => undefined); // it is awaited below
-    await this.#until(what, HEAL_MS, () => settled);
+    await this.#until(what, boundMs, () => settled);
     return watched;
   }
 
@@ -250,7 +265,7 @@ class SeedRun {
 
   /** The last lines of all machines, by time. */
   #log(): string {
-    return this.#cluster.machines
+    return this.#cluster.everyMachine
       .flatMap(({ name, log }) =>
         log.lines().map(({ at, text }) => ({ at, text: `${at.toFixed(3).padStart(12)} ${name} ${text}` })),
       )

@@ -59,6 +59,7 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
       batchIntervalMs: random.pick([5, 20, 100, 100]),
       batchWritesMax: random.pick([1, 3, 20, 1_000]),
       syncOnLoop: random.oneIn(2),
+      strictReconfigCheck: random.oneIn(2),
     },
     links: drawLinks(random),
     disks: drawDisks(random),

@@ -23,6 +23,7 @@ import {
 import {
   LOCAL_APPEND_THREAD,
   LOCAL_APPLY_THREAD,
+  RaftError,
   type MemoryStorage,
   type RawNode,
   type ReadState,
@@ -214,14 +215,23 @@ export class ReadyLoop {
   }
 
   #deliver(responses: readonly Message[]): void {
-    const { memberId, node, peers } = this.#dependencies;
+    const { memberId, peers } = this.#dependencies;
     const outgoing: Message[] = [];
     for (const response of responses) {
-      if (response.to === memberId) node.step(response);
+      if (response.to === memberId) this.#stepOwn(response);
       else outgoing.push(response);
     }
     if (outgoing.length > 0) peers.send(outgoing);
     this.schedule();
+  }
+
+  /** What this member's own disk tells the core. Removed in the meantime, it counts for nobody: then the word is lost, as a peer's is. */
+  #stepOwn(response: Message): void {
+    try {
+      this.#dependencies.node.step(response);
+    } catch (error) {
+      if (!(error instanceof RaftError) || error.code !== "RAFT_PEER_UNKNOWN") throw error;
+    }
   }
 
   /** Applies what is queued, in slices, so that heart-beats have their turn. */

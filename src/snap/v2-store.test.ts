@@ -35,6 +35,18 @@ test("the same changes give real etcd's bytes", () => {
   assert.equal(withoutGets(store.encode()), withoutGets(golden));
 });
 
+test("a member that came and went between two snapshots is remembered as removed", () => {
+  const store = new V2Store();
+  store.addMember(SELF, { peerUrls: ["http://127.0.0.1:23800"], isLearner: false });
+  store.removeMember(GONE);
+  const { members, removed } = decodeV2Store(store.encode());
+  assert.deepEqual(
+    members.map(({ id }) => id),
+    [SELF],
+  );
+  assert.deepEqual(removed, [GONE]);
+});
+
 test("real etcd's membership is read", () => {
   assert.deepEqual(decodeV2Store(golden), {
     members: [

@@ -207,9 +207,9 @@ export class V2Store {
     this.#set(`${memberPath(id)}/attributes`, attributesText(member));
   }
 
-  /** A configuration change took a member out; its ID may not come back. */
+  /** A configuration change took a member out; its ID may not come back. One that this store never had is only remembered. */
   removeMember(id: bigint): void {
-    this.#delete(memberPath(id));
+    if (this.hasMember(id)) this.#delete(memberPath(id));
     this.#create(`${REMOVED}/${hexText(id)}`, "");
   }
 

@@ -1,0 +1,155 @@
+/**
+ * Who changes the members of a simulated cluster: adds, removes, replaces and promotes them, and moves leadership, one change at a time.
+ *
+ * A change whose outcome it does not learn may still take effect. What became of it is found out at the end, when all members can be
+ * reached: a member that nobody started is started, a machine that is no member any more is given up.
+ */
+import type { Member as ClusterMember } from "../../src/membership/member.js";
+import type { Member } from "../../src/server/index.js";
+import type { SimRandom } from "../random.js";
+import type { Cluster, ClusterWorld } from "./cluster.js";
+import type { Machine } from "./machine.js";
+import { peerUrlOf } from "./peer-door.js";
+
+export type Reconfiguration = "add" | "remove" | "replace" | "promote" | "move-leader";
+
+/** How long an answer is waited for. */
+const ANSWER_MS_MAX = 12_000;
+/** A cluster does not grow beyond this many machines. */
+const MACHINES_MAX = 7;
+
+export class Operator {
+  readonly #world: ClusterWorld;
+  readonly #cluster: Cluster;
+  readonly #random: SimRandom;
+  #busy = false;
+  #names: number;
+
+  constructor(world: ClusterWorld, cluster: Cluster, members: number, random: SimRandom) {
+    this.#world = world;
+    this.#cluster = cluster;
+    this.#random = random;
+    this.#names = members;
+  }
+
+  /** Whether a change is under way. */
+  get isBusy(): boolean {
+    return this.#busy;
+  }
+
+  /** Begins a change, unless one is under way. */
+  begin(kind: Reconfiguration, machine: Machine): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    void this.#carryOut(kind, machine).finally(() => (this.#busy = false));
+  }
+
+  async #carryOut(kind: Reconfiguration, machine: Machine): Promise<void> {
+    switch (kind) {
+      case "add":
+        if (this.#cluster.machines.length < MACHINES_MAX) await this.#add(`m${++this.#names}`);
+        return;
+      case "remove":
+        await this.#remove(machine);
+        return;
+      case "replace":
+        if (!(await this.#remove(machine))) return;
+        this.#cluster.wipe(machine);
+        await this.#add(machine.name);
+        return;
+      case "promote":
+        await this.#promote();
+        return;
+      case "move-leader":
+        await this.#moveLeader();
+    }
+  }
+
+  async #add(name: string): Promise<void> {
+    const isLearner = this.#random.oneIn(2);
+    const members = await this.#ask((member) =>
+      member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
+    );
+    if (members === undefined) return;
+    this.#count(isLearner ? "learners added" : "members added");
+    this.#cluster.join(name, members);
+  }
+
+  /** Answers whether the member is known to be removed. */
+  async #remove(machine: Machine): Promise<boolean> {
+    const { memberId } = machine;
+    if (memberId === undefined || this.#cluster.machines.length < 2) return false;
+    machine.mayBeRemoved = true;
+    const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
+    if (members === undefined || members.some(({ id }) => id === memberId)) return false;
+    this.#count("members removed");
+    this.#cluster.giveUp(machine);
+    return true;
+  }
+
+  async #promote(): Promise<void> {
+    const members = await this.#ask((member) => member.memberList(false).then((answer) => answer.members));
+    const learner = members?.find(({ isLearner }) => isLearner);
+    if (learner === undefined) return;
+    const promoted = await this.#ask((member) => member.memberPromote(learner.id).then((answer) => answer.members));
+    if (promoted !== undefined) this.#count("learners promoted");
+  }
+
+  async #moveLeader(): Promise<void> {
+    const leader = this.#cluster.leader();
+    const target = this.#random.pick(this.#cluster.machines).memberId;
+    if (leader === undefined || target === undefined) return;
+    const moved = await this.#ask((member) => member.moveLeader(target).then(() => []), leader);
+    if (moved !== undefined) this.#count("leadership moved");
+  }
+
+  /** When nothing goes wrong any more: brings machines and members together. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 20; round++) {
+      const members = await this.#ask((member) => member.memberList(true).then((answer) => answer.members));
+      if (members !== undefined && this.#isSettled(members)) return;
+    }
+  }
+
+  #isSettled(members: readonly ClusterMember[]): boolean {
+    const gone = this.#cluster.machines.filter((machine) => {
+      const isMember = members.some(
+        ({ id, peerUrls }) =>
+          id === machine.memberId || (machine.memberId === undefined && hasUrl(peerUrls, machine.name)),
+      );
+      return !isMember;
+    });
+    for (const machine of gone) this.#cluster.giveUp(machine);
+    for (const { peerUrls } of members) {
+      const name = /^http:\/\/([^:]+):/.exec(peerUrls[0]!)![1]!;
+      if (this.#cluster.machines.some((machine) => machine.name === name)) continue;
+      this.#cluster.join(name, members);
+    }
+    return true;
+  }
+
+  /** Asks a member that serves; undefined when it refuses, does not answer in time, or none serves. */
+  async #ask<Answer>(call: (member: Member) => Promise<Answer>, machine?: Machine): Promise<Answer | undefined> {
+    const { serving } = this.#cluster;
+    const { scheduler } = this.#world;
+    await scheduler.sleep(1 + this.#random.below(50), undefined);
+    const process = (machine ?? (serving.length === 0 ? undefined : this.#random.pick(serving)))?.process;
+    if (process?.member === undefined || process.failure !== undefined) return undefined;
+    const timeout = scheduler.sleep(ANSWER_MS_MAX, undefined).then(() => undefined);
+    const answer = call(process.member).catch(() => undefined);
+    return Promise.race([answer, timeout]);
+  }
+
+  #count(what: string): void {
+    this.#world.counts.add(what);
+    const { machines } = this.#cluster;
+    const apart = machines.some((a) => machines.some((b) => this.#world.network.isCut(a.name, b.name)));
+    if (apart) this.#world.counts.add(`situation: ${what} during a partition`);
+    if (machines.some(({ process }) => process === undefined))
+      this.#world.counts.add(`situation: ${what} while one is down`);
+  }
+}
+
+function hasUrl(urls: readonly string[], name: string): boolean {
+  return urls.includes(peerUrlOf(name));
+}

@@ -2,9 +2,9 @@
  * The peer port of a member in this process: where it listens, by which certificates it knows the others, how patient it is. All of
  * it is checked before anything is opened.
  */
-import { HttpPeers, type PeerMetrics } from "../peer/index.js";
-import type { Clock, Log } from "../platform/index.js";
-import { MemberError, type PeerDoor } from "../server/index.js";
+import { autoTls, HttpPeers, loadPeerTls, type PeerMetrics, type PeerTlsSettings } from "../peer/index.js";
+import type { Platform } from "../platform/index.js";
+import { makeFolderWithParents, MemberError, type PeerDoor } from "../server/index.js";
 
 /** TLS between members; paths of PEM files. */
 export interface PeerTls {
@@ -44,22 +44,49 @@ export interface OpenPeerPort {
   readonly urls: readonly string[];
 }
 
-/** Binds the peer port; undefined when there is none to bind. @throws PeerError */
+/** Binds the peer port; undefined when there is none to bind. @throws PeerError, DiskError */
 export async function openPeerPort(
-  { listenPeerUrls, peerTimeouts }: PeerPortOptions & { readonly peerTimeouts?: PeerTimeouts | undefined },
+  options: PeerPortOptions & { readonly peerTimeouts?: PeerTimeouts | undefined; readonly dataDir: string },
   advertiseUrls: readonly string[] | undefined,
-  dependencies: { readonly clock: Clock; readonly log: Log; readonly metrics: PeerMetrics },
+  dependencies: Platform & { readonly metrics: PeerMetrics },
 ): Promise<OpenPeerPort | undefined> {
+  const { listenPeerUrls, peerTimeouts } = options;
   if (listenPeerUrls.length === 0) return undefined;
+  const settings = await tlsSettings(options, dependencies);
+  const tls = settings === undefined ? undefined : loadPeerTls(settings, dependencies.log);
   const door = await HttpPeers.open(
     {
       listenUrls: listenPeerUrls,
       ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
+      ...(tls === undefined ? {} : { tls }),
       ...(peerTimeouts === undefined ? {} : { timeouts: { connectionMs: peerTimeouts.readMs } }),
     },
     dependencies,
   );
   return { door, urls: door.listenUrls };
+}
+
+/** Undefined where no URL is https: files that are given beside http are not looked at, as in etcd. */
+async function tlsSettings(
+  { listenPeerUrls, peerTls = {}, dataDir }: PeerPortOptions & { readonly dataDir: string },
+  platform: Platform,
+): Promise<PeerTlsSettings | undefined> {
+  const { certFile, keyFile, clientCertFile, clientKeyFile, trustedCaFile } = peerTls;
+  if (certFile === undefined || keyFile === undefined) {
+    if (peerTls.auto !== true || !listenPeerUrls.some((url) => url.startsWith("https:"))) return undefined;
+    await makeFolderWithParents(platform.disk, dataDir);
+    return autoTls({ dataDir, listenUrls: listenPeerUrls }, platform);
+  }
+  return {
+    certificate: { path: certFile },
+    key: { path: keyFile },
+    ...(clientCertFile === undefined ? {} : { clientCertificate: { path: clientCertFile } }),
+    ...(clientKeyFile === undefined ? {} : { clientKey: { path: clientKeyFile } }),
+    ...(trustedCaFile === undefined ? {} : { trustedAuthority: { path: trustedCaFile } }),
+    clientCertificateRequired: peerTls.clientCertAuth ?? false,
+    allowedNames: peerTls.allowedCommonNames ?? [],
+    allowedHostnames: peerTls.allowedHostnames ?? [],
+  };
 }
 
 /**

@@ -116,9 +116,14 @@ async function start(
   });
   // The ports come first, as in etcd: when one is taken, nothing is made on the disk.
   const peerPort = await openPeerPort(
-    { listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls, peerTimeouts: options.peerTimeouts },
+    {
+      listenPeerUrls: options.listenPeerUrls ?? [],
+      peerTls: options.peerTls,
+      peerTimeouts: options.peerTimeouts,
+      dataDir: defaults.dataDir,
+    },
     options.member?.initialAdvertisePeerUrls,
-    { clock: platform.clock, log: platform.log, metrics },
+    { ...platform, metrics },
   );
   let bound: BoundPort[] = [];
   let urls: readonly string[];

@@ -213,7 +213,8 @@ async function makeFolders(disk: Disk, layout: Layout): Promise<void> {
   await makeFolderWithParents(disk, parentPath(layout.walDir));
 }
 
-async function makeFolderWithParents(disk: Disk, folder: string): Promise<void> {
+/** Makes a folder and those above it, with durable names. @throws MemberError `DATA_DIR_UNUSABLE` where something else is in the way */
+export async function makeFolderWithParents(disk: Disk, folder: string): Promise<void> {
   const found = await disk.stat(folder);
   if (found?.kind === "folder") return;
   if (found !== undefined) {

@@ -6,4 +6,4 @@ export * from "./metrics.js";
 export * from "./options.js";
 export type * from "./peers.js";
 export { Member, type MemberDependencies, type MemberHooks, type MemberObservation } from "./member.js";
-export type { BootProgress } from "./boot.js";
+export { makeFolderWithParents, type BootProgress } from "./boot.js";

@@ -129,7 +129,7 @@ export class Cluster {
       this.wipe(known);
       this.machines.push(known);
     }
-    machine.joins = new Map(members.map(({ peerUrls }) => [machineOf(peerUrls[0])!, peerUrls]));
+    machine.joins = clusterOf(members);
     this.start(machine);
   }
 
@@ -192,8 +192,18 @@ export class Cluster {
 
   #startLater(machine: Machine): void {
     this.#world.scheduler.after((RESTART_MS_MAX * this.#random.below(1024)) / 1024, undefined, () => {
-      if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
+      void this.#startAgain(machine);
     });
+  }
+
+  async #startAgain(machine: Machine): Promise<void> {
+    // One that has not joined yet asks who is there now: the members may have changed since it was told.
+    const { serving } = this;
+    if (machine.joins !== undefined && machine.memberId === undefined && serving.length > 0) {
+      const { members } = await this.#random.pick(serving).process!.member!.memberList(false);
+      machine.joins = clusterOf(members);
+    }
+    if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
   }
 
   /** Stops a member as an operator does; it comes up again later. */
@@ -280,4 +290,9 @@ export class Cluster {
       machine.ended();
     }
   }
+}
+
+/** `--initial-cluster` of these members. */
+function clusterOf(members: readonly { readonly peerUrls: readonly string[] }[]): Map<string, readonly string[]> {
+  return new Map(members.map(({ peerUrls }) => [machineOf(peerUrls[0])!, peerUrls]));
 }

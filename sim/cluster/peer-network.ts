@@ -355,6 +355,7 @@ export class SimPeerNetwork {
       },
       () => pipe.break("the receiver refused"),
     );
+    if (process.owner.gone) return; // it crashed at its first step
     this.#receiving.set(pipe, kept);
     void kept.then(() => this.#receiving.delete(pipe));
   }

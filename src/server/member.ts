@@ -761,7 +761,9 @@ export class Member implements MemberService {
     } catch (error) {
       if (this.#state !== "running") return;
       this.#log.warn("failed to publish local member to cluster through raft", { error: describeError(error) });
-      void this.#publish();
+      this.#clock.after(this.#options.heartbeatMs, () => {
+        if (this.#state === "running") void this.#publish();
+      });
     }
   }
 

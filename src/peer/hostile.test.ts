@@ -11,9 +11,10 @@ import { concatBytes, writeUint64BE } from "../base/bytes.js";
 import { PEER_REMOTES_MAX } from "../base/limits.js";
 import { mebibytes } from "../base/units.js";
 import { encodeMessage, makeMessage, type Message, MessageType } from "../proto/raft.js";
-import { whyIncompatible, peerUrlsOf, senderOf } from "./headers.js";
+import { identityHeaders, peerUrlsOf, senderOf, whyIncompatible } from "./headers.js";
 import { encodeSnapshotHead } from "./snapshot-head.js";
 import { CLUSTER_ID, PeerWorld, type Seat } from "./testing/fixture.js";
+import { golden } from "./testing/golden.js";
 import { headerLines, RawConnection } from "./testing/raw.js";
 
 const SENDER = 0xbn;
@@ -351,4 +352,18 @@ test("a sender's URLs are taken when each can be dialed and there are few of the
   assert.equal(senderOf({ "x-server-from": "0", "x-peerurls": "http://a:1" }), undefined);
   assert.equal(senderOf({ "x-server-from": "11112222333344445", "x-peerurls": "http://a:1" }), undefined);
   assert.deepEqual(senderOf({ "x-server-from": "FF", "x-peerurls": "http://a:1" }), { id: 255n, urls: ["http://a:1"] });
+});
+
+test("our headers are those that etcd sends", () => {
+  const lines = new TextDecoder().decode(golden("snapshot-request-3.5.30.txt")).trimEnd().split("\n").slice(1);
+  const theirs = new Map(lines.map((line) => [line.split(": ")[0]!.toLowerCase(), line.split(": ")[1]!]));
+  const id = (name: string): bigint => BigInt(`0x${theirs.get(name)}`);
+  const ours = identityHeaders(
+    { memberId: id("x-server-from"), clusterId: id("x-etcd-cluster-id") },
+    { server: "3.5.30", minCluster: "3.0.0" },
+    [theirs.get("x-peerurls")!],
+  );
+  for (const [name, value] of Object.entries(ours)) assert.equal(theirs.get(name.toLowerCase()), value, name);
+  const theirNames = [...theirs.keys()].filter((name) => name.startsWith("x-"));
+  assert.equal(Object.keys(ours).length, theirNames.length, "none is missing, none too many");
 });

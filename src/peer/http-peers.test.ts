@@ -6,7 +6,7 @@ import * as net from "node:net";
 import test from "node:test";
 import { mebibytes } from "../base/units.js";
 import { type Entry, makeMessage, type Message, MessageType } from "../proto/raft.js";
-import { PeerWorld, type Seat } from "./testing/fixture.js";
+import { PeerWorld, type Seat, wrongWallClock } from "./testing/fixture.js";
 import { headerLines, RawConnection } from "./testing/raw.js";
 
 const vote = (from: { id: bigint }, to: { id: bigint }, term: number): Message =>
@@ -304,6 +304,20 @@ test("a removed member is told so, and tells its owner", async (t) => {
   a.peers.remove(b.id);
   await b.member.until(() => b.member.removedByOthers > 0, "that it was removed");
   assert.equal(a.door.describe(b.id), "unknown");
+});
+
+test("members probe each other: the time of the way is observed, a silent one and another clock are told", async (t) => {
+  const world = PeerWorld.for(t);
+  const [a, b] = await world.couple({ timeouts: { connectionMs: 200, requestMs: 200 } });
+  const observed = (id: string): number => world.counted("etcd_network_peer_round_trip_time_seconds", id);
+  await world.until(() => observed("a") > 1 && observed("b") > 1, "two probes each way");
+  assert.equal(world.said("prober found high clock drift"), 0);
+  const late = await world.seat(0xcn, {}, wrongWallClock(world.clock, -60_000));
+  a.peers.add(late.id, [late.url]);
+  await world.until(() => world.said("prober found high clock drift") > 0, "that the clocks differ");
+  await b.peers.stop();
+  await world.until(() => world.said("prober detected unhealthy status") > 0, "that it is silent");
+  assert.equal(a.peers.activeSince(b.id), undefined);
 });
 
 // ---- snapshots ----------------------------------------------------------------------------------------------------

@@ -80,6 +80,14 @@ export class PeerClient {
     });
   }
 
+  /** The clock of the member there, milliseconds since 1970. @throws PeerError when it does not answer */
+  async probe(url: string): Promise<number> {
+    const { status, text } = await this.#ask(url, { method: "GET", path: "/raft/probing" });
+    const now = Date.parse(/"Now":"([^"]*)"/.exec(text)?.[1] ?? "");
+    if (status !== 200 || Number.isNaN(now)) throw refusedBy(url, status, text);
+    return now;
+  }
+
   /** A refusal ends it: the next URL leads to the same member. */
   async #first<Value>(urls: readonly string[], ask: (url: string) => Promise<Value>): Promise<Value | undefined> {
     for (const url of urls) {

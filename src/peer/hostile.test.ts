@@ -299,7 +299,7 @@ test("answers of any kind to our requests are survived", async (t) => {
   for (next = 0; next < answers.length; next++) {
     assert.equal(await door.fetchCluster([url]), undefined);
     assert.equal(await door.fetchVersions([url]), undefined);
-    if (answers[next] !== "[]") assert.equal(await door.promote([url], 5n, local), undefined);
+    if (answers[next] !== "[]") assert.equal(await door.promote([url], 5n), undefined);
     if (answers[next] !== "{}" && !answers[next]!.startsWith('{"')) {
       assert.equal(await door.fetchHashKv([url], 1, local), undefined);
     }

@@ -15,6 +15,7 @@
  * after `stop()` no socket, no timer and no promise of ours is left.
  */
 import type { ServerResponse } from "node:http";
+import { invariant } from "../base/errors.js";
 import {
   PEER_CONNECTION_TIMEOUT_MS,
   PEER_CONNECTIONS_MAX,
@@ -35,7 +36,6 @@ import type {
   RemoteCluster,
 } from "./contract.js";
 import { Dialer } from "./dialer.js";
-import { PeerError } from "./errors.js";
 import type { OwnVersions } from "./headers.js";
 import { noPeerMetrics, type PeerMetrics } from "./metrics.js";
 import { Prober } from "./prober.js";
@@ -126,27 +126,27 @@ export class HttpPeers implements PeerDoor {
   }
 
   connect(local: LocalIdentity, receiver: PeerReceiver): Peers {
-    if (this.#transport !== undefined) throw new PeerError("PEER_CLOSED", "a peer port is connected once");
+    invariant(this.#transport === undefined, "a peer port is connected once");
     const transport = new Transport(this.#world, this.#client, local, receiver, () => this.#shut());
     this.#transport = transport;
     this.#port.serve((request, response) => transport.routes.handle(request, response));
     return transport;
   }
 
-  fetchCluster(urls: readonly string[], local?: LocalIdentity): Promise<RemoteCluster | undefined> {
-    return this.#client.fetchCluster(urls, local);
+  fetchCluster(urls: readonly string[]): Promise<RemoteCluster | undefined> {
+    return this.#client.fetchCluster(urls);
   }
 
-  fetchVersions(urls: readonly string[], local?: LocalIdentity): Promise<PeerVersions | undefined> {
-    return this.#client.fetchVersions(urls, local);
+  fetchVersions(urls: readonly string[]): Promise<PeerVersions | undefined> {
+    return this.#client.fetchVersions(urls);
   }
 
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined> {
     return this.#client.fetchHashKv(urls, revision, local);
   }
 
-  promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined> {
-    return this.#client.promote(urls, memberId, local);
+  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
+    return this.#client.promote(urls, memberId);
   }
 
   /** Which streams to and from a member are open, for logs and tests: as `append+message out, append in`. */
@@ -252,7 +252,7 @@ class RemotePeer {
   }
 }
 
-/** What was failed, and is told when the turn ends. */
+/** What the receiver is told when the turn ends. */
 interface Notice {
   run(receiver: PeerReceiver): void;
 }
@@ -294,10 +294,7 @@ class Transport implements Peers {
     };
     this.routes = new Routes(this.#world, {
       isPeer: (id) => this.#peers.has(id),
-      attachStream: (id, kind, response) => {
-        this.#peers.get(id)?.attach(kind, response);
-        return this.#peers.has(id);
-      },
+      attachStream: (id, kind, response) => this.#peers.get(id)?.attach(kind, response),
       addRemote: (id, urls) => this.#addRemote(id, urls),
     });
     this.#ticker = world.clock.every(world.timeouts.connectionMs / 3, () => {

@@ -41,8 +41,8 @@ import type { TransportWorld } from "./world.js";
 
 /** What the transport does with those who come. */
 export interface Guests {
-  /** Hands a stream to the member that asked for it; false when it is none that we know. */
-  attachStream(from: bigint, kind: StreamKind, response: ServerResponse): boolean;
+  /** Hands a stream to the member that asked for it. */
+  attachStream(from: bigint, kind: StreamKind, response: ServerResponse): void;
   isPeer(id: bigint): boolean;
   /** Someone who says that it can be reached there. */
   addRemote(id: bigint, urls: readonly string[]): void;

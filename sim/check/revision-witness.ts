@@ -511,7 +511,9 @@ function compactionsOf(history: History): Compaction[] {
   for (const operation of history.operations) {
     const { request, outcome, called } = operation;
     if (request.kind !== "compact" || outcome.kind === "refused") continue;
-    const revision = outcome.kind === "answered" ? outcome.response.header.revision : undefined;
+    // The header is made with the answer: for a physical compaction that is long after it took effect.
+    const isTold = outcome.kind === "answered" && request.physical !== true;
+    const revision = isTold ? outcome.response.header.revision : undefined;
     compactions.push({ operation, to: request.revision, revision, called, at: outcome.at ?? Infinity });
   }
   return compactions;

@@ -14,6 +14,7 @@ import { callMember, refusalReason } from "./translate.js";
 import type { Workload } from "./workload.js";
 
 export interface ClientHabits {
+  readonly readsOnly: boolean;
   /** Pause between two calls, in milliseconds. */
   readonly pauseMsMax: number;
   readonly timeoutMsMin: number;
@@ -106,7 +107,7 @@ export class Client {
       this.#callLater(); // nobody takes its connection
       return;
     }
-    const request = this.#workload.next();
+    const request = this.#workload.next(this.#habits.readsOnly);
     const run = machine.process.number;
     const call = recorder.call({ client: this.name, member: machine.memberName, run }, request);
     counts.add("operations");

@@ -51,6 +51,7 @@ export class Cluster {
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
   readonly #observer: ClusterObserver;
+  readonly #losesPowerSoon = new Set<Machine>();
   readonly #crashKinds = new Map<Machine, CrashKind>();
   #initialCluster = new Map<string, readonly string[]>();
   readonly #fail: (violation: ViolationError) => void;
@@ -129,7 +130,7 @@ export class Cluster {
       this.wipe(known);
       this.machines.push(known);
     }
-    machine.joins = new Map(members.map(({ peerUrls }) => [machineOf(peerUrls[0])!, peerUrls]));
+    machine.joins = clusterOf(members);
     this.start(machine);
   }
 
@@ -149,6 +150,7 @@ export class Cluster {
 
   start(machine: Machine): void {
     const process = machine.start(this.#optionsOf(machine));
+    if (this.#losesPowerSoon.delete(machine)) this.crashAt(machine, 1 + this.#random.below(150), "lost");
     if (Number.isFinite(machine.disk.capacityBytes)) process.mayFail = true;
     if (this.crashesInBoot && !this.#random.oneIn(3)) {
       this.crashAt(machine, 1 + this.#random.below(60), this.#random.pick(["kill", ...CRASH_MODES]));
@@ -190,10 +192,27 @@ export class Cluster {
     machine.crashAfter(operations);
   }
 
+  /** The process dies now, and power fails soon after the next one began: what the first left in the system's cache is lost then. */
+  crashTwice(machine: Machine, operationsBefore: number): void {
+    this.#losesPowerSoon.add(machine);
+    this.crashAt(machine, 1 + operationsBefore, "kill");
+  }
+
   #startLater(machine: Machine): void {
     this.#world.scheduler.after((RESTART_MS_MAX * this.#random.below(1024)) / 1024, undefined, () => {
-      if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
+      void this.#startAgain(machine);
     });
+  }
+
+  async #startAgain(machine: Machine): Promise<void> {
+    // One that has not joined yet asks who is there now: the members may have changed since it was told.
+    const { serving } = this;
+    if (machine.joins !== undefined && machine.memberId === undefined && serving.length > 0) {
+      const { members } = await this.#random.pick(serving).process!.member!.memberList(false);
+      machine.joins = clusterOf(members);
+      if (!machine.joins.has(machine.name)) this.giveUp(machine); // removed before it was there
+    }
+    if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
   }
 
   /** Stops a member as an operator does; it comes up again later. */
@@ -260,6 +279,7 @@ export class Cluster {
   /** Nothing goes wrong from now on; what is down comes up. */
   heal(): void {
     this.crashesInBoot = false;
+    this.#losesPowerSoon.clear();
     this.#crashKinds.clear();
     for (const machine of this.everyMachine) machine.heal();
     this.#world.network.mendAll();
@@ -280,4 +300,9 @@ export class Cluster {
       machine.ended();
     }
   }
+}
+
+/** `--initial-cluster` of these members. */
+function clusterOf(members: readonly { readonly peerUrls: readonly string[] }[]): Map<string, readonly string[]> {
+  return new Map(members.map(({ peerUrls }) => [machineOf(peerUrls[0])!, peerUrls]));
 }

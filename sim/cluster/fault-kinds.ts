@@ -2,6 +2,7 @@
 export const FAULT_KINDS = [
   "kill",
   "kill-at-operation",
+  "kill-then-power-loss",
   "power-loss",
   "power-loss-at-operation",
   "power-loss-of-all",

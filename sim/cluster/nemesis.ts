@@ -47,7 +47,9 @@ export class Nemesis {
   }
 
   #strike(kind: FaultKind): void {
-    const machine = this.#random.pick(this.#cluster.machines);
+    // What befalls the leader tells the most.
+    const leader = this.#random.oneIn(2) ? this.#cluster.leader() : undefined;
+    const machine = leader ?? this.#random.pick(this.#cluster.machines);
     this.#world.trace.text(`${kind} ${machine.name}`);
     this.#world.counts.add(`fault: ${kind}`);
     this.#acts[kind](machine);
@@ -56,6 +58,7 @@ export class Nemesis {
   readonly #acts: Readonly<Record<FaultKind, (machine: Machine) => void>> = {
     kill: (machine) => this.#cluster.crash(machine, "kill"),
     "kill-at-operation": (machine) => this.#cluster.crashAt(machine, 1 + this.#random.below(100), "kill"),
+    "kill-then-power-loss": (machine) => this.#cluster.crashTwice(machine, this.#random.below(80)),
     "power-loss": (machine) => this.#cluster.crash(machine, this.#random.pick(CRASH_MODES)),
     "power-loss-at-operation": (machine) =>
       this.#cluster.crashAt(machine, 1 + this.#random.below(100), this.#random.pick(CRASH_MODES)),
@@ -193,6 +196,9 @@ export class Nemesis {
     const { process } = machine;
     const { member } = process ?? {};
     if (process === undefined || member === undefined || process.stopping || process.failure !== undefined) return;
+    // A crash soon after finds out whether the new file stands for itself.
+    if (this.#random.oneIn(2))
+      this.#cluster.crashAt(machine, 10 + this.#random.below(30), this.#random.pick(["kill", "lost"]));
     member.defragment().then(
       () => this.#world.counts.add("defragmentations"),
       (error: unknown) => this.#world.trace.text(describeError(error)),

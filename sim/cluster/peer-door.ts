@@ -34,27 +34,40 @@ export class SimPeerDoor implements PeerDoor {
       clock: this.#clock,
       local,
       receiver,
+      learn: (id, machine) => {
+        if (!machines.has(id)) learned.set(id, machine);
+      },
     };
     const network = this.#network;
     const machines = new Map<bigint, string>();
+    const learned = new Map<bigint, string>();
     let stopped = false;
     if (!this.#owner.gone) network.open(process);
     return {
       send: (messages) => {
         if (stopped) return;
         for (const message of messages) {
-          const to = machines.get(message.to);
+          const to = machines.get(message.to) ?? learned.get(message.to);
           if (to !== undefined) network.send(process, to, message);
         }
       },
       sendSnapshot: (message, database) => {
-        network.sendSnapshot(process, stopped ? undefined : machines.get(message.to), message, database);
+        network.sendSnapshot(
+          process,
+          stopped ? undefined : (machines.get(message.to) ?? learned.get(message.to)),
+          message,
+          database,
+        );
       },
       add: (id, urls) => {
         const machine = machineOf(urls[0]);
         if (machine !== undefined && id !== local.memberId) machines.set(id, machine);
+        learned.delete(id);
       },
-      remove: (id) => void machines.delete(id),
+      remove: (id) => {
+        machines.delete(id);
+        learned.delete(id);
+      },
       activeSince: (id) => {
         const machine = machines.get(id);
         return machine === undefined ? undefined : network.openSince(machine, this.#machine.name);

@@ -46,6 +46,8 @@ export interface NetworkMachine extends Owner {
 
 /** A member that listens on the peer port of its machine. */
 export interface PeerProcess {
+  /** Another member's machine, as its own message tells: one that joins can so answer its leader before it knows anybody. */
+  learn(id: bigint, machine: string): void;
   readonly machine: NetworkMachine;
   /** Its life: what it waits for never comes once it is gone. */
   readonly owner: Owner;
@@ -292,6 +294,7 @@ export class SimPeerNetwork {
       this.#scheduler.after(this.#delay(), from.owner, () => from.receiver.onRemoved());
       return;
     }
+    process.learn(message.from, from.machine.name);
     process.receiver.receive(message);
   }
 
@@ -352,6 +355,7 @@ export class SimPeerNetwork {
       },
       () => pipe.break("the receiver refused"),
     );
+    if (process.owner.gone) return; // it crashed at its first step
     this.#receiving.set(pipe, kept);
     void kept.then(() => this.#receiving.delete(pipe));
   }

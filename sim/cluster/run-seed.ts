@@ -283,11 +283,11 @@ class SeedRun {
       machines: this.#cluster.machines,
     };
     const workload = new Workload(this.#plan.workload, this.#random.stream("workload"));
-    for (let number = 1; number <= this.#plan.clients; number++) {
-      const random = this.#random.stream(`client/${number}`);
-      const client = new Client(world, `c${number}`, workload, this.#plan.clientHabits, random);
+    this.#plan.clients.forEach((habits, at) => {
+      const name = `c${at + 1}`;
+      const client = new Client(world, name, workload, habits, this.#random.stream(`client/${name}`));
       this.#clients.push(client);
       client.begin();
-    }
+    });
   }
 }

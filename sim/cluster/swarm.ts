@@ -16,8 +16,7 @@ export interface SeedPlan {
   readonly options: Partial<MemberOptions>;
   readonly links: LinkHabits;
   readonly disks: DiskHabits;
-  readonly clients: number;
-  readonly clientHabits: ClientHabits;
+  readonly clients: readonly ClientHabits[];
   readonly workload: WorkloadOptions;
   /** Calls of all clients together, about; fewer when many wait long. */
   readonly operations: number;
@@ -63,14 +62,7 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
     },
     links: drawLinks(random),
     disks: drawDisks(random),
-    clients,
-    clientHabits: {
-      pauseMsMax: (2 * clients * chaosMs) / operations,
-      timeoutMsMin: random.pick([200, 1_000]),
-      timeoutMsMax: random.pick([1_500, 5_000]),
-      lossOneIn: random.pick([0, 0, 0, 200]),
-      moveOneIn: random.pick([3, 20, 100]),
-    },
+    clients: Array.from({ length: clients }, () => drawClient(random, (2 * clients * chaosMs) / operations)),
     workload: { keys: random.pick([2, 4, 8, 20]), valueBytesMax: random.pick([20, 100, 600]), mix: drawMix(random) },
     operations,
     chaosMs,
@@ -112,6 +104,18 @@ function drawDisks(random: SimRandom): DiskHabits {
   };
 }
 
+function drawClient(random: SimRandom, pauseMsMax: number): ClientHabits {
+  const readsOnly = random.oneIn(4);
+  return {
+    readsOnly,
+    pauseMsMax: readsOnly ? Math.min(pauseMsMax, 100) : pauseMsMax,
+    timeoutMsMin: readsOnly ? 100 : random.pick([200, 1_000]),
+    timeoutMsMax: readsOnly ? 500 : random.pick([1_500, 5_000]),
+    lossOneIn: random.pick([0, 0, 0, 200]),
+    moveOneIn: readsOnly ? 3 : random.pick([3, 20, 100]),
+  };
+}
+
 function drawMix(random: SimRandom): Mix {
   const sometimes = (weight: number): number => (random.oneIn(3) ? 0 : weight);
   return {
@@ -123,8 +127,8 @@ function drawMix(random: SimRandom): Mix {
     delete: sometimes(6),
     compareAndSwap: sometimes(12),
     createOnce: sometimes(6),
-    nested: sometimes(4),
-    compact: sometimes(2),
+    nested: sometimes(random.pick([4, 10])),
+    compact: sometimes(random.pick([2, 6])),
     hash: sometimes(3),
   };
 }

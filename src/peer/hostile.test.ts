@@ -10,6 +10,7 @@ import test from "node:test";
 import { concatBytes, writeUint64BE } from "../base/bytes.js";
 import { PEER_REMOTES_MAX } from "../base/limits.js";
 import { mebibytes } from "../base/units.js";
+import { LeaseKeepAliveRequest, leasepb } from "../proto/index.js";
 import { encodeMessage, makeMessage, type Message, MessageType } from "../proto/raft.js";
 import { identityHeaders, peerUrlsOf, senderOf, whyIncompatible } from "./headers.js";
 import { encodeSnapshotHead } from "./snapshot-head.js";
@@ -73,7 +74,6 @@ for (const [what, bytes, status] of [
 
 const refusedMessages: readonly [what: string, body: Uint8Array][] = [
   ["garbage", Uint8Array.of(1, 2, 3, 255)],
-  ["nothing", new Uint8Array(0)],
   [
     "a term of 2^64-1",
     concatBytes([messageOf({ type: MessageType.heartbeat }), Uint8Array.of(0x20, ...new Uint8Array(9).fill(255), 1)]),
@@ -136,7 +136,7 @@ test("a body that does not go on is given up", async (t) => {
   }
 });
 
-test("a removed sender, and a message for another member, are answered as by etcd", async (t) => {
+test("a removed sender, and a message for another member or for nobody, are answered as by etcd", async (t) => {
   const { seat } = await fortress(t);
   seat.member.removed.add(SENDER);
   assert.match(await answerTo(seat, ...post("/raft", messageOf({ type: MessageType.heartbeat }))), /^HTTP\/1\.1 500 /);
@@ -145,6 +145,16 @@ test("a removed sender, and a message for another member, are answered as by etc
   seat.member.removed.clear();
   const elsewhere = messageOf({ type: MessageType.heartbeat, to: 0xccn });
   assert.match(await answerTo(seat, ...post("/raft", elsewhere)), /^HTTP\/1\.1 500 /);
+  assert.match(await answerTo(seat, ...post("/raft", new Uint8Array(0))), /^HTTP\/1\.1 500 /);
+});
+
+test("whoever asks for a lease that is not there is told so, in the form of either path", async (t) => {
+  const { seat } = await fortress(t);
+  const renewal = LeaseKeepAliveRequest.encode({ ID: 7n }).finish();
+  const question = leasepb.LeaseInternalRequest.encode({ LeaseTimeToLiveRequest: { ID: 7n, keys: true } }).finish();
+  assert.match(await answerTo(seat, ...post("/leases", renewal)), /^HTTP\/1\.1 404 [^]*\nlease not found\n$/);
+  assert.match(await answerTo(seat, ...post("/leases/internal", question)), /^HTTP\/1\.1 404 [^]*\nlease not found\n$/);
+  assert.match(await answerTo(seat, ...post("/leases/internal", renewal)), /^HTTP\/1\.1 400 /);
 });
 
 const snapshotHead = encodeSnapshotHead(

@@ -33,7 +33,7 @@ export async function readBody(
     };
     message.on("data", onData);
     message.once("end", resolve);
-    message.once("error", reject);
+    message.on("error", reject);
     message.once("close", () =>
       reject(new PeerError("PEER_CUT", `the connection ended after ${size} bytes of a body`)),
     );

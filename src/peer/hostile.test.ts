@@ -10,10 +10,12 @@ import test from "node:test";
 import { concatBytes, writeUint64BE } from "../base/bytes.js";
 import { PEER_REMOTES_MAX } from "../base/limits.js";
 import { mebibytes } from "../base/units.js";
+import { LeaseKeepAliveRequest, leasepb } from "../proto/index.js";
 import { encodeMessage, makeMessage, type Message, MessageType } from "../proto/raft.js";
-import { whyIncompatible, peerUrlsOf, senderOf } from "./headers.js";
+import { identityHeaders, peerUrlsOf, senderOf, whyIncompatible } from "./headers.js";
 import { encodeSnapshotHead } from "./snapshot-head.js";
 import { CLUSTER_ID, PeerWorld, type Seat } from "./testing/fixture.js";
+import { golden } from "./testing/golden.js";
 import { headerLines, RawConnection } from "./testing/raw.js";
 
 const SENDER = 0xbn;
@@ -72,7 +74,6 @@ for (const [what, bytes, status] of [
 
 const refusedMessages: readonly [what: string, body: Uint8Array][] = [
   ["garbage", Uint8Array.of(1, 2, 3, 255)],
-  ["nothing", new Uint8Array(0)],
   [
     "a term of 2^64-1",
     concatBytes([messageOf({ type: MessageType.heartbeat }), Uint8Array.of(0x20, ...new Uint8Array(9).fill(255), 1)]),
@@ -135,7 +136,7 @@ test("a body that does not go on is given up", async (t) => {
   }
 });
 
-test("a removed sender, and a message for another member, are answered as by etcd", async (t) => {
+test("a removed sender, and a message for another member or for nobody, are answered as by etcd", async (t) => {
   const { seat } = await fortress(t);
   seat.member.removed.add(SENDER);
   assert.match(await answerTo(seat, ...post("/raft", messageOf({ type: MessageType.heartbeat }))), /^HTTP\/1\.1 500 /);
@@ -144,6 +145,16 @@ test("a removed sender, and a message for another member, are answered as by etc
   seat.member.removed.clear();
   const elsewhere = messageOf({ type: MessageType.heartbeat, to: 0xccn });
   assert.match(await answerTo(seat, ...post("/raft", elsewhere)), /^HTTP\/1\.1 500 /);
+  assert.match(await answerTo(seat, ...post("/raft", new Uint8Array(0))), /^HTTP\/1\.1 500 /);
+});
+
+test("whoever asks for a lease that is not there is told so, in the form of either path", async (t) => {
+  const { seat } = await fortress(t);
+  const renewal = LeaseKeepAliveRequest.encode({ ID: 7n }).finish();
+  const question = leasepb.LeaseInternalRequest.encode({ LeaseTimeToLiveRequest: { ID: 7n, keys: true } }).finish();
+  assert.match(await answerTo(seat, ...post("/leases", renewal)), /^HTTP\/1\.1 404 [^]*\nlease not found\n$/);
+  assert.match(await answerTo(seat, ...post("/leases/internal", question)), /^HTTP\/1\.1 404 [^]*\nlease not found\n$/);
+  assert.match(await answerTo(seat, ...post("/leases/internal", renewal)), /^HTTP\/1\.1 400 /);
 });
 
 const snapshotHead = encodeSnapshotHead(
@@ -298,7 +309,7 @@ test("answers of any kind to our requests are survived", async (t) => {
   for (next = 0; next < answers.length; next++) {
     assert.equal(await door.fetchCluster([url]), undefined);
     assert.equal(await door.fetchVersions([url]), undefined);
-    if (answers[next] !== "[]") assert.equal(await door.promote([url], 5n, local), undefined);
+    if (answers[next] !== "[]") assert.equal(await door.promote([url], 5n), undefined);
     if (answers[next] !== "{}" && !answers[next]!.startsWith('{"')) {
       assert.equal(await door.fetchHashKv([url], 1, local), undefined);
     }
@@ -351,4 +362,18 @@ test("a sender's URLs are taken when each can be dialed and there are few of the
   assert.equal(senderOf({ "x-server-from": "0", "x-peerurls": "http://a:1" }), undefined);
   assert.equal(senderOf({ "x-server-from": "11112222333344445", "x-peerurls": "http://a:1" }), undefined);
   assert.deepEqual(senderOf({ "x-server-from": "FF", "x-peerurls": "http://a:1" }), { id: 255n, urls: ["http://a:1"] });
+});
+
+test("our headers are those that etcd sends", () => {
+  const lines = new TextDecoder().decode(golden("snapshot-request-3.5.30.txt")).trimEnd().split("\n").slice(1);
+  const theirs = new Map(lines.map((line) => [line.split(": ")[0]!.toLowerCase(), line.split(": ")[1]!]));
+  const id = (name: string): bigint => BigInt(`0x${theirs.get(name)}`);
+  const ours = identityHeaders(
+    { memberId: id("x-server-from"), clusterId: id("x-etcd-cluster-id") },
+    { server: "3.5.30", minCluster: "3.0.0" },
+    [theirs.get("x-peerurls")!],
+  );
+  for (const [name, value] of Object.entries(ours)) assert.equal(theirs.get(name.toLowerCase()), value, name);
+  const theirNames = [...theirs.keys()].filter((name) => name.startsWith("x-"));
+  assert.equal(Object.keys(ours).length, theirNames.length, "none is missing, none too many");
 });

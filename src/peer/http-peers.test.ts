@@ -6,7 +6,7 @@ import * as net from "node:net";
 import test from "node:test";
 import { mebibytes } from "../base/units.js";
 import { type Entry, makeMessage, type Message, MessageType } from "../proto/raft.js";
-import { PeerWorld, type Seat } from "./testing/fixture.js";
+import { PeerWorld, type Seat, wrongWallClock } from "./testing/fixture.js";
 import { headerLines, RawConnection } from "./testing/raw.js";
 
 const vote = (from: { id: bigint }, to: { id: bigint }, term: number): Message =>
@@ -121,6 +121,16 @@ test("messages of every kind arrive in order, each kind on its stream", async (t
   );
   await a.member.until(() => a.member.received.length === 50, "an answer to each append");
   assert.notEqual(a.peers.activeSince(b.id), undefined);
+  assert.deepEqual(a.member.unreachable, []);
+});
+
+test("more than the connection takes at once arrives whole and in order", async (t) => {
+  const world = PeerWorld.for(t);
+  const [a, b] = await world.couple();
+  await world.connected(a, b);
+  a.peers.send(Array.from({ length: 60 }, (_, at) => append(a, b, at, [mebibytes(0.5)])));
+  await b.member.until(() => b.member.lastIndex === 60, "30 MB of appends");
+  assert.ok(b.member.entries.every(({ data }) => data.length === mebibytes(0.5)));
   assert.deepEqual(a.member.unreachable, []);
 });
 
@@ -272,8 +282,8 @@ test("a stream on which not even heart-beats come is given up, and opened again"
   world.atEnd(() => silent.close());
   const a = await world.seat(0xan, { timeouts: { connectionMs: 150 } });
   a.peers.add(0xbn, [`http://127.0.0.1:${(silent.address() as net.AddressInfo).port}`]);
-  await world.until(() => asked >= 6, "three attempts for each stream");
-  assert.ok(world.counted("etcd_network_peer_received_failures_total") >= 4);
+  const given = (): number => world.counted("etcd_network_peer_received_failures_total", "b");
+  await world.until(() => given() >= 4 && asked >= 6, "that each stream was given up twice, and asked for again");
 });
 
 test("a reader that does not read fills a bounded queue, and loses its stream", async (t) => {
@@ -304,6 +314,20 @@ test("a removed member is told so, and tells its owner", async (t) => {
   a.peers.remove(b.id);
   await b.member.until(() => b.member.removedByOthers > 0, "that it was removed");
   assert.equal(a.door.describe(b.id), "unknown");
+});
+
+test("members probe each other: the time of the way is observed, a silent one and another clock are told", async (t) => {
+  const world = PeerWorld.for(t);
+  const [a, b] = await world.couple({ timeouts: { connectionMs: 200, requestMs: 200 } });
+  const observed = (id: string): number => world.counted("etcd_network_peer_round_trip_time_seconds", id);
+  await world.until(() => observed("a") > 1 && observed("b") > 1, "two probes each way");
+  assert.equal(world.said("prober found high clock drift"), 0);
+  const late = await world.seat(0xcn, {}, wrongWallClock(world.clock, -60_000));
+  a.peers.add(late.id, [late.url]);
+  await world.until(() => world.said("prober found high clock drift") > 0, "that the clocks differ");
+  await b.peers.stop();
+  await world.until(() => world.said("prober detected unhealthy status") > 0, "that it is silent");
+  assert.equal(a.peers.activeSince(b.id), undefined);
 });
 
 // ---- snapshots ----------------------------------------------------------------------------------------------------
@@ -434,16 +458,16 @@ test("members tell each other of the cluster, versions and hashes, and promote",
   const local = { memberId: a.id, clusterId: 0xc1c1_c1c1_c1c1_c1c1n };
   const member = { id: 2n ** 64n - 1n, name: 'a "b" "id":5', peerUrls: [b.url], clientUrls: [], isLearner: true };
   b.member.memberList = [member];
-  assert.deepEqual(await a.door.fetchCluster([b.url], local), { clusterId: local.clusterId, members: [member] });
+  assert.deepEqual(await a.door.fetchCluster([b.url]), { clusterId: local.clusterId, members: [member] });
   assert.deepEqual(await a.door.fetchVersions([b.url]), { server: "3.5.30", cluster: "3.5.0" });
   assert.equal((await a.door.fetchHashKv([b.url], 3, local))?.hash, 17);
   const refusal = (code: string) => (error: unknown) => (error as { code?: string }).code === code;
   await assert.rejects(a.door.fetchHashKv([b.url], 1, local), refusal("MVCC_COMPACTED"));
   await assert.rejects(a.door.fetchHashKv([b.url], 9, local), refusal("MVCC_FUTURE_REVISION"));
-  assert.deepEqual(await a.door.promote([b.url], member.id, local), [{ ...member, isLearner: false }]);
+  assert.deepEqual(await a.door.promote([b.url], member.id), [{ ...member, isLearner: false }]);
   b.member.learnersReady = false;
-  await assert.rejects(a.door.promote([b.url], member.id, local), refusal("SERVER_LEARNER_NOT_READY"));
-  await assert.rejects(a.door.promote([b.url], 5n, local), refusal("MEMBER_NOT_FOUND"));
+  await assert.rejects(a.door.promote([b.url], member.id), refusal("SERVER_LEARNER_NOT_READY"));
+  await assert.rejects(a.door.promote([b.url], 5n), refusal("MEMBER_NOT_FOUND"));
 });
 
 test("a port that is not connected yet, or silent, counts as one that does not answer", async (t) => {

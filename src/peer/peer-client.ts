@@ -35,7 +35,7 @@ export class PeerClient {
     this.#timeouts = dependencies.timeouts;
   }
 
-  fetchCluster(urls: readonly string[], _local?: LocalIdentity): Promise<RemoteCluster | undefined> {
+  fetchCluster(urls: readonly string[]): Promise<RemoteCluster | undefined> {
     return this.#first(urls, async (url) => {
       const { status, text, clusterId } = await this.#ask(url, { method: "GET", path: "/members" });
       if (status !== 200) throw refusedBy(url, status, text);
@@ -47,7 +47,7 @@ export class PeerClient {
     });
   }
 
-  fetchVersions(urls: readonly string[], _local?: LocalIdentity): Promise<PeerVersions | undefined> {
+  fetchVersions(urls: readonly string[]): Promise<PeerVersions | undefined> {
     return this.#first(urls, async (url) => {
       const { status, text } = await this.#ask(url, { method: "GET", path: "/version" });
       if (status !== 200) throw refusedBy(url, status, text);
@@ -71,13 +71,21 @@ export class PeerClient {
     });
   }
 
-  promote(urls: readonly string[], memberId: bigint, _local: LocalIdentity): Promise<readonly Member[] | undefined> {
+  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
     return this.#first(urls, async (url) => {
       const options: DialOptions = { method: "POST", path: `/members/promote/${memberId}` };
       const { status, text } = await this.#ask(url, options, { body: "", timeoutMs: this.#timeouts.consensusMs });
       if (status !== 200) throw promoteError(status, text);
       return decodeMembers(text);
     });
+  }
+
+  /** The clock of the member there, milliseconds since 1970. @throws PeerError when it does not answer */
+  async probe(url: string): Promise<number> {
+    const { status, text } = await this.#ask(url, { method: "GET", path: "/raft/probing" });
+    const now = Date.parse(/"Now":"([^"]*)"/.exec(text)?.[1] ?? "");
+    if (status !== 200 || Number.isNaN(now)) throw refusedBy(url, status, text);
+    return now;
   }
 
   /** A refusal ends it: the next URL leads to the same member. */

@@ -107,7 +107,7 @@ export class Pipeline {
       request.destroy(new PeerError("PEER_TIMEOUT", `${url} does not answer within ${timeouts.connectionMs} ms`));
     });
     const response = new Promise<IncomingMessage>((resolve, reject) => {
-      request.once("error", reject);
+      request.on("error", reject);
       request.once("response", resolve);
       request.once("close", () => {
         timer.cancel();

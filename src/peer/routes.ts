@@ -13,7 +13,7 @@ import { CodedError, describeError } from "../base/errors.js";
 import { PEER_BODY_BYTES_MAX, PEER_REQUESTS_BYTES_MAX, SNAPSHOTS_RECEIVED_MAX } from "../base/limits.js";
 import { textFromUtf8 } from "../base/text.js";
 import { memberIdText } from "../membership/index.js";
-import { LeaseKeepAliveRequest } from "../proto/index.js";
+import { LeaseKeepAliveRequest, leasepb } from "../proto/index.js";
 import { decodeMessage, type Message, MessageType } from "../proto/raft.js";
 import { readBody } from "./answers.js";
 import { PeerError } from "./errors.js";
@@ -41,8 +41,8 @@ import type { TransportWorld } from "./world.js";
 
 /** What the transport does with those who come. */
 export interface Guests {
-  /** Hands a stream to the member that asked for it; false when it is none that we know. */
-  attachStream(from: bigint, kind: StreamKind, response: ServerResponse): boolean;
+  /** Hands a stream to the member that asked for it. */
+  attachStream(from: bigint, kind: StreamKind, response: ServerResponse): void;
   isPeer(id: bigint): boolean;
   /** Someone who says that it can be reached there. */
   addRemote(id: bigint, urls: readonly string[]): void;
@@ -104,8 +104,9 @@ export class Routes {
       case "/downgrade/enabled":
         return this.#downgrade(request, response);
       case "/leases":
+        return this.#lease(request, LeaseKeepAliveRequest);
       case "/leases/internal":
-        return this.#lease(request);
+        return this.#lease(request, leasepb.LeaseInternalRequest);
     }
     if (path.startsWith("/raft/stream/")) return this.#stream(path, request, response);
     if (path.startsWith("/members/promote/"))
@@ -178,13 +179,17 @@ export class Routes {
     try {
       assertEntriesBounded(bytes);
       message = decodeMessage(bytes);
-      assertAcceptable(message);
     } catch (cause) {
       throw new Refused(400, "error unmarshalling raft message", { cause });
     }
     metrics.count("etcd_network_peer_received_bytes_total", bytes.length, { From: memberIdText(message.from) });
     const wrong = this.#wrongParties(message);
     if (wrong !== undefined) throw new Refused(500, "error processing raft message", { cause: new Error(wrong) });
+    try {
+      assertAcceptable(message);
+    } catch (cause) {
+      throw new Refused(400, "error unmarshalling raft message", { cause });
+    }
     try {
       assertOnStream(message, local.memberId);
     } catch (cause) {
@@ -376,11 +381,11 @@ export class Routes {
   }
 
   /** What an etcd without leases answers. */
-  async #lease(request: IncomingMessage): Promise<void> {
+  async #lease(request: IncomingMessage, codec: { decode(bytes: Uint8Array): unknown }): Promise<void> {
     if (request.method !== "POST") throw new Refused(405, "Method Not Allowed");
     const body = await this.#readSmall(request);
     try {
-      LeaseKeepAliveRequest.decode(body);
+      codec.decode(body);
     } catch (cause) {
       throw new Refused(400, "error unmarshalling request", { cause });
     }

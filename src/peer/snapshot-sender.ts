@@ -187,8 +187,11 @@ class Exchange {
     this.#aborted = aborted;
     this.#onAbort = () => request.destroy(aborted.reason as Error);
     this.#response = new Promise((resolve, reject) => {
-      request.once("response", resolve);
-      request.once("error", reject);
+      request.once("response", (response) => {
+        response.on("error", () => undefined); // it may come early, and be cut before anyone reads it
+        resolve(response);
+      });
+      request.on("error", reject);
       request.once("close", () => reject(new PeerError("PEER_CUT", `${url} closed the connection without an answer`)));
     });
     this.#response.catch(() => undefined); // whoever writes or waits is told

@@ -143,7 +143,7 @@ export class StreamReader {
     this.#request = request;
     this.#readAt = this.#world.clock.now();
     return new Promise((resolve, reject) => {
-      request.once("error", reject);
+      request.on("error", reject);
       request.once("close", () => reject(new PeerError("PEER_CUT", `${url} closed the connection without an answer`)));
       request.once("response", resolve);
       request.end();
@@ -181,8 +181,8 @@ export class StreamReader {
         if (malformed !== undefined) this.#request?.destroy(malformed);
       });
       response.once("end", resolve);
-      response.once("error", reject);
-      this.#request?.once("error", reject);
+      response.on("error", reject);
+      this.#request?.on("error", reject);
       response.once("close", () => reject(new PeerError("PEER_CUT", "the connection ended")));
     });
   }

@@ -761,7 +761,9 @@ export class Member implements MemberService {
     } catch (error) {
       if (this.#state !== "running") return;
       this.#log.warn("failed to publish local member to cluster through raft", { error: describeError(error) });
-      void this.#publish();
+      this.#clock.after(this.#options.heartbeatMs, () => {
+        if (this.#state === "running") void this.#publish();
+      });
     }
   }
 
@@ -967,7 +969,19 @@ export class Member implements MemberService {
     return { header: { ...this.header(), revision: 0 }, members: [...members] };
   }
 
-  #promoteAsLeader(id: bigint): Promise<MembersAnswer> {
+  async #promoteAsLeader(id: bigint): Promise<MembersAnswer> {
+    try {
+      const answer = await this.#promote(id);
+      this.#metrics.count("etcd_server_learner_promote_successes");
+      return answer;
+    } catch (error) {
+      const reason = error instanceof CodedError ? String(error.code) : "unknown";
+      this.#metrics.count("etcd_server_learner_promote_failures", 1, { reason });
+      throw error;
+    }
+  }
+
+  #promote(id: bigint): Promise<MembersAnswer> {
     this.#assertRunning();
     const { progress } = this.#booted.node.status();
     const own = progress.get(this.memberId);

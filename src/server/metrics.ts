@@ -20,6 +20,12 @@ export const METRICS = {
   etcd_server_has_leader: { kind: "gauge", help: "Whether a leader is known: 1, or 0." },
   etcd_server_is_leader: { kind: "gauge", help: "Whether this member leads: 1, or 0." },
   etcd_server_is_learner: { kind: "gauge", help: "Whether this member is a learner: 1, or 0." },
+  etcd_server_learner_promote_successes: { kind: "counter", help: "Learners that this member promoted as leader." },
+  etcd_server_learner_promote_failures: {
+    kind: "counter",
+    help: "Learners that this member did not promote as leader, by reason.",
+    labels: ["reason"],
+  },
   etcd_server_leader_changes_seen_total: { kind: "counter", help: "Changes of the leader that this member saw." },
   etcd_server_id: { kind: "gauge", help: "1 for this member's ID.", labels: ["server_id"] },
   etcd_server_version: { kind: "gauge", help: "1 for the version that is served.", labels: ["server_version"] },

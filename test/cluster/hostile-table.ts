@@ -1,9 +1,9 @@
 /**
  * What is thrown at a member's peer port, row by row.
  *
- * COMPARED rows are answered by etcd 3.5 without harm: a member must answer them as etcd does. STRICTER rows hurt real etcd:
- * it dies of them, and some its whole cluster. There a member must refuse, or end itself with a named error, and its cluster goes
- * on as if nothing had come.
+ * COMPARED rows are answered by etcd 3.5 without harm: a member must answer them as etcd does, or, where the row says so, with
+ * one status of its own that is told beside etcd's. STRICTER rows hurt real etcd: it dies of them, and some its whole cluster.
+ * There a member must refuse, or end itself with a named error, and its cluster goes on as if nothing had come.
  */
 import {
   bytes,
@@ -35,12 +35,15 @@ export interface Target {
   readonly committed: bigint;
 }
 
+/** The status of an answer, or what came instead of one. */
+export type Outcome = number | "closed" | "waiting";
+
 /** How far two answers must be equal. */
 export type Agreement =
-  | "exact" //   status, body, and the headers that members read
-  | "status" //  the body holds a time or a text of Go's own
-  | "refused" // both refuse, each in its way: an error, or closed without a word
-  | "unheard"; // etcd lets it pass or drops it, and nothing comes of it: a member may say so instead
+  | "exact" //  status, body, and the headers that members read
+  | "status" // the body holds a time or a text of the server's own
+  /** A member refuses what etcd does without effect, or refuses it in another way; each must do what is told here. */
+  | { readonly etcd: Outcome; readonly member: Outcome };
 
 export interface ComparedRow {
   readonly title: string;
@@ -55,8 +58,10 @@ export interface StricterRow {
   readonly shot: (target: Target) => Shot;
   /** What a member of real etcd 3.5 does, as it was seen. */
   readonly etcd: string;
-  /** `refuses`: an answer that is an error, or a closed connection, and nothing changes. `stops`: ends with a named error. */
-  readonly member: "refuses" | "stops";
+  /** The status with which it is refused, or dropped, and nothing changes; `stops`: the member ends with a named error. */
+  readonly member: number | "stops";
+  /** Nothing of it may be left on the disk: the member is started again as well. */
+  readonly onDisk?: boolean;
   readonly why: string;
 }
 
@@ -158,8 +163,16 @@ export const COMPARED: readonly ComparedRow[] = [
     shot: posted({}, { "X-Server-Version": "2.0.0", "X-Etcd-Cluster-ID": "cafe" }),
     agreement: "exact",
   },
-  { title: "a version that is none", shot: posted({}, { "X-Server-Version": "walnut" }), agreement: "refused" },
-  { title: "peer URLs that are none", shot: posted({ from: 1n }, { "X-PeerURLs": "walnut" }), agreement: "unheard" },
+  {
+    title: "a version that is none",
+    shot: posted({}, { "X-Server-Version": "walnut" }),
+    agreement: { etcd: "closed", member: 412 },
+  },
+  {
+    title: "peer URLs that are none",
+    shot: posted({ from: 1n }, { "X-PeerURLs": "walnut" }),
+    agreement: { etcd: "closed", member: 204 },
+  },
 
   // The pipeline's body.
   { title: "bytes that are no message", shot: postedBytes(Buffer.from("garbage")), agreement: "exact" },
@@ -172,7 +185,7 @@ export const COMPARED: readonly ComparedRow[] = [
       )(t),
     agreement: "exact",
   },
-  { title: "no bytes", shot: postedBytes(new Uint8Array()), agreement: "refused" },
+  { title: "no bytes", shot: postedBytes(new Uint8Array()), agreement: "exact" },
   { title: "a message to another member", shot: posted({ to: 0xcafen }), agreement: "exact" },
   { title: "a message to nobody", shot: posted({ to: 0n }), agreement: "exact" },
   { title: "a message of a removed member", shot: postedBy((t) => ({ from: t.removedId })), agreement: "exact" },
@@ -184,19 +197,23 @@ export const COMPARED: readonly ComparedRow[] = [
   ...LOCAL.map((type): ComparedRow => ({
     title: `${type} from outside`,
     shot: posted({ type }),
-    agreement: "unheard",
+    agreement: { etcd: 204, member: 400 },
   })),
   ...LOCAL.map((type): ComparedRow => ({
     title: `${type} of another voter`,
     shot: postedBy((t) => ({ type, from: t.voterId, term: t.term })),
-    agreement: "unheard",
+    agreement: { etcd: 204, member: 400 },
   })),
   ...LOCAL.map((type): ComparedRow => ({
     title: `${type} in the member's own name`,
     shot: postedBy((t) => ({ type, from: t.memberId })),
-    agreement: "unheard",
+    agreement: { etcd: 204, member: 400 },
   })),
-  { title: "a message of a type that does not exist", shot: posted({ type: 99 }), agreement: "unheard" },
+  {
+    title: "a message of a type that does not exist",
+    shot: posted({ type: 99 }),
+    agreement: { etcd: 204, member: 400 },
+  },
   ...(["MsgAppResp", "MsgVoteResp", "MsgHeartbeatResp", "MsgPreVoteResp", "MsgReadIndexResp"] as const).map(
     (type): ComparedRow => ({
       title: `${type} of a stranger`,
@@ -236,37 +253,37 @@ export const COMPARED: readonly ComparedRow[] = [
       index: t.committed,
       logTerm: t.term,
     })),
-    agreement: "unheard",
+    agreement: { etcd: 204, member: 400 },
   },
 
   {
     title: "a snapshot message without a snapshot, on the pipeline",
     shot: postedBy((t) => ({ type: "MsgSnap", from: t.voterId, term: t.term })),
-    agreement: "unheard",
+    agreement: { etcd: 204, member: 400 },
   },
 
   // HTTP that is broken.
-  { title: "bytes that are no HTTP", shot: raw("\x00\x01\x02\x03\r\n\r\n", true), agreement: "refused" },
-  { title: "a TLS handshake", shot: raw("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", true), agreement: "refused" },
-  { title: "a length that is no number", shot: posted({}, { "Content-Length": "many" }), agreement: "refused" },
-  { title: "a length of 2^64", shot: posted({}, { "Content-Length": "18446744073709551616" }), agreement: "refused" },
-  { title: "a negative length", shot: posted({}, { "Content-Length": "-1" }), agreement: "refused" },
-  { title: "a header of 2 MB", shot: posted({}, { "X-Long": "a".repeat(2 * 2 ** 20) }), agreement: "refused" },
+  { title: "bytes that are no HTTP", shot: raw("\x00\x01\x02\x03\r\n\r\n", true), agreement: "status" },
+  { title: "a TLS handshake", shot: raw("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", true), agreement: "status" },
+  { title: "a length that is no number", shot: posted({}, { "Content-Length": "many" }), agreement: "status" },
+  { title: "a length of 2^64", shot: posted({}, { "Content-Length": "18446744073709551616" }), agreement: "status" },
+  { title: "a negative length", shot: posted({}, { "Content-Length": "-1" }), agreement: "status" },
+  { title: "a header of 2 MB", shot: posted({}, { "X-Long": "a".repeat(2 * 2 ** 20) }), agreement: "status" },
   {
     title: "a chunk without a length",
     shot: postedBytes(Buffer.from("walnut\r\n\r\n"), { "Content-Length": undefined, "Transfer-Encoding": "chunked" }),
-    agreement: "refused",
+    agreement: "status",
   },
   {
     title: "10 GB that do not come",
     shot: posted({}, { "Content-Length": String(10 * 2 ** 30) }),
-    agreement: "unheard",
+    agreement: { etcd: "waiting", member: 413 },
     waits: true,
   },
   {
     title: "a body that ends too early",
     shot: (t) => ({ ...posted({}, { "Content-Length": "4096" })(t), thenEnd: true }),
-    agreement: "refused",
+    agreement: "status",
   },
   {
     title: "a request that is never finished",
@@ -411,12 +428,12 @@ export const COMPARED: readonly ComparedRow[] = [
       ),
       thenEnd: true,
     }),
-    agreement: "refused",
+    agreement: { etcd: 500, member: 400 },
   },
   {
-    title: "a snapshot of a term that has passed",
+    title: "a snapshot of a term that has passed, with a database of zeros",
     shot: snapshot((t) => Buffer.concat([framed(snapshotMessage(t, { term: t.term - 1n })), Buffer.alloc(4_096)])),
-    agreement: "status",
+    agreement: { etcd: 204, member: 500 },
   },
 
   // What members ask each other beside raft.
@@ -473,15 +490,19 @@ export const COMPARED: readonly ComparedRow[] = [
   {
     title: "a lease that is not there",
     shot: (t) => ({ bytes: request("POST", "/leases", polite(t, t.ghostId), number(1, 7n)) }),
-    agreement: "refused",
+    agreement: { etcd: 400, member: 404 },
   },
   { title: "a lease asked for with garbage", shot: plain("POST", "/leases/internal", "garbage"), agreement: "exact" },
   {
     title: "a lease asked for that is not there",
     shot: (t) => ({ bytes: request("POST", "/leases/internal", polite(t, t.ghostId), bytes(1, number(1, 7n))) }),
-    agreement: "refused",
+    agreement: "exact",
   },
-  { title: "a lease asked for without a request", shot: plain("POST", "/leases/internal"), agreement: "refused" },
+  {
+    title: "a lease asked for without a request",
+    shot: plain("POST", "/leases/internal"),
+    agreement: { etcd: "closed", member: 404 },
+  },
 ];
 
 /**
@@ -519,14 +540,14 @@ export const STRICTER: readonly StricterRow[] = [
     title: "a heartbeat of term 2^64 - 1",
     shot: postedBy(() => ({ type: "MsgHeartbeat", term: MAX })),
     etcd: "the term spreads; at the next election the members panic one after the other: term should be set when sending MsgPreVote",
-    member: "refuses",
+    member: 400,
     why: "no election leads out of the last term",
   },
   {
     title: "a heartbeat of term 2^53 - 1",
     shot: postedBy(() => ({ type: "MsgHeartbeat", term: 2n ** 53n - 1n })),
     etcd: "goes on in that term",
-    member: "refuses",
+    member: 400,
     why: "it is the last term that a number of JavaScript holds, and no cluster comes there by itself",
   },
   {
@@ -543,7 +564,7 @@ export const STRICTER: readonly StricterRow[] = [
       entries: [{ term: 0n, index: 0n, data: Buffer.from("\xff\xff garbage", "latin1") }],
     })),
     etcd: "commits it, and every member panics on it, now and at each start: unmarshal should never fail",
-    member: "refuses",
+    member: 204,
     why: "what is committed cannot be taken back",
   },
   {
@@ -553,7 +574,7 @@ export const STRICTER: readonly StricterRow[] = [
       entries: [{ term: 0n, index: 0n, type: 1, data: Buffer.from("\xff\xff", "latin1") }],
     })),
     etcd: "the leader panics on it: unexpected EOF",
-    member: "refuses",
+    member: 204,
     why: "what is committed cannot be taken back",
   },
   {
@@ -565,7 +586,7 @@ export const STRICTER: readonly StricterRow[] = [
       snapshot: { index: t.committed + 1_000n, term: t.term, voters: [t.memberId] },
     })),
     etcd: "panics: failed to open snapshot backend",
-    member: "refuses",
+    member: 400,
     why: "a snapshot counts from when its database is on the disk",
   },
   {
@@ -574,21 +595,23 @@ export const STRICTER: readonly StricterRow[] = [
       Buffer.concat([framed(snapshotMessage(t, { from: t.voterId, term: t.term })), Buffer.alloc(65_536, 7)]),
     ),
     etcd: "panics: failed to open database",
-    member: "refuses",
+    member: 500,
+    onDisk: true,
     why: "the database is read before the log says that it counts",
   },
   {
     title: "a snapshot with an empty database",
     shot: snapshot((t) => framed(snapshotMessage(t, { from: t.voterId, term: t.term }))),
     etcd: "panics: failed to restore v2 store",
-    member: "refuses",
+    member: 500,
+    onDisk: true,
     why: "the database is read before the log says that it counts",
   },
   {
     title: "a snapshot whose message would have 1 TB",
     shot: (t) => ({ ...snapshot(() => lengthPrefix(2n ** 40n))(t), thenEnd: true }),
     etcd: "dies: out of memory",
-    member: "refuses",
+    member: 400,
     why: "no memory is taken for what has only been announced",
   },
 ];

@@ -10,14 +10,24 @@
  * what became of it is printed.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { serverNamed, type ServerBinary } from "../support/binaries.js";
 import { idOf } from "../support/client.js";
-import { all, Cluster, eventually, type ClusterMember } from "../support/cluster.js";
+import { all, Cluster, eventually, versionDecided, type ClusterMember } from "../support/cluster.js";
 import type { Message } from "../support/messages.js";
 import { describeExit, freePort, Stage } from "../support/servers.js";
 import { describeReply, shoot, type Reply } from "./hostile-requests.js";
-import { COMPARED, DEPOSING, hex, STRICTER, type ComparedRow, type StricterRow, type Target } from "./hostile-table.js";
+import {
+  COMPARED,
+  DEPOSING,
+  hex,
+  STRICTER,
+  type ComparedRow,
+  type Outcome,
+  type StricterRow,
+  type Target,
+} from "./hostile-table.js";
 
 /** Headers that members read. Where one is there and the other is not, an etcd would notice. */
 const HEADERS_READ = ["allow", "content-type", "x-etcd-cluster-id", "x-server-version"];
@@ -67,6 +77,8 @@ export class HostileScene {
     // A cluster whose members have only just met takes no new ones, unless it is told not to be so strict.
     const cluster = await Cluster.start(stage, [binary, binary, binary], { flags: ["--strict-reconfig-check=false"] });
     const leader = await cluster.leader();
+    // It is decided by what every member says, and never again once there are some that never come.
+    for (const member of cluster.members) await versionDecided(member, "3.5.0");
     for (let i = 0; i < 20; i++) await leader.client.put(`hostile/${i % 7}`, `value ${i}`);
     const removed = await addLearner(leader);
     await leader.client.call("MemberRemove", { ID: removed.id });
@@ -215,8 +227,9 @@ export async function compare(
   const differences: Difference[] = [];
   for (const row of rows) {
     const [expected, found] = await all([answerOf(row, reference), answerOf(row, judged)]);
-    const same = agree(row, expected, found);
-    tell(`${same ? "same" : "DIFFERENT"}  ${row.title}: ${describeReply(expected)}`);
+    const same = agree(row, expected, found, judged.victim.binary.family);
+    const told = [expected, found].map(describeReply);
+    tell(`${same ? "agree" : "DIFFER"}  ${row.title}: ${[...new Set(told)].join(" | under test: ")}`);
     if (!same) differences.push({ title: row.title, reference: inFull(expected), judged: inFull(found) });
   }
   return differences;
@@ -227,27 +240,17 @@ async function answerOf(row: ComparedRow, scene: HostileScene): Promise<Reply> {
   return scene.canonical(await shoot(target.port, row.shot(target), row.waits));
 }
 
-function agree(row: ComparedRow, expected: Reply, found: Reply): boolean {
-  switch (row.agreement) {
-    case "exact":
-      return inFull(expected) === inFull(found);
-    case "status":
-      return expected.kind === "answer" && found.kind === "answer"
-        ? expected.status === found.status
-        : expected.kind === found.kind;
-    case "refused":
-      return isRefusal(expected) && isRefusal(found);
-    case "unheard":
-      return (
-        isRefusal(found) || inFull(expected) === inFull(found) || (found.kind === "answer" && found.status === 204)
-      );
-  }
+function agree({ agreement }: ComparedRow, expected: Reply, found: Reply, family: ServerBinary["family"]): boolean {
+  if (agreement === "exact") return inFull(expected) === inFull(found);
+  if (agreement === "status") return outcomeOf(expected) === outcomeOf(found);
+  return (
+    outcomeOf(expected) === agreement.etcd && outcomeOf(found) === agreement[family === "etcd" ? "etcd" : "member"]
+  );
 }
 
-const inFull = (reply: Reply): string => JSON.stringify(reply);
+const outcomeOf = (reply: Reply): Outcome => (reply.kind === "answer" ? reply.status : reply.kind);
 
-const isRefusal = (reply: Reply): boolean =>
-  reply.kind === "closed" || (reply.kind === "answer" && reply.status >= 400);
+const inFull = (reply: Reply): string => JSON.stringify(reply);
 
 export const describeDifference = ({ title, reference, judged }: Difference): string =>
   `${title}\n  reference:  ${reference}\n  under test: ${judged}`;
@@ -274,11 +277,23 @@ export async function playStricter(row: StricterRow, scene: HostileScene): Promi
   }
   if (!victim.running)
     throw new Error(`${row.title}: the member died of it:\n${victim.server.log.slice(-10).join("\n")}`);
-  if (!isRefusal(reply)) throw new Error(`${row.title}: answered with ${describeReply(reply)}, ${row.why}`);
+  if (outcomeOf(reply) !== row.member)
+    throw new Error(`${row.title}: answered with ${describeReply(reply)}, not ${row.member}: ${row.why}`);
   await scene.unchanged(before, footprints, row.title);
   const { term } = await statusOf(victim);
   if (term !== target.term) throw new Error(`${row.title}: the term went from ${target.term} to ${term}`);
+  if (row.onDisk === true) await withoutTrace(row, scene, before);
   return describeReply(reply);
+}
+
+/** A database that was refused is gone from the directory, and the member starts with its own. */
+async function withoutTrace({ title }: StricterRow, scene: HostileScene, before: Standing): Promise<void> {
+  const { cluster, victim } = scene;
+  const left = readdirSync(join(victim.seat.dataDir, "member", "snap")).filter((name) => /\.snap\.db|^tmp/.test(name));
+  if (left.length > 0) throw new Error(`${title}: ${left.join(", ")} were left behind`);
+  await victim.stop();
+  await cluster.restart(victim);
+  await scene.unchanged(before, new Map(), `${title}, after a restart`);
 }
 
 /** What becomes of real etcd: each row on a cluster of its own, which is killed afterwards. */

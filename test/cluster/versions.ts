@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PROJECT, serverNamed, type ServerBinary } from "../support/binaries.js";
 import { idOf } from "../support/client.js";
-import { Cluster, eventually, type ClusterMember } from "../support/cluster.js";
+import { Cluster, versionDecided } from "../support/cluster.js";
 import type { Message } from "../support/messages.js";
 import { describeExit, runToEnd, Stage } from "../support/servers.js";
 
@@ -24,7 +24,6 @@ export interface VersionScene {
 /** Something went another way than with real etcd. */
 export class VersionError extends Error {}
 
-const DECIDED_WITHIN_MS = 60_000;
 const ENDS_WITHIN_MS = 30_000;
 const OLDER = join(process.env["WALNUT_ETCD_DIR"] ?? join(PROJECT, ".cache", "etcd"), "bookworm", "usr", "bin", "etcd");
 
@@ -52,7 +51,7 @@ export const SCENES: readonly VersionScene[] = [
 async function olderJoins(stage: Stage, binary: ServerBinary): Promise<string> {
   const cluster = await Cluster.start(stage, [binary, binary, binary], { flags: ["--strict-reconfig-check=false"] });
   const leader = await cluster.leader();
-  await clusterVersion(leader, "3.5.0");
+  await versionDecided(leader, "3.5.0");
   await leader.client.put("before", "1");
   const seat = await stage.seat("older");
   const added = await leader.client.call("MemberAdd", { peerURLs: [`http://127.0.0.1:${seat.peerPort}`] });
@@ -72,12 +71,12 @@ async function olderJoins(stage: Stage, binary: ServerBinary): Promise<string> {
 
 async function upgrade(stage: Stage, binary: ServerBinary): Promise<string> {
   const cluster = await Cluster.start(stage, [older(), binary, binary]);
-  for (const member of cluster.members) await clusterVersion(member, "3.4.0");
+  for (const member of cluster.members) await versionDecided(member, "3.4.0");
   for (const member of cluster.members) await member.client.put(`through/${member.name}`, "mixed");
   const [first] = cluster.members;
   await first!.stop();
   await cluster.restart(first!, binary);
-  for (const member of cluster.members) await clusterVersion(member, "3.5.0");
+  for (const member of cluster.members) await versionDecided(member, "3.5.0");
   await goesOn(cluster);
   return "3.4.0, then 3.5.0";
 }
@@ -99,15 +98,6 @@ async function comesBack(stage: Stage, binary: ServerBinary): Promise<string> {
     throw new VersionError(`the term went from ${before.term} to ${after.term} when the removed member came back`);
   await leader.client.put("after", "1");
   return `${describeExit(exit)}: ${sentence(log, /removed/)}`;
-}
-
-/** Waits until the member says that the cluster has this version. */
-async function clusterVersion(member: ClusterMember, expected: string): Promise<void> {
-  await eventually(`${member.describe} to know cluster version ${expected}`, DECIDED_WITHIN_MS, async () => {
-    const response = await fetch(`http://${member.address}/version`);
-    const { etcdcluster } = (await response.json()) as { etcdcluster: string };
-    return etcdcluster === expected ? true : `it says ${etcdcluster}`;
-  });
 }
 
 async function goesOn(cluster: Cluster): Promise<void> {

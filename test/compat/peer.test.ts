@@ -237,8 +237,8 @@ test("what members ask each other is asked of etcd, too", { skip: skipReason() }
   const refusal = (code: string) => (error: unknown) => (error as { code?: string }).code === code;
   await assert.rejects(door.fetchHashKv([etcdUrl], 1000, local), refusal("MVCC_FUTURE_REVISION"));
   await assert.rejects(door.fetchHashKv([etcdUrl], 1, { ...local, clusterId: 5n }), refusal("CLUSTER_MISMATCH"));
-  await assert.rejects(door.promote([etcdUrl], 5n, local), refusal("MEMBER_NOT_FOUND"));
-  await assert.rejects(door.promote([etcdUrl], local.memberId, local), refusal("MEMBER_NOT_LEARNER"));
+  await assert.rejects(door.promote([etcdUrl], 5n), refusal("MEMBER_NOT_FOUND"));
+  await assert.rejects(door.promote([etcdUrl], local.memberId), refusal("MEMBER_NOT_LEARNER"));
 });
 
 test(

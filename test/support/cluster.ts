@@ -26,6 +26,7 @@ export interface ClusterOptions extends Omit<StartOptions, "founding"> {
 const LEADER_WITHIN_MS = 60_000;
 const AGREE_WITHIN_MS = 120_000;
 const STATUS_WITHIN_MS = 2_000;
+const DECIDED_WITHIN_MS = 60_000;
 const POLL_MS = 20;
 
 /** One member, running or not. */
@@ -303,6 +304,15 @@ export async function all<T extends readonly unknown[]>(
 
 /** Codes of gRPC for "not now": a member that comes up, an election, a cluster that is not whole. */
 const NOT_NOW = new Set([4, 14]);
+
+/** Waits until the member tells others that the cluster has this version. Its peer port must be within reach. */
+export async function versionDecided(member: ClusterMember, expected: string): Promise<void> {
+  await eventually(`${member.describe} to know cluster version ${expected}`, DECIDED_WITHIN_MS, async () => {
+    const response = await fetch(`http://127.0.0.1:${member.seat.peerPort}/version`);
+    const { etcdcluster } = (await response.json()) as { etcdcluster: string };
+    return etcdcluster === expected ? true : `it says ${etcdcluster}`;
+  });
+}
 
 /** Asks again and again until the answer is not a text, which says what is still missing. A member that cannot answer now is asked again. */
 export async function eventually<T>(

@@ -7,7 +7,7 @@ import { nodeLog } from "../../platform/node/log.js";
 import { BootBar } from "./boot-bar.js";
 import { ArgumentError, parseEnvironment, type CommandLine, type GivenFlags, type Warning } from "./arguments.js";
 import { parseConfigFile } from "./config-file.js";
-import { EXIT_BUG, exitCodeOfFailure } from "./exit-codes.js";
+import { EXIT_BUG, exitCodeOfFailure, wasRemoved } from "./exit-codes.js";
 import { settingsOf, type ServerSettings } from "./settings.js";
 
 /** Flags from the command line and the environment; or all of them from a configuration file. */
@@ -72,7 +72,8 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       log: { custom: log },
       processMetrics: true,
       onBootProgress: (progress) => bar.show(progress),
-      onFailure: (error) => end(exitCodeOfFailure(error), "the member has failed", error),
+      onFailure: (error) =>
+        end(exitCodeOfFailure(error), wasRemoved(error) ? "the member was removed" : "the member has failed", error),
     });
   } finally {
     bar.close();

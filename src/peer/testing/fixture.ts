@@ -1,8 +1,7 @@
 /** Members without raft, each with a peer port of its own. When a test ends no socket and no timer of theirs is left. */
 import assert from "node:assert/strict";
 import { NodeClock } from "../../platform/node/index.js";
-import type { Clock, Timer } from "../../platform/index.js";
-import { silentLog } from "../../platform/index.js";
+import type { Clock, Log, Timer } from "../../platform/index.js";
 import { makeMessage, type Message, MessageType } from "../../proto/raft.js";
 import { HttpPeers, type HttpPeersOptions, type PeerMetricName, type PeerMetrics, type Peers } from "../index.js";
 import { ScriptedMember } from "./scripted-member.js";
@@ -57,6 +56,17 @@ class CountingClock implements Clock {
   }
 }
 
+/** The same clock for all but people. */
+export function wrongWallClock(clock: Clock, aheadMs: number): Clock {
+  return {
+    now: () => clock.now(),
+    wallNow: () => clock.wallNow() + aheadMs,
+    after: (delayMs, run) => clock.after(delayMs, run),
+    every: (intervalMs, run) => clock.every(intervalMs, run),
+    yield: () => clock.yield(),
+  };
+}
+
 /** Counts what is counted, under `name` and `name ID`. */
 class CountingMetrics implements PeerMetrics {
   readonly counts = new Map<string, number>();
@@ -69,7 +79,9 @@ class CountingMetrics implements PeerMetrics {
 
   set(): void {}
 
-  observe(): void {}
+  observe(name: PeerMetricName, _value: number, labels: Readonly<Record<string, string>> = {}): void {
+    this.count(name, 1, labels);
+  }
 }
 
 export interface Seat {
@@ -83,6 +95,14 @@ export interface Seat {
 export class PeerWorld {
   readonly clock = new CountingClock();
   readonly #metrics = new CountingMetrics();
+  readonly #lines: string[] = [];
+  readonly #log: Log = {
+    debug: (message) => this.#lines.push(message),
+    info: (message) => this.#lines.push(message),
+    warn: (message) => this.#lines.push(message),
+    error: (message) => this.#lines.push(message),
+    with: () => this.#log,
+  };
   readonly #seats: Seat[] = [];
   readonly #doors: HttpPeers[] = [];
   readonly #closers: (() => unknown)[] = [];
@@ -98,17 +118,18 @@ export class PeerWorld {
     this.#closers.push(close);
   }
 
-  async door(options: Partial<HttpPeersOptions> = {}): Promise<HttpPeers> {
+  /** @param clock another than the world's, for a member whose wall clock is wrong */
+  async door(options: Partial<HttpPeersOptions> = {}, clock: Clock = this.clock): Promise<HttpPeers> {
     const door = await HttpPeers.open(
       { listenUrls: ["http://127.0.0.1:0"], ...options },
-      { clock: this.clock, log: silentLog, metrics: this.#metrics },
+      { clock, log: this.#log, metrics: this.#metrics },
     );
     this.#doors.push(door);
     return door;
   }
 
-  async seat(id: bigint, options: Partial<HttpPeersOptions> = {}): Promise<Seat> {
-    const door = await this.door(options);
+  async seat(id: bigint, options: Partial<HttpPeersOptions> = {}, clock: Clock = this.clock): Promise<Seat> {
+    const door = await this.door(options, clock);
     const member = new ScriptedMember({ memberId: id, clusterId: CLUSTER_ID });
     const peers = door.connect({ memberId: id, clusterId: CLUSTER_ID }, member);
     member.peers = peers;
@@ -134,6 +155,11 @@ export class PeerWorld {
   /** What was counted so far; with an ID, of that member alone. */
   counted(name: PeerMetricName, id?: string): number {
     return this.#metrics.counts.get(id === undefined ? name : `${name} ${id}`) ?? 0;
+  }
+
+  /** What was said in the logs. */
+  said(message: string): number {
+    return this.#lines.filter((line) => line === message).length;
   }
 
   /** Waits for what no event tells. */

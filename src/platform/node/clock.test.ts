@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NodeClock } from "./clock.js";
+import { nextDue, NodeClock } from "./clock.js";
 import { installFastChecksum } from "./index.js";
 import { NodeRandom } from "./random.js";
 
@@ -28,6 +28,14 @@ test("timers ring once or again and again, and not when cancelled", async () => 
     });
   });
   assert.equal(rung, 3);
+});
+
+test("a timer that rings late rings the next time as if it had not, and leaves out what it missed", () => {
+  assert.equal(nextDue(100, 100, 100), 200);
+  assert.equal(nextDue(100, 130, 100), 200);
+  assert.equal(nextDue(100, 200, 100), 300);
+  assert.equal(nextDue(100, 455, 100), 500);
+  assert.equal(nextDue(100, 99.5, 100), 200);
 });
 
 test("monotonic time never falls, and yielding lets others run", async () => {

@@ -25,10 +25,19 @@ export class NodeClock implements Clock {
     return { cancel: () => clearTimeout(timer) };
   }
 
+  /** Not by `setInterval`, which counts each interval from the end of the call before: ten late ticks would be one too few. */
   every(intervalMs: number, run: () => void): Timer {
-    const timer = setInterval(run, Math.min(intervalMs, TIMER_MS_MAX));
-    timer.unref();
-    return { cancel: () => clearInterval(timer) };
+    let due = this.now() + intervalMs;
+    let timer: Timer;
+    const sleep = (): void => {
+      timer = this.after(Math.ceil(due - this.now()), () => {
+        due = nextDue(due, this.now(), intervalMs);
+        sleep(); // first, so that `run` may cancel
+        run();
+      });
+    };
+    sleep();
+    return { cancel: () => timer.cancel() };
   }
 
   yield(): Promise<void> {
@@ -36,4 +45,10 @@ export class NodeClock implements Clock {
       setImmediate(resolve);
     });
   }
+}
+
+/** When a timer rings again that was due at a moment and rings now: a late one does not move those after it, missed ones are left out. */
+export function nextDue(due: number, now: number, intervalMs: number): number {
+  const missed = Math.max(0, Math.floor((now - due) / intervalMs));
+  return due + (1 + missed) * intervalMs;
 }

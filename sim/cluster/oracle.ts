@@ -19,6 +19,9 @@ interface LifeSeen {
   revision: number;
   compactRevision: number;
   term: number;
+  /** The term that it was last seen to lead, and how far the log was committed then. */
+  ledTerm: number;
+  commitWhenElected: number;
 }
 
 export class Oracle {
@@ -159,7 +162,15 @@ export class Oracle {
     if (seen.role === "leader") this.#onLeader(seen.term, member.memberId, machine);
     let life = this.#lives.get(process);
     if (life === undefined) {
-      life = { commitIndex: 0, appliedIndex: 0, revision: 0, compactRevision: -1, term: 0 };
+      life = {
+        commitIndex: 0,
+        appliedIndex: 0,
+        revision: 0,
+        compactRevision: -1,
+        term: 0,
+        ledTerm: 0,
+        commitWhenElected: 0,
+      };
       this.#lives.set(process, life);
     }
     this.#checkForward(machine, life, seen);
@@ -170,11 +181,29 @@ export class Oracle {
         `${machine.name} applied ${seen.appliedIndex}, its disk ends at ${lastIndex}`,
       );
     }
+    this.#checkLeadersCommit(machine, life, seen);
     if (seen.appliedIndex > life.appliedIndex) {
       this.#onCommitted(machine, life.appliedIndex + 1, seen.appliedIndex, seen.confState);
     }
     life.appliedIndex = seen.appliedIndex;
     return seen;
+  }
+
+  /**
+   * I3: a leader commits by counting an entry of its own term only, and all before it with that one. What an earlier term left may still be
+   * overwritten by another leader although a majority has it (raft's figure 8).
+   */
+  #checkLeadersCommit(machine: Machine, life: LifeSeen, seen: MemberObservation): void {
+    if (seen.role !== "leader") return;
+    if (life.ledTerm !== seen.term) {
+      life.ledTerm = seen.term;
+      life.commitWhenElected = seen.commitIndex;
+    }
+    if (seen.commitIndex <= life.commitWhenElected) return;
+    const mark = machine.durableLog.entryAt(seen.commitIndex);
+    if (mark === undefined || mark.term === seen.term) return;
+    const found = `${machine.name} leads term ${seen.term} and commits entry ${seen.commitIndex} of term ${mark.term}`;
+    this.#break("I3-own-term-first", `${found} before one of its own`);
   }
 
   #checkForward(machine: Machine, life: LifeSeen, seen: MemberObservation): void {

@@ -290,11 +290,12 @@ export class SimPeerNetwork {
       return;
     }
     if (process.local.clusterId !== from.local.clusterId) return;
-    if (process.receiver.isRemoved(message.from)) {
+    // The member that sent it is meant; what it passes on for others names them.
+    if (process.receiver.isRemoved(from.local.memberId)) {
       this.#scheduler.after(this.#delay(), from.owner, () => from.receiver.onRemoved());
       return;
     }
-    process.learn(message.from, from.machine.name);
+    process.learn(from.local.memberId, from.machine.name);
     process.receiver.receive(message);
   }
 
@@ -343,7 +344,7 @@ export class SimPeerNetwork {
       pipe.break("nobody listens");
       return;
     }
-    if (process.local.clusterId !== from.local.clusterId || process.receiver.isRemoved(message.from)) {
+    if (process.local.clusterId !== from.local.clusterId || process.receiver.isRemoved(from.local.memberId)) {
       pipe.break("refused");
       return;
     }

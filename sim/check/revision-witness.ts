@@ -118,10 +118,11 @@ export function floorsOf(history: History): ReadonlyMap<Operation, Floor> {
 function revisionTold({ request, outcome }: Operation, compactions: readonly Compaction[]): number {
   if (outcome.kind === "answered") return outcome.response.header.revision;
   if (outcome.kind !== "refused" || outcome.reason !== "compacted") return 0;
-  // One of the compactions that explain the refusal had taken effect.
+  // One of the compactions that explain the refusal had taken effect. What its own answer says of the revision is no help: the header is
+  // made with the answer, which a physical compaction gets long after.
   const needed = lowestCompaction(request);
   const explaining = compactions.filter(({ to, called }) => to >= needed && called < outcome.at);
-  return explaining.length === 0 ? 0 : Math.min(...explaining.map(({ revision, to }) => revision ?? to));
+  return explaining.length === 0 ? 0 : Math.min(...explaining.map(({ to }) => to));
 }
 
 /** How far a compaction must have gone for the request to be refused as compacted. */
@@ -511,9 +512,7 @@ function compactionsOf(history: History): Compaction[] {
   for (const operation of history.operations) {
     const { request, outcome, called } = operation;
     if (request.kind !== "compact" || outcome.kind === "refused") continue;
-    // The header is made with the answer: for a physical compaction that is long after it took effect.
-    const isTold = outcome.kind === "answered" && request.physical !== true;
-    const revision = isTold ? outcome.response.header.revision : undefined;
+    const revision = outcome.kind === "answered" ? outcome.response.header.revision : undefined;
     compactions.push({ operation, to: request.revision, revision, called, at: outcome.at ?? Infinity });
   }
   return compactions;
@@ -542,12 +541,6 @@ function compactionOrderViolations(done: readonly DoneCompaction[]): Violation[]
     }
     if (after !== undefined && after.to === one.to) {
       tell(`#${id} and #${after.operation.id} both compacted to ${one.to}`, one.operation, after.operation);
-    } else if (after !== undefined && after.revision < one.revision) {
-      tell(
-        `#${id} compacted to ${one.to} at revision ${one.revision}, after #${after.operation.id} to ${after.to}`,
-        one.operation,
-        after.operation,
-      );
     } else if (soonest !== undefined && soonest.at < one.called) {
       tell(
         `#${id} compacted to ${one.to}, after #${soonest.operation.id} to ${soonest.to}`,

@@ -384,7 +384,8 @@ function statesAfter(state: State, { request, outcome }: Operation): State[] {
 function afterCompaction(state: State, to: number, response: Response | undefined): State[] {
   const { revision } = state;
   if (revision === undefined || to <= state.compacted || to > revision) return [];
-  if (response !== undefined && response.header.revision !== revision) return [];
+  // The header is made with the answer, which may be later than the effect: more may have been written.
+  if (response !== undefined && response.header.revision < revision) return [];
   return [new State(state.pairs, revision, to, state.before)];
 }
 

@@ -131,17 +131,6 @@ export const CANARIES: readonly Canary[] = [
   },
   // ---- segments and files ----
   {
-    name: "state-lost-at-cut",
-    what: "a new segment does not begin with the hard state",
-    changes: [
-      change(
-        "src/wal/writer.js",
-        "if (this.#state !== undefined)\n            this.#encoder.state(this.#state);\n        await this.#writeOut();",
-        "await this.#writeOut();",
-      ),
-    ],
-  },
-  {
     name: "cut-without-folder-sync",
     what: "entries are acknowledged in a segment whose name is not durable (#6368)",
     changes: [
@@ -250,8 +239,13 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "revision-lost-by-compaction",
-    what: "after a compaction of the newest revisions a restart goes back behind them (#17780)",
+    what: "a compaction takes the newest revision, a deletion, and a restart goes back behind it (#17780)",
     changes: [
+      change(
+        "src/mvcc/compaction.js",
+        "if (!keep.has(mainOf(key), subOf(key)))",
+        "if (!keep.has(mainOf(key), subOf(key)) || isTombstoneKey(key))",
+      ),
       change(
         "src/mvcc/store.js",
         "this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);",
@@ -261,8 +255,9 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "compaction-not-marked",
-    what: "revisions are deleted before the mark of the compaction is durable",
+    what: "revisions are deleted, two at a time, without a mark of the compaction: a crash leaves a part of them",
     changes: [
+      change("src/mvcc/compaction.js", "options.compactionBatchMax ?? COMPACTION_BATCH_MAX", "2"),
       change(
         "src/mvcc/compaction.js",
         "const began = clock.now();\n        await backend.commitNow();",

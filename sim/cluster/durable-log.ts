@@ -7,6 +7,7 @@
  * A segment counts from the moment its name is durable, too; what is in a file of another name (the next segment) does not.
  */
 import { crc32c, crc32cSpan } from "../../src/base/crc32c.js";
+import { parentPath } from "../../src/platform/index.js";
 import { decodeEntry, decodeHardState, EMPTY_HARD_STATE, type HardState } from "../../src/proto/raft.js";
 import { decodeWalSnapshot } from "../../src/proto/wal.js";
 import { FrameParser } from "../../src/wal/frames.js";
@@ -41,6 +42,7 @@ const RECORD_SNAPSHOT = 5;
 
 export class DurableLog {
   readonly #walPath: readonly string[];
+  readonly #folders: readonly string[];
   readonly #parser = new FrameParser();
   #segments = new Map<Inode, SegmentRead>();
   /** The segment that is written: the last one with a durable name. */
@@ -52,6 +54,7 @@ export class DurableLog {
 
   /** @param walDir the folder of the segments */
   constructor(walDir: string) {
+    this.#folders = [walDir, parentPath(walDir)];
     this.#walPath = walDir.split("/").filter((part) => part !== "");
   }
 
@@ -91,7 +94,8 @@ export class DurableLog {
       if (operation.inode !== this.#tail) return NOTHING;
       return this.#readOn(disk, operation.inode);
     }
-    if (operation.kind === "sync-folder" && operation.path.endsWith(`/${this.#walPath.at(-1)}`)) this.#reload(disk);
+    // The folder itself, or the one above, which makes the name of a new log durable.
+    if (operation.kind === "sync-folder" && this.#folders.includes(operation.path)) this.#reload(disk);
     else if (operation.kind === "damage") this.load(disk);
     return NOTHING;
   }

@@ -49,6 +49,8 @@ export interface ReadyLoopDependencies {
 }
 
 export interface ReadyLoopEvents {
+  /** A turn's events are in: what was gathered of them is given to the core. */
+  giveGathered(): void;
   onSoftState(state: SoftState): void;
   onReadStates(states: readonly ReadState[]): void;
   onHardState(state: HardState): void;
@@ -105,6 +107,7 @@ export class ReadyLoop {
 
   #carryOut(): void {
     const { node } = this.#dependencies;
+    if (!this.#stopped) this.#events.giveGathered();
     while (!this.#stopped && node.hasReady()) {
       const ready = node.ready();
       if (ready.softState !== undefined) this.#events.onSoftState(ready.softState);

@@ -33,6 +33,8 @@ export interface ClusterObserver {
   /** What the machine's disk holds may be less than before: it crashed. */
   onCrash(machine: Machine): void;
   onWiped(machine: Machine): void;
+  /** A member refused its damaged disk: somebody must replace it. */
+  onDamageTold(machine: Machine): void;
 }
 
 /** How a machine goes down at a crash point. */
@@ -192,6 +194,22 @@ export class Cluster {
     machine.crashAfter(operations);
   }
 
+  /**
+   * The machine loses power, and a part of its log with it. As many members may be damaged as may be lost: what was acknowledged is
+   * on a majority of whole disks then (a fault atlas).
+   */
+  rot(machine: Machine): void {
+    const voters = this.serving[0]?.process?.member?.observe().confState.voters ?? [];
+    // A voter that nobody has started yet is one that is missing.
+    if (!voters.every((id) => this.machines.some(({ memberId }) => memberId === id))) return;
+    const most = Math.floor((voters.length - 1) / 2);
+    if (machine.damaged || this.machines.filter(({ damaged }) => damaged).length >= most) return;
+    if (machine.process === undefined || machine.memberId === undefined) return;
+    this.crash(machine, "lost");
+    machine.rot();
+    this.#observer.onCrash(machine);
+  }
+
   /** The process dies now, and power fails soon after the next one began: what the first left in the system's cache is lost then. */
   crashTwice(machine: Machine, operationsBefore: number): void {
     this.#losesPowerSoon.add(machine);
@@ -271,7 +289,11 @@ export class Cluster {
       this.#fail(new ViolationError("member-goes-on", detail, { cause: error }));
       return;
     }
-    this.#world.scheduler.after(0, process, () => this.crash(machine, "kill"));
+    if (machine.damaged) this.#world.counts.add(`damaged logs refused: ${code}`);
+    this.#world.scheduler.after(0, process, () => {
+      this.crash(machine, "kill");
+      if (machine.damaged) this.#observer.onDamageTold(machine);
+    });
   }
 
   // ---- the end -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ export const FAULT_KINDS = [
   "sync-error",
   "write-error",
   "disk-full",
+  "bit-rot",
   "defragment",
   "add-member",
   "remove-member",

@@ -6,6 +6,7 @@
  * what chance leaves). From then on its doors do nothing: whatever it still waits for never comes.
  */
 import { invariant } from "../../src/base/errors.js";
+import { SECTOR_BYTES } from "../../src/base/limits.js";
 import type { Network } from "../../src/platform/index.js";
 import { Member, type MemberOptions } from "../../src/server/index.js";
 import { layoutOf } from "../../src/server/layout.js";
@@ -213,6 +214,22 @@ export class Machine implements NetworkMachine {
     this.memberId = undefined;
     this.generation++;
     this.mayBeRemoved = false;
+  }
+
+  /** Something of the log changes by itself, while nothing runs: a bit, or a sector that reads as zeros. */
+  rot(): void {
+    invariant(this.process === undefined, () => `${this.name} runs`);
+    const { walDir } = layoutOf(this.dataDir);
+    const segments = [...this.disk.tree()].filter(([path]) => path.startsWith(`${walDir}/`) && path.endsWith(".wal"));
+    if (segments.length === 0) return;
+    const [path, bytes] = this.#random.pick(segments);
+    // Behind the last record there are zeros that nobody reads: what lies before them is what matters.
+    const written = bytes!.findLastIndex((byte) => byte !== 0) + 1;
+    const file = this.disk.file(path);
+    if (this.#random.oneIn(2)) file.flipBit(this.#random.below(8 * written));
+    else file.zeroSector(Math.floor(this.#random.below(written) / SECTOR_BYTES));
+    this.damaged = true;
+    this.#world.counts.add("logs damaged");
   }
 
   #end(): void {

@@ -84,6 +84,9 @@ export class Nemesis {
     "sync-error": (machine) => this.#failDisk(machine, ["datasync", "sync", "sync-folder"]),
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
     "disk-full": (machine) => this.#fillDisk(machine),
+    "bit-rot": (machine) => {
+      if (!this.#operator.isBusy) this.#cluster.rot(machine);
+    },
     defragment: (machine) => this.#defragment(machine),
     "add-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
     "remove-member": (machine) => this.#operator.begin("remove", machine),

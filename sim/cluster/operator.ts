@@ -47,7 +47,7 @@ export class Operator {
   async #carryOut(kind: Reconfiguration, machine: Machine): Promise<void> {
     switch (kind) {
       case "add":
-        if (this.#cluster.machines.length < MACHINES_MAX) await this.#add(`m${++this.#names}`);
+        if (this.#cluster.machines.length < MACHINES_MAX) await this.#add(`m${++this.#names}`, this.#random.oneIn(2));
         return;
       case "remove":
         await this.#remove(machine);
@@ -55,7 +55,7 @@ export class Operator {
       case "replace":
         if (!(await this.#remove(machine))) return;
         this.#cluster.wipe(machine);
-        await this.#add(machine.name);
+        await this.#add(machine.name, false);
         return;
       case "promote":
         await this.#promote();
@@ -65,8 +65,8 @@ export class Operator {
     }
   }
 
-  async #add(name: string): Promise<void> {
-    const isLearner = this.#random.oneIn(2);
+  async #add(name: string, isLearner: boolean): Promise<void> {
+    if (this.#cluster.machines.some(({ damaged }) => damaged)) return; // the new voter would be one more that is missing
     const members = await this.#ask((member) =>
       member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
     );
@@ -82,6 +82,8 @@ export class Operator {
     // From two voters to one is left out: raft's commit alone is not durable, so when the one that stays loses power before it is, it asks
     // for ever for the vote of the one that went.
     if (memberId === undefined || voters < 3) return false;
+    // One whose log is damaged counts as lost: no whole one goes before it is replaced.
+    if (!machine.damaged && this.#cluster.machines.some(({ damaged }) => damaged)) return false;
     machine.mayBeRemoved = true;
     const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
     if (members === undefined || members.some(({ id }) => id === memberId)) return false;
@@ -109,6 +111,8 @@ export class Operator {
   /** When nothing goes wrong any more: brings machines and members together. */
   async settle(): Promise<void> {
     for (let round = 0; round < 20; round++) {
+      const lost = this.#cluster.machines.find(({ damaged, process }) => damaged && process?.member === undefined);
+      if (lost !== undefined) await this.#carryOut("replace", lost);
       const members = await this.#ask((member) => member.memberList(true).then((answer) => answer.members));
       if (members !== undefined && this.#isSettled(members)) return;
     }

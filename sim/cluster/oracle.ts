@@ -227,9 +227,11 @@ export class Oracle {
   #checkMajority(index: number, mark: EntryMark, { voters, votersOutgoing }: ConfState): void {
     if (votersOutgoing.length > 0 || voters.length === 0) return;
     let have = 0;
-    for (const { durableLog, memberId } of this.#machines) {
+    for (const { durableLog, memberId, damaged } of this.#machines) {
       if (memberId === undefined || !voters.includes(memberId)) continue;
-      if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
+      // What a damaged disk had is not known any more: it may have had this.
+      if (damaged) have++;
+      else if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
     }
     const least = Math.floor(Math.max(1, voters.length - 1) / 2) + 1;
     if (have >= least) return;

@@ -98,6 +98,7 @@ class SeedRun {
         onServing: ({ machine }) => this.#oracle.onReload(machine),
         onCrash: (machine) => this.#oracle.onReload(machine),
         onWiped: (machine) => this.#oracle.onWiped(machine),
+        onDamageTold: (machine) => this.#operator.begin("replace", machine),
         onDiskOperation: (machine, operation) => this.#oracle.onDiskOperation(machine, operation),
       },
       fail,

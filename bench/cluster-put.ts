@@ -44,6 +44,9 @@ interface Contestant {
   requests: number;
 }
 
+/** Each start meets cold caches and, on node, code that is not compiled yet: so many puts go before each round, whoever serves. */
+const WARM_UP_REQUESTS = 10_000;
+
 async function compare(
   stage: Stage,
   binaries: readonly ServerBinary[],
@@ -78,9 +81,7 @@ async function play(contestant: Contestant, body: string, options: BenchOptions,
   const { cluster } = contestant;
   await cluster.restartAll();
   const { server } = await cluster.leader();
-  // Each start meets cold caches and, on node, code that is not compiled yet: a third of the round goes before it.
-  const before = 200 + options.inFlight * 10 + Math.ceil(contestant.requests / 3);
-  const warm = await h2load(server, body, options.inFlight, before);
+  const warm = await h2load(server, body, options.inFlight, WARM_UP_REQUESTS);
   if (rehearsal) {
     const told = await h2load(server, body, options.inFlight, Math.ceil(warm.perSecond / 2) + 1);
     contestant.requests = Math.ceil(told.perSecond * options.seconds) + options.inFlight;

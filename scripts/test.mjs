@@ -1,17 +1,25 @@
 // Runs compiled tests and ends with one line: N passed, N failed, N skipped.
-//   node scripts/test.mjs [--fail-on-skip] [FILTER ...]     a filter is a part of a path, as in `raft` or `wal/reader`
+//   node scripts/test.mjs [--fail-on-skip] [--without PART] [FILTER ...]     a filter is a part of a path, as in `raft` or `wal/reader`
 // Where CI is set a skipped test fails the run, as with --fail-on-skip.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 
 const root = join(import.meta.dirname, "..", "dist");
-const filters = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
-const failOnSkip = process.argv.includes("--fail-on-skip") || (process.env.CI ?? "") !== "";
+const { values, positionals: filters } = parseArgs({
+  allowPositionals: true,
+  options: {
+    "fail-on-skip": { type: "boolean", default: false },
+    without: { type: "string", multiple: true, default: [] },
+  },
+});
+const failOnSkip = values["fail-on-skip"] || (process.env.CI ?? "") !== "";
 const files = readdirSync(root, { recursive: true })
   .map(String)
   .filter((name) => name.endsWith(".test.js"))
   .filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
+  .filter((name) => !values.without.some((part) => name.includes(part)))
   .sort()
   .map((name) => join(root, name));
 if (files.length === 0) {

@@ -63,6 +63,9 @@ export const BATCH_WRITES_MAX = 10_000;
 export const COMPACTION_BATCH_MAX = 1_000;
 export const COMPACTION_PAUSE_MS = 10;
 
+/** Bytes of entries in one message between members (etcd's `maxSizePerMsg`), and of requests that are proposed together. */
+export const MESSAGE_ENTRY_BYTES_MAX = mebibytes(1);
+
 /** Proposals that may be committed but not applied before new ones are turned away (etcd's `maxGapBetweenApplyAndCommitIndex`). */
 export const APPLY_BACKLOG_MAX = 5_000;
 

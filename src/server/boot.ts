@@ -10,6 +10,7 @@
  * a second server out; then the snapshot, then the log, the only one that opening changes (a torn end is repaired).
  */
 import { invariant, CodedError, describeError } from "../base/errors.js";
+import { MESSAGE_ENTRY_BYTES_MAX } from "../base/limits.js";
 import { latin1FromBytes, utf8FromText } from "../base/text.js";
 import { boltEngine, Backend, BUCKETS } from "../mvcc/index.js";
 import {
@@ -39,8 +40,7 @@ import { checkInitialCluster, checkOptions, type MemberOptions } from "./options
 import type { PeerDoor } from "./peers.js";
 import { SnapshotData } from "./snapshot-data.js";
 
-/** Bytes of entries in one message to a peer, and messages to one that may be on their way (etcd's figures). */
-const MESSAGE_BYTES_MAX = 1024 * 1024;
+/** Messages to one peer that may be on their way (etcd's figure). */
 const MESSAGES_IN_FLIGHT_MAX = 512;
 
 export interface BootProgress {
@@ -555,7 +555,7 @@ function makeNode(platform: Platform, options: MemberOptions, id: bigint, storag
     heartbeatTicks: 1,
     storage,
     asyncStorageWrites: true,
-    maxSizePerMessage: MESSAGE_BYTES_MAX,
+    maxSizePerMessage: MESSAGE_ENTRY_BYTES_MAX,
     maxInflightMessages: MESSAGES_IN_FLIGHT_MAX,
     checkQuorum: true,
     preVote: options.preVote,

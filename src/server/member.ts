@@ -318,6 +318,7 @@ export class Member implements MemberService {
         isAlone: (count) => options.syncOnLoop && this.#nobodyElseWaits(count),
       },
       {
+        giveGathered: () => this.#proposals.give(),
         onSoftState: (state) => this.#onLeader(state.leader),
         onReadStates: (states) => this.#reads.onReadStates(states),
         onHardState: (state) => this.#onCommitted(state.commit),

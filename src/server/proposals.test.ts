@@ -1,91 +1,141 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { RaftError, type RawNode } from "../raft/index.js";
+import test from "node:test";
+import { MESSAGE_ENTRY_BYTES_MAX } from "../base/limits.js";
+import { ConfChangeType } from "../proto/raft.js";
+import { RaftError } from "../raft/index.js";
 import { RequestError } from "./errors.js";
 import { Proposals } from "./proposals.js";
 
-const TIMEOUT_MS = 1_000;
-const data = (text: string): Uint8Array => new TextEncoder().encode(text);
+const TIMEOUT_MS = 100;
 
-/** raft as far as proposals see it: takes them while there is a leader. */
-function play(): {
+/** raft as proposals see it: what it was given, one text a call. It takes nothing without a leader. */
+function fixture(): {
   readonly proposals: Proposals;
-  readonly taken: string[];
-  readonly world: { now: number; hasLeader: boolean; failed: number };
+  readonly given: string[];
+  readonly world: { now: number; hasLeader: boolean; scheduled: number; refused: number };
 } {
-  const taken: string[] = [];
-  const world = { now: 0, hasLeader: false, failed: 0 };
+  const given: string[] = [];
+  const world = { now: 0, hasLeader: true, scheduled: 0, refused: 0 };
   const take = (what: string): void => {
-    if (!world.hasLeader) throw new RaftError("RAFT_PROPOSAL_DROPPED", "there is no leader");
-    taken.push(what);
+    if (!world.hasLeader) {
+      world.refused++;
+      throw new RaftError("RAFT_PROPOSAL_DROPPED", "there is no leader");
+    }
+    given.push(what);
   };
-  const node = {
-    propose: (bytes: Uint8Array) => take(new TextDecoder().decode(bytes)),
-    proposeConfChange: () => take("change"),
-  } as unknown as RawNode;
   const proposals = new Proposals(
     {
-      node,
+      node: {
+        proposeBatch: (datas) => {
+          if (datas.length > 0) take(datas.map((data) => `${data[0]}`).join(" "));
+        },
+        proposeConfChange: () => take("change"),
+      },
       now: () => world.now,
-      schedule: () => undefined,
-      timeoutError: (since) => new RequestError("SERVER_TIMEOUT", `since ${since}`),
-      onFailed: (count) => (world.failed += count),
+      schedule: () => world.scheduled++,
+      timeoutError: () => new RequestError("SERVER_TIMEOUT", "too late"),
+      onFailed: () => undefined,
     },
     TIMEOUT_MS,
   );
-  return { proposals, taken, world };
+  return { proposals, given, world };
 }
 
-test("what comes before there is a leader is proposed when there is one, in order", async () => {
-  const { proposals, taken, world } = play();
-  const first = proposals.propose(1n, data("first"));
-  const second = proposals.propose(2n, data("second"));
-  assert.deepEqual(taken, []);
+/** A request whose data begins with this byte; how it ends is looked at where a test says so. */
+function propose(proposals: Proposals, byte: number, bytes = 1): Promise<unknown> {
+  const data = new Uint8Array(bytes);
+  data[0] = byte;
+  const answer = proposals.propose(BigInt(byte), data);
+  answer.catch(() => undefined);
+  return answer;
+}
+
+test("the requests of one turn are one proposal", () => {
+  const { proposals, given, world } = fixture();
+  for (const byte of [1, 2, 3]) void propose(proposals, byte);
+  assert.deepEqual(given, []);
+  assert.equal(world.scheduled, 3);
+  proposals.give();
+  proposals.give();
+  assert.deepEqual(given, ["1 2 3"]);
+});
+
+test("a proposal is no larger than a message, unless it is one request", () => {
+  const { proposals, given } = fixture();
+  void propose(proposals, 1, MESSAGE_ENTRY_BYTES_MAX - 1);
+  void propose(proposals, 2);
+  void propose(proposals, 3);
+  void propose(proposals, 4, 2 * MESSAGE_ENTRY_BYTES_MAX);
+  void propose(proposals, 5);
+  proposals.give();
+  assert.deepEqual(given, ["1 2", "3", "4", "5"]);
+});
+
+test("a change of the configuration goes alone, and in its turn", () => {
+  const { proposals, given } = fixture();
+  void propose(proposals, 1);
+  const change = { id: 2n, type: ConfChangeType.addNode, nodeId: 9n, context: new Uint8Array() };
+  proposals.changeConfiguration(change).catch(() => undefined);
+  void propose(proposals, 3);
+  proposals.give();
+  assert.deepEqual(given, ["1", "change", "3"]);
+});
+
+test("what raft turns away is offered again when there is a leader, in order and not more often", () => {
+  const { proposals, given, world } = fixture();
+  world.hasLeader = false;
+  void propose(proposals, 1);
+  proposals.give();
+  void propose(proposals, 2);
+  proposals.give();
+  proposals.give();
+  assert.equal(world.refused, 1);
   world.hasLeader = true;
-  const third = proposals.propose(3n, data("third"));
-  assert.deepEqual(taken, []); // behind the others
   proposals.retry();
-  assert.deepEqual(taken, ["first", "second", "third"]);
-  for (const id of [1n, 2n, 3n]) proposals.onOutcome(id, { kind: "answer", response: id });
-  assert.deepEqual(
-    (await Promise.all([first, second, third])).map(({ response }) => response),
-    [1n, 2n, 3n],
-  );
+  proposals.give();
+  assert.deepEqual(given, ["1 2"]);
+});
+
+test("a request whose caller has gone is not proposed", async () => {
+  const { proposals, given, world } = fixture();
+  world.hasLeader = false;
+  const late = propose(proposals, 1);
+  proposals.give();
+  world.now = TIMEOUT_MS / 2;
+  void propose(proposals, 2);
+  world.now = TIMEOUT_MS;
+  world.hasLeader = true;
+  proposals.onTick();
+  await assert.rejects(late, { code: "SERVER_TIMEOUT" });
+  proposals.give();
+  assert.deepEqual(given, ["2"]);
+});
+
+test("one that raft has taken is never proposed twice, and its caller is told when its time is over", async () => {
+  const { proposals, given, world } = fixture();
+  const lost = propose(proposals, 1);
+  proposals.give();
+  proposals.retry();
+  proposals.give();
+  world.now = TIMEOUT_MS;
+  proposals.onTick();
+  await assert.rejects(lost, { code: "SERVER_TIMEOUT" });
+  proposals.give();
+  assert.deepEqual(given, ["1"]);
+});
+
+test("an answer and a refusal are the caller's; when the member stops, all are refused", async () => {
+  const { proposals } = fixture();
+  const answered = propose(proposals, 1);
+  const refused = propose(proposals, 2);
+  const waiting = propose(proposals, 3);
+  proposals.give();
+  proposals.onOutcome(1n, { kind: "answer", response: "yes" });
+  proposals.onOutcome(2n, { kind: "refused", error: new RequestError("SERVER_NO_SPACE", "full") });
+  assert.deepEqual(await answered, { kind: "answer", response: "yes" });
+  await assert.rejects(refused, { code: "SERVER_NO_SPACE" });
+  proposals.close(new RequestError("SERVER_STOPPED", "the member is stopping"));
+  await assert.rejects(waiting, { code: "SERVER_STOPPED" });
+  await assert.rejects(propose(proposals, 4), { code: "SERVER_STOPPED" });
   assert.equal(proposals.size, 0);
-});
-
-test("one whose time is over is told so, and is not proposed any more", async () => {
-  const { proposals, taken, world } = play();
-  const late = assert.rejects(proposals.propose(1n, data("late")), { code: "SERVER_TIMEOUT", message: /since 0/ });
-  world.now = TIMEOUT_MS;
-  proposals.onTick();
-  await late;
-  world.hasLeader = true;
-  proposals.retry();
-  assert.deepEqual(taken, []);
-  assert.equal(world.failed, 1);
-});
-
-test("one that raft has taken is never proposed twice", async () => {
-  const { proposals, taken, world } = play();
-  world.hasLeader = true;
-  const lost = assert.rejects(proposals.propose(1n, data("lost")), { code: "SERVER_TIMEOUT" });
-  proposals.retry();
-  world.now = TIMEOUT_MS;
-  proposals.onTick();
-  await lost;
-  assert.deepEqual(taken, ["lost"]);
-});
-
-test("a refusal is the caller's; when the member stops, all are refused", async () => {
-  const { proposals, world } = play();
-  world.hasLeader = true;
-  const refused = assert.rejects(proposals.propose(1n, data("x")), { code: "SERVER_NO_SPACE" });
-  proposals.onOutcome(1n, { kind: "refused", error: new RequestError("SERVER_NO_SPACE", "full") });
-  await refused;
-  const stopped = new RequestError("SERVER_STOPPED", "the member is stopping");
-  const waiting = assert.rejects(proposals.propose(2n, data("y")), { code: "SERVER_STOPPED" });
-  proposals.close(stopped);
-  await waiting;
-  await assert.rejects(proposals.propose(3n, data("z")), { code: "SERVER_STOPPED" });
 });

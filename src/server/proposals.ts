@@ -1,8 +1,12 @@
 /**
- * Proposals on their way into the log. raft takes one only while it knows a leader; one that comes before waits here until there is
- * a leader or its time has run out, as in etcd. A proposal that raft has taken may still be lost on the way to the leader: then its
- * caller hears nothing before the time is over, and nobody proposes it again, for it might be in the log.
+ * Proposals on their way into the log. Requests that come during one turn of the event loop are given to raft together, as one
+ * proposal of many entries: one append to each follower and one answer from it where there would be as many as requests.
+ *
+ * raft takes a proposal only while it knows a leader; what comes before waits here until there is a leader or its time has run
+ * out, as in etcd. A proposal that raft has taken may still be lost on the way to the leader: then its caller hears nothing before
+ * the time is over, and nobody proposes it again, for it might be in the log.
  */
+import { MESSAGE_ENTRY_BYTES_MAX } from "../base/limits.js";
 import type { ConfChange } from "../proto/raft.js";
 import { RaftError, type RawNode } from "../raft/index.js";
 import type { Outcome } from "./applier.js";
@@ -12,20 +16,28 @@ import { Waiters } from "./waiters.js";
 export type Answer = Outcome & { readonly kind: "answer" };
 
 export interface ProposalsDependencies {
-  readonly node: RawNode;
+  readonly node: Pick<RawNode, "proposeBatch" | "proposeConfChange">;
   readonly now: () => number;
-  /** raft was given something. */
+  /** There is something for raft: `give` is to be called when this turn's other requests are in. */
   readonly schedule: () => void;
   /** What a caller is told whose time is over and who waits since then. */
   readonly timeoutError: (since: number) => RequestError;
   readonly onFailed: (count: number) => void;
 }
 
+/** The data of an entry, or a change of the configuration. */
+type Proposal = Uint8Array | ConfChange;
+
+/** What raft is given at once: the data of entries, or one change; `ids` are done with when it is taken. */
+type Batch = { readonly ids: bigint[] } & ({ readonly datas: Uint8Array[] } | { readonly change: ConfChange });
+
 export class Proposals {
   readonly #d: ProposalsDependencies;
   readonly #waiters: Waiters;
-  /** Those that raft did not take, oldest first. */
-  readonly #untaken = new Map<bigint, () => void>();
+  /** What raft has not taken yet, oldest first. */
+  readonly #untaken = new Map<bigint, Proposal>();
+  /** raft has turned the oldest away, and nothing has happened since that could change its mind. */
+  #isStuck = false;
 
   constructor(d: ProposalsDependencies, timeoutMs: number) {
     this.#d = d;
@@ -39,37 +51,67 @@ export class Proposals {
 
   /** @param id the ID that the request carries in its entry */
   propose(id: bigint, data: Uint8Array): Promise<Answer> {
-    return this.#give(id, () => this.#d.node.propose(data));
+    return this.#add(id, data);
   }
 
   changeConfiguration(change: ConfChange): Promise<Answer> {
-    return this.#give(change.id, () => this.#d.node.proposeConfChange(change));
+    return this.#add(change.id, change);
   }
 
-  #give(id: bigint, give: () => void): Promise<Answer> {
+  #add(id: bigint, proposal: Proposal): Promise<Answer> {
     const answer = this.#waiters.wait<Answer>(id, this.#d.now());
     if (!this.#waiters.has(id)) return answer; // closed meanwhile
-    if (this.#untaken.size > 0 || !this.#isTaken(give)) this.#untaken.set(id, give);
+    this.#untaken.set(id, proposal);
+    this.#d.schedule();
     return answer;
   }
 
-  #isTaken(give: () => void): boolean {
+  /** Gives raft what waits, in order, until it takes no more. */
+  give(): void {
+    while (this.#untaken.size > 0 && !this.#isStuck) {
+      const batch = this.#nextBatch();
+      if (this.#isTaken(batch)) for (const id of batch.ids) this.#untaken.delete(id);
+      else this.#isStuck = true;
+    }
+  }
+
+  /** What raft did not take is given once more: a leader was found, or time has passed. */
+  retry(): void {
+    this.#isStuck = false;
+    if (this.#untaken.size > 0) this.#d.schedule();
+  }
+
+  /** As many of the oldest as fit into one message. What nobody waits for any more is left out. */
+  #nextBatch(): Batch {
+    const ids: bigint[] = [];
+    const datas: Uint8Array[] = [];
+    let bytes = 0;
+    for (const [id, proposal] of this.#untaken) {
+      if (this.#waiters.has(id)) {
+        if (proposal instanceof Uint8Array) {
+          bytes += proposal.length;
+          if (bytes > MESSAGE_ENTRY_BYTES_MAX && datas.length > 0) break;
+          datas.push(proposal);
+        } else {
+          if (datas.length > 0) break;
+          ids.push(id);
+          return { ids, change: proposal };
+        }
+      }
+      ids.push(id);
+    }
+    return { ids, datas };
+  }
+
+  #isTaken(batch: Batch): boolean {
     try {
-      give();
+      if ("change" in batch) this.#d.node.proposeConfChange(batch.change);
+      else this.#d.node.proposeBatch(batch.datas);
     } catch (error) {
       if (error instanceof RaftError && error.code === "RAFT_PROPOSAL_DROPPED") return false;
       throw error;
     }
-    this.#d.schedule();
     return true;
-  }
-
-  /** Tries those again that raft did not take: a leader was found, or time has passed. */
-  retry(): void {
-    for (const [id, give] of this.#untaken) {
-      if (this.#waiters.has(id) && !this.#isTaken(give)) return;
-      this.#untaken.delete(id);
-    }
   }
 
   onOutcome(id: bigint, outcome: Outcome): void {

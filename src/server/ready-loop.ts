@@ -50,6 +50,8 @@ export interface ReadyLoopDependencies {
 }
 
 export interface ReadyLoopEvents {
+  /** A turn's events are in: what was gathered of them is given to the core. */
+  giveGathered(): void;
   onSoftState(state: SoftState): void;
   onReadStates(states: readonly ReadState[]): void;
   onHardState(state: HardState): void;
@@ -106,19 +108,19 @@ export class ReadyLoop {
 
   #carryOut(): void {
     const { node } = this.#dependencies;
+    if (!this.#stopped) this.#events.giveGathered();
     while (!this.#stopped && node.hasReady()) {
       const ready = node.ready();
       if (ready.softState !== undefined) this.#events.onSoftState(ready.softState);
       if (ready.readStates.length > 0) this.#events.onReadStates(ready.readStates);
-      const outgoing: Message[] = [];
-      const isForOthers = ready.messages.some(({ to }) => to !== LOCAL_APPEND_THREAD && to !== LOCAL_APPLY_THREAD);
+      const forOthers = ready.messages.filter(({ to }) => to !== LOCAL_APPEND_THREAD && to !== LOCAL_APPLY_THREAD);
+      const outgoing = forOthers.filter(({ type }) => type !== MessageType.snapshot);
+      if (outgoing.length > 0) this.#dependencies.peers.send(outgoing); // first: the others' disks work while ours does
       for (const message of ready.messages) {
-        if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message, !isForOthers);
+        if (message.to === LOCAL_APPEND_THREAD) this.#startPersisting(message, forOthers.length === 0);
         else if (message.to === LOCAL_APPLY_THREAD) this.#applyQueue.push(message);
         else if (message.type === MessageType.snapshot) this.#events.sendSnapshot(message);
-        else outgoing.push(message);
       }
-      if (outgoing.length > 0) this.#dependencies.peers.send(outgoing);
     }
     this.#applySlice();
   }

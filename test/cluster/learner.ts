@@ -252,8 +252,15 @@ class SteadyPuts {
     return told;
   }
 
+  /** @throws when puts fail before that: then the cluster, or the machine, does not take so many, and nothing can be measured */
   async reach(acknowledged: number): Promise<void> {
-    while (this.#acknowledged < acknowledged) await pause(5);
+    while (this.#acknowledged < acknowledged) {
+      if (this.#failed > 0) {
+        const rate = Math.round(1000 / this.#stepMs);
+        throw new Error(`${this.#failed} puts failed or took over ${PUT_WITHIN_MS} ms: ${rate}/s are too many here`);
+      }
+      await pause(5);
+    }
   }
 
   async stop(): Promise<void> {

@@ -48,7 +48,7 @@ export function shown({ code, stdout, stderr }: Seen): string {
     text
       .replace(/\b\d+(\.\d+)?(ns|µs|ms|s)\b *\|?/g, "TIME")
       // The width of that column follows the time.
-      .replace(/-+\+-+\+-+\+-+\+\n|  TOOK +(?=\|)/g, "-")
+      .replace(/-+\+-+\+-+\+-+\+\n| +TOOK +(?=\|)/g, "-")
       .replace(/\b\d+(\.\d+)? (B|kB|MB)\b/g, "SIZE")
       .replace(/"(raftIndex|raftAppliedIndex|RaftIndex|RaftAppliedIndex)" ?: ?\d+/g, '"$1":N')
       .replace(/"(dbSize|dbSizeInUse|DBSize|DBSizeInUse)" ?: ?\d+/g, '"$1":SIZE')

@@ -60,6 +60,16 @@ test("what is acknowledged after the revision that is looked at waits for the ne
   await assert.rejects(ledger.checkAll(early, "here"), /p\/c was acknowledged at revision 5; the store is at 4/);
 });
 
+test("an acknowledgement that arrives after the check that saw its put is kept; at another revision it is a broken promise", async () => {
+  const { store, ledger } = fixture();
+  await ledger.check(store.client, "here");
+  ledger.acknowledge("p/unknown", 3);
+  await ledger.check(store.client, "here");
+  assert.equal(ledger.unacknowledgedKept, 0);
+  ledger.acknowledge("p/b", 2);
+  await assert.rejects(ledger.check(store.client, "here"), /lost p\/b, which was acknowledged at revision 2/);
+});
+
 for (const [what, spoil, told] of [
   [
     "the last acknowledged put is lost",

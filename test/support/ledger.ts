@@ -21,6 +21,8 @@ export class PutLedger {
   readonly #acknowledged = new Map<string, number>();
   /** Acknowledged, and not yet seen in the store. */
   readonly #unchecked = new Map<string, number>();
+  /** Where the store has each key, as far as it was looked at: an acknowledgement may arrive after a check that saw its put. */
+  readonly #found = new Map<string, number>();
   /** All revisions in `[2, checked)` are known to be right. */
   #checked = FIRST_REVISION;
 
@@ -35,7 +37,7 @@ export class PutLedger {
 
   acknowledge(key: string, revision: number): void {
     this.#acknowledged.set(key, revision);
-    this.#unchecked.set(key, revision);
+    if (this.#found.get(key) !== revision) this.#unchecked.set(key, revision);
   }
 
   get attempted(): number {
@@ -88,6 +90,7 @@ export class PutLedger {
   /** Checks the whole store once more: nothing that was right has changed since. No put may be on its way. */
   async checkAll(client: EtcdClient, where: string): Promise<void> {
     this.#checked = FIRST_REVISION;
+    this.#found.clear();
     for (const [key, revision] of this.#acknowledged) this.#unchecked.set(key, revision);
     await this.check(client, where);
     for (const [key, promised] of this.#unchecked) {
@@ -111,6 +114,7 @@ export class PutLedger {
       if (promised !== undefined && promised !== modRevision) {
         throw new Error(`${where}: ${name} was acknowledged at revision ${promised} and is at ${modRevision}`);
       }
+      this.#found.set(name, modRevision);
       this.#unchecked.delete(name);
     }
     if (revision !== this.#checked - 1) {

@@ -195,7 +195,7 @@ function masked(text: string, after: Ids, before: Ids, args: readonly string[]):
     .replace(/ {2,}/g, " ");
   if (!args.includes("health") && !args.includes("member")) return plain;
   return plain
-    .replace(/(?<=\}),(?=\{)|(?<="members":\[)/g, "\n")
+    .replace(/(?<=\}),(?=\{)|(?<="members":\[)|(?<=\})(?=\]\})/g, "\n") // members stand in the order of IDs that chance gave
     .replace(/\| (http|MEMBER)/g, "\n| $1")
     .replace(/(?<=ETCD_INITIAL_CLUSTER=")[^"]*/, (list) => list.split(",").sort().join(","))
     .replace(/[[\]]/g, "")

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SimDisk } from "../../sim/index.js";
+import { settle, SimDisk, SimRandom } from "../../sim/index.js";
 import { boltEngine, Backend } from "../mvcc/index.js";
 import { utf8FromText } from "../base/text.js";
 import type { MemberOptions } from "./options.js";
@@ -192,3 +192,44 @@ test("a log that power left without entries is begun again with the same flags, 
   });
   await stopMember(await startMember(worldOf(empty)));
 });
+
+test("a first start that is killed at any sync of a folder leaves no name that a later power loss could take", async () => {
+  let kills = 0;
+  for (let nth = 1; ; nth++) {
+    const killed = await firstStartKilledAt(nth);
+    if (killed === undefined) break;
+    kills++;
+    const running = await startMember(worldOf(killed));
+    await timePassesUntil(running, running.member.put(putRequest("key", "acknowledged")));
+    const left = running.disk.crash({ mode: "lost", random: new SimRandom(nth) });
+    const again = await startMember(worldOf(left));
+    assert.equal(
+      (await contentOf(again.member)).get("key")?.value,
+      "acknowledged",
+      `killed at sync ${nth} of a folder`,
+    );
+    await stopMember(again);
+  }
+  assert.ok(kills >= 5, `a first start syncs folders ${kills} times`);
+});
+
+/** The disk after a member was killed at the nth sync of a folder of its first start; undefined when it came up before. */
+async function firstStartKilledAt(nth: number): Promise<SimDisk | undefined> {
+  let left = nth;
+  const start = { isStuck: false };
+  const disk = new SimDisk({
+    pace: (kind) => {
+      if (kind !== "sync-folder" || --left !== 0) return undefined;
+      start.isStuck = true;
+      return new Promise(() => undefined);
+    },
+  });
+  const world = worldOf(disk);
+  const starting = startMember(world).catch(() => undefined);
+  for (let turn = 0; turn < 100 && !start.isStuck; turn++) await settle();
+  if (start.isStuck) return disk.kill();
+  const running = await starting;
+  assert.ok(running !== undefined, "the member came up");
+  await stopMember(running);
+  return undefined;
+}

@@ -207,10 +207,15 @@ function initialMembers(options: MemberOptions): Member[] {
 
 /** Folders with durable names, from the data directory down. */
 async function makeFolders(disk: Disk, layout: Layout): Promise<void> {
-  for (const folder of [layout.dataDir, layout.memberDir, layout.snapDir]) {
-    await makeFolderWithParents(disk, folder);
+  const folders = [layout.dataDir, layout.memberDir, layout.snapDir, parentPath(layout.walDir)];
+  for (const folder of folders) await makeFolderWithParents(disk, folder);
+  // A first start that died may have left folders whose names are not durable: a power loss would take all that comes to lie in them.
+  for (const parent of new Set(folders.map((folder) => parentPath(folder)))) {
+    await disk.syncFolder(parent).catch((error: unknown) => {
+      // The folder above the data directory may be another's. Who made the data directory there has seen to its name.
+      if (!(error instanceof DiskError) || error.code !== "DISK_DENIED") throw error;
+    });
   }
-  await makeFolderWithParents(disk, parentPath(layout.walDir));
 }
 
 /** Makes a folder and those above it, with durable names. @throws MemberError `DATA_DIR_UNUSABLE` where something else is in the way */

@@ -424,6 +424,7 @@ export async function openWal(
     const fileSize = await renewTail(segments.at(-1)!, end, options.segmentBytes ?? SEGMENT_BYTES);
     await removeStalePipelineFiles(disk, folder);
     await disk.syncFolder(folder);
+    await disk.syncFolder(parentPath(folder)); // who made the log may have died before its own name was durable
     const { metadata, crc, offset, hardState, lastIndex } = end;
     const start = { segments, metadata, crc, offset, fileSize, hardState, lastIndex: Math.max(lastIndex, at.index) };
     const writer = new WalWriter(dependencies, folder, start, options);

@@ -150,8 +150,8 @@ function run(settings: Settings): Promise<Campaign> {
         showProgress(done, seeds, violations.length, performance.now() - began);
         give(child);
       });
-      child.on("exit", (code) => {
-        if (children.has(child)) reject(new Error(`a worker ended by itself with status ${code}`));
+      child.on("exit", (code, signal) => {
+        if (children.has(child)) reject(new Error(`a worker ended by itself (status ${code}, signal ${signal})`));
       });
       give(child);
     }

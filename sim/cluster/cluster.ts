@@ -316,7 +316,12 @@ export class Cluster {
   async stopAll(): Promise<void> {
     for (const machine of this.machines) {
       const { process } = machine;
-      invariant(process?.member !== undefined, () => `${machine.name} does not serve`);
+      if (process?.member === undefined) {
+        // A disk that failed while the next segment was prepared ends its member only when that segment is needed: as late as now, when
+        // leadership is handed over before a stop. That all members serve was seen before.
+        this.#world.counts.add("members that were down at the end");
+        continue;
+      }
       await process.member.stop();
       this.#checkClosed(machine);
       machine.ended();

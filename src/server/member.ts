@@ -262,6 +262,7 @@ export class Member implements MemberService {
     this.#proposals = new Proposals(
       {
         node: booted.node,
+        hasLeader: () => this.#leader !== NONE,
         now: () => this.#clock.now(),
         schedule: () => this.#loop.schedule(),
         timeoutError: (since) => this.#timeoutError(since),

@@ -12,14 +12,14 @@ const TIMEOUT_MS = 100;
 function fixture(): {
   readonly proposals: Proposals;
   readonly given: string[];
-  readonly world: { now: number; hasLeader: boolean; scheduled: number; refused: number };
+  readonly world: { now: number; knowsLeader: boolean; takes: boolean; scheduled: number; refused: number };
 } {
   const given: string[] = [];
-  const world = { now: 0, hasLeader: true, scheduled: 0, refused: 0 };
+  const world = { now: 0, knowsLeader: true, takes: true, scheduled: 0, refused: 0 };
   const take = (what: string): void => {
-    if (!world.hasLeader) {
+    if (!world.takes) {
       world.refused++;
-      throw new RaftError("RAFT_PROPOSAL_DROPPED", "there is no leader");
+      throw new RaftError("RAFT_PROPOSAL_DROPPED", "too much is uncommitted");
     }
     given.push(what);
   };
@@ -31,6 +31,7 @@ function fixture(): {
         },
         proposeConfChange: () => take("change"),
       },
+      hasLeader: () => world.knowsLeader,
       now: () => world.now,
       schedule: () => world.scheduled++,
       timeoutError: () => new RequestError("SERVER_TIMEOUT", "too late"),
@@ -81,30 +82,47 @@ test("a change of the configuration goes alone, and in its turn", () => {
   assert.deepEqual(given, ["1", "change", "3"]);
 });
 
-test("what raft turns away is offered again when there is a leader, in order and not more often", () => {
+test("what raft turns away is offered again when a leader was found, in order and not more often", () => {
   const { proposals, given, world } = fixture();
-  world.hasLeader = false;
+  world.takes = false;
   void propose(proposals, 1);
   proposals.give();
   void propose(proposals, 2);
   proposals.give();
   proposals.give();
   assert.equal(world.refused, 1);
-  world.hasLeader = true;
+  world.takes = true;
   proposals.retry();
   proposals.give();
   assert.deepEqual(given, ["1 2"]);
 });
 
+test("while no leader is known raft is not asked, however much time passes", () => {
+  const { proposals, given, world } = fixture();
+  world.takes = false;
+  world.knowsLeader = false;
+  void propose(proposals, 1);
+  for (let tick = 0; tick < 5; tick++) {
+    proposals.onTick();
+    proposals.give();
+  }
+  assert.equal(world.refused, 0);
+  world.takes = true;
+  world.knowsLeader = true;
+  proposals.retry();
+  proposals.give();
+  assert.deepEqual(given, ["1"]);
+});
+
 test("a request whose caller has gone is not proposed", async () => {
   const { proposals, given, world } = fixture();
-  world.hasLeader = false;
+  world.takes = false;
   const late = propose(proposals, 1);
   proposals.give();
   world.now = TIMEOUT_MS / 2;
   void propose(proposals, 2);
   world.now = TIMEOUT_MS;
-  world.hasLeader = true;
+  world.takes = true;
   proposals.onTick();
   await assert.rejects(late, { code: "SERVER_TIMEOUT" });
   proposals.give();

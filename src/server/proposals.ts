@@ -18,6 +18,8 @@ export type Answer = Outcome & { readonly kind: "answer" };
 export interface ProposalsDependencies {
   readonly node: Pick<RawNode, "proposeBatch" | "proposeConfChange">;
   readonly now: () => number;
+  /** Without a leader raft takes nothing, and says so in the log each time that it is asked. */
+  readonly hasLeader: () => boolean;
   /** There is something for raft: `give` is to be called when this turn's other requests are in. */
   readonly schedule: () => void;
   /** What a caller is told whose time is over and who waits since then. */
@@ -68,6 +70,7 @@ export class Proposals {
 
   /** Gives raft what waits, in order, until it takes no more. */
   give(): void {
+    if (!this.#d.hasLeader()) this.#isStuck = true;
     while (this.#untaken.size > 0 && !this.#isStuck) {
       const batch = this.#nextBatch();
       if (this.#isTaken(batch)) for (const id of batch.ids) this.#untaken.delete(id);

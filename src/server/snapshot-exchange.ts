@@ -116,11 +116,41 @@ function streamOf(snapshot: BackendSnapshot): DatabaseStream {
   return { totalBytes: snapshot.sizeBytes, chunks: untilEnd(snapshot) };
 }
 
-/** The pages of a snapshot; it is ended with the reading of them, early or not. */
-export async function* untilEnd(snapshot: BackendSnapshot): AsyncGenerator<Uint8Array> {
-  try {
-    yield* snapshot.pages();
-  } finally {
-    snapshot.end();
+/**
+ * The pages of a snapshot; it is ended with the reading of them, early or not. Not a generator: the return of one that was never read
+ * skips its `finally`, and the pages would stay pinned.
+ */
+export function untilEnd(snapshot: BackendSnapshot): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => new PagesUntilEnd(snapshot) };
+}
+
+class PagesUntilEnd implements AsyncIterator<Uint8Array, undefined> {
+  readonly #snapshot: BackendSnapshot;
+  readonly #pages: AsyncIterator<Uint8Array, unknown>;
+
+  constructor(snapshot: BackendSnapshot) {
+    this.#snapshot = snapshot;
+    this.#pages = snapshot.pages()[Symbol.asyncIterator]();
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    try {
+      const { done, value } = await this.#pages.next();
+      if (done !== true) return { done: false, value };
+    } catch (error) {
+      this.#snapshot.end();
+      throw error;
+    }
+    this.#snapshot.end();
+    return { done: true, value: undefined };
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    try {
+      await this.#pages.return?.();
+    } finally {
+      this.#snapshot.end();
+    }
+    return { done: true, value: undefined };
   }
 }

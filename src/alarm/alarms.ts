@@ -31,6 +31,7 @@ export class Alarms {
   }
 
   has(kind: AlarmType): boolean {
+    if (this.#raised.size === 0) return false; // each put asks
     return this.list(kind).length > 0;
   }
 

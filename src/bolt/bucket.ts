@@ -43,6 +43,8 @@ export interface BucketOwner {
   assertOpen(): void;
   /** A copy of bytes given by the caller, kept as long as the transaction needs it. */
   keep(bytes: Uint8Array): Uint8Array;
+  /** Room for so many bytes, kept alike. */
+  take(size: number): Uint8Array;
   /** These pages are not in use after this transaction. */
   release(id: number, span: number): void;
 }
@@ -186,22 +188,38 @@ export class Bucket implements CursorTarget {
 
   /** Sets a key's value; both are copied. */
   put(key: Uint8Array, value: Uint8Array): void {
+    this.#checkSizes(key, value.length);
+    this.#putKept(key, this.#owner.keep(value));
+  }
+
+  /** Sets a key's value to so many bytes, which the caller writes before this turn ends: what is encoded anyway needs no copy. */
+  reserve(key: Uint8Array, size: number): Uint8Array {
+    this.#checkSizes(key, size);
+    const value = this.#owner.take(size);
+    this.#putKept(key, value);
+    return value;
+  }
+
+  #checkSizes(key: Uint8Array, valueBytes: number): void {
     this.#assertWritable();
     if (key.length === 0) throw this.#refuse("BOLT_KEY_EMPTY", "a key needs a byte or more");
     if (key.length > KEY_BYTES_MAX) {
       throw this.#refuse("BOLT_KEY_TOO_LARGE", `a key of ${key.length} bytes, the limit is ${KEY_BYTES_MAX}`);
     }
-    if (value.length > VALUE_BYTES_MAX) {
-      throw this.#refuse("BOLT_VALUE_TOO_LARGE", `a value of ${value.length} bytes, the limit is ${VALUE_BYTES_MAX}`);
+    if (valueBytes > VALUE_BYTES_MAX) {
+      throw this.#refuse("BOLT_VALUE_TOO_LARGE", `a value of ${valueBytes} bytes, the limit is ${VALUE_BYTES_MAX}`);
     }
+  }
+
+  #putKept(key: Uint8Array, value: Uint8Array): void {
     const tail = this.#tail;
     if (tail !== undefined && tail.keys.length > 0 && compareBytes(key, tail.keys[tail.keys.length - 1]!) > 0) {
-      tail.append(this.#owner.keep(key), this.#owner.keep(value));
+      tail.append(this.#owner.keep(key), value);
       this.#changes++;
       if (tail.isTooLarge(this.pages.pageSize)) this.#splitUp(this.#descend(key));
       return;
     }
-    this.#set(key, this.#owner.keep(value), 0);
+    this.#set(key, value, 0);
   }
 
   /** Deletes a key; false when it was not there. */

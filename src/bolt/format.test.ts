@@ -53,6 +53,7 @@ test("the leaf of the format's page decodes as it says, and its seal is whole", 
     pages: pages as unknown as Bucket["pages"],
     writable: false,
     assertOpen: () => undefined,
+    take: (size: number) => new Uint8Array(size),
     keep: (given: Uint8Array) => given,
     release: () => undefined,
   };

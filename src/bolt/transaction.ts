@@ -1,5 +1,5 @@
 /** Transactions: a view of one committed state, and the one transaction at a time that makes the next. */
-import { EMPTY_BYTES } from "../base/bytes.js";
+import { Arena } from "../base/arena.js";
 import { invariant } from "../base/errors.js";
 import { Bucket, type BucketOwner } from "./bucket.js";
 import type { Cursor } from "./cursor.js";
@@ -60,6 +60,10 @@ abstract class Transaction implements BucketOwner {
     return bytes;
   }
 
+  take(size: number): Uint8Array {
+    return new Uint8Array(size);
+  }
+
   release(_id: number, _span: number): void {
     invariant(false, "a read transaction frees no page");
   }
@@ -113,33 +117,23 @@ export class ReadTransaction extends Transaction {
   }
 }
 
-const ARENA_BYTES = 65_536;
-const ARENA_ITEM_BYTES_MAX = 4096;
-
 /** Changes to the newest committed state, seen by its own reads at once and by nobody else before the commit. */
 export class WriteTransaction extends Transaction {
   readonly writable = true;
   readonly #released: number[] = [];
-  #arena: Uint8Array = EMPTY_BYTES;
-  #arenaAt = 0;
+  readonly #arena = new Arena();
 
   /** The state that the commit makes. */
   get id(): number {
     return this.state.meta.txid + 1;
   }
 
-  /** Small copies share one buffer: a buffer of its own costs more than the copy. */
   override keep(bytes: Uint8Array): Uint8Array {
-    const size = bytes.length;
-    if (size > ARENA_ITEM_BYTES_MAX) return bytes.slice();
-    if (this.#arenaAt + size > this.#arena.length) {
-      this.#arena = new Uint8Array(ARENA_BYTES);
-      this.#arenaAt = 0;
-    }
-    const start = this.#arenaAt;
-    this.#arenaAt = start + size;
-    this.#arena.set(bytes, start);
-    return this.#arena.subarray(start, start + size);
+    return this.#arena.copy(bytes);
+  }
+
+  override take(size: number): Uint8Array {
+    return this.#arena.take(size);
   }
 
   override release(id: number, span: number): void {

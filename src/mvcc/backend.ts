@@ -69,6 +69,13 @@ export interface BackendOptions {
   readonly onCommit?: (tookMs: number) => void;
 }
 
+/** Encodes in two steps: how many bytes, and then just these. */
+export interface SpanCodec<Value> {
+  size(value: Value): number;
+  /** Writes into `bytes` from `start`, where `size` bytes are free. */
+  write(bytes: Uint8Array, start: number, value: Value): number;
+}
+
 /** A consistent copy of `db`, pinned until `end`. */
 export interface BackendSnapshot {
   readonly sizeBytes: number;
@@ -171,6 +178,15 @@ export class Backend implements BucketWriter {
     this.#assertUsable();
     (this.#bucket(bucket) ?? this.#newBucket(bucket)).put(key, value);
     this.#changes?.push({ bucket, key: key.slice(), value: value.slice() });
+    this.#noteWrite();
+  }
+
+  /** The same with a value that is encoded where it will lie. */
+  putEncoded<Value>(bucket: string, key: Uint8Array, value: Value, codec: SpanCodec<Value>): void {
+    this.#assertUsable();
+    const bytes = (this.#bucket(bucket) ?? this.#newBucket(bucket)).reserve(key, codec.size(value));
+    codec.write(bytes, 0, value);
+    this.#changes?.push({ bucket, key: key.slice(), value: bytes.slice() });
     this.#noteWrite();
   }
 

@@ -47,6 +47,8 @@ export interface BoltBucket {
   get(key: Uint8Array): Uint8Array | undefined;
   /** Copies both. */
   put(key: Uint8Array, value: Uint8Array): void;
+  /** Puts a value of so many bytes, which the caller writes in the same turn. */
+  reserve(key: Uint8Array, size: number): Uint8Array;
   delete(key: Uint8Array): boolean;
   /** Calls for each key in `[from, to)`, in order, until the callback answers false. */
   forEach(

@@ -16,7 +16,7 @@ import { invariant } from "../base/errors.js";
 import { SLICE_MS_MAX } from "../base/limits.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
-import { decodeKeyValue, encodeKeyValue } from "../proto/fast/key-value.js";
+import { decodeKeyValue, encodeKeyValue, KEY_VALUE_CODEC } from "../proto/fast/key-value.js";
 import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { BUCKETS, type Backend } from "./backend.js";
@@ -298,7 +298,7 @@ export class Store implements ReadView {
     const { created: createRevision, version } = history;
     const kv: KeyValue = { key, createRevision, modRevision: main, version, value, lease };
     writeRevision(this.#scratch, main, sub);
-    this.#backend.put(BUCKETS.key, this.#scratch, encodeKeyValue(kv));
+    this.#backend.putEncoded(BUCKETS.key, this.#scratch, kv, KEY_VALUE_CODEC);
     this.#detach(name);
     if (lease !== 0n) invariant(this.#leases.attach(lease, name), () => `a put was let through with lease ${lease}`);
     return kv;

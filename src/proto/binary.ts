@@ -11,6 +11,7 @@
  *   index or count gets there, so a request that names one still means "beyond all there is". What is read from a disk goes
  *   through stricter codecs (`fast/`, `wal.ts`, `raft.ts`), which throw.
  */
+import { Arena } from "../base/arena.js";
 import { EMPTY_BYTES, WireError } from "../base/bytes.js";
 import { latin1FromBytes, textFromUtf8, utf8FromText } from "../base/text.js";
 
@@ -23,6 +24,9 @@ const KEPT_BYTES_MAX = 65_536;
 const TWO_32 = 0x1_0000_0000;
 
 let keptBuffer: Uint8Array | undefined;
+
+/** What writers answer: entries and answers of the same moment. */
+const finished = new Arena();
 
 /** Appends fields to a buffer that grows. Law: `finish` is called once, and ends the writer. */
 export class BinaryWriter {
@@ -44,7 +48,7 @@ export class BinaryWriter {
     this.#length = 0;
     if (buffer.length > KEPT_BYTES_MAX) return buffer.subarray(0, size);
     keptBuffer = buffer;
-    return buffer.slice(0, size);
+    return finished.copy(buffer, 0, size);
   }
 
   /** Begins a message inside this one. One byte is held free for its length. */

@@ -26,8 +26,14 @@ class MemoryBucket implements BoltBucket {
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
+    this.reserve(key, value.length).set(value);
+  }
+
+  reserve(key: Uint8Array, size: number): Uint8Array {
     const present = this.get(key) !== undefined;
-    this.pairs.splice(this.#position(key), present ? 1 : 0, { key: key.slice(), value: value.slice() });
+    const value = new Uint8Array(size);
+    this.pairs.splice(this.#position(key), present ? 1 : 0, { key: key.slice(), value });
+    return value;
   }
 
   delete(key: Uint8Array): boolean {

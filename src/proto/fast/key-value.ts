@@ -50,6 +50,9 @@ export function encodeKeyValueInto(bytes: Uint8Array, start: number, kv: KeyValu
   return at;
 }
 
+/** Both steps of encoding, for whoever has room for the bytes. */
+export const KEY_VALUE_CODEC = { size: keyValueSize, write: encodeKeyValueInto } as const;
+
 /** @throws WireError for bytes that are no `KeyValue`, and `WIRE_OUT_OF_RANGE` for a revision or version over 2^53-1 */
 export function decodeKeyValue(bytes: Uint8Array): KeyValue {
   const reader = new WireReader(bytes);

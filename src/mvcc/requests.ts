@@ -80,6 +80,9 @@ function rangeResponse(result: RangeResult, request: RangeRequest): RangeRespons
 /** @throws MvccError `LEASE_NOT_FOUND`, `KEY_NOT_FOUND` */
 export function applyPut(store: Store, request: PutRequest): PutResponse {
   checkPut(store, request);
+  if (!request.prevKv && !request.ignoreValue && !request.ignoreLease) {
+    return { header: headerOf(store.putAlone(request.key, request.value, request.lease)), prevKv: undefined };
+  }
   return inTransaction(store, (txn) => put(txn, request));
 }
 

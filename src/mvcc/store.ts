@@ -229,6 +229,13 @@ export class Store implements ReadView {
     return (this.#transaction = new WriteTxn(this.#revision, this.#doors));
   }
 
+  /** A write transaction of one put, without the ceremony: most are. The same rules hold. */
+  putAlone(key: Uint8Array, value: Uint8Array, lease: bigint): number {
+    invariant(this.#transaction === undefined, "one write transaction at a time");
+    const kv = this.#put(key, value, lease, this.#revision + 1, 0);
+    return this.#end([{ deleted: false, kv }]);
+  }
+
   /**
    * Compacts up to a revision. The index and the mark that it is scheduled change at once, `db` shrinks in the background.
    *

@@ -28,6 +28,8 @@ import {
   type AlarmRequest,
   type AlarmResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
+import { decodePutEntry } from "../proto/fast/put.js";
+import type { PutRequest } from "../proto/generated/etcdserverpb/kv.js";
 import { decodeRaftRequest } from "../proto/raft-request.js";
 import {
   ConfChangeType,
@@ -218,6 +220,11 @@ export class Applier {
       this.#events.onTermBegun(entry.term);
       return;
     }
+    const put = decodePutEntry(entry.data);
+    if (put !== undefined) {
+      if (fresh) this.#events.onOutcome(put.id, this.#applyPut(put.put));
+      return;
+    }
     const decoded = decodeRaftRequest(entry.data);
     if (decoded.kind === "v2") {
       this.#applyV2(decoded.request, fresh, entry);
@@ -284,31 +291,41 @@ export class Applier {
     try {
       return this.#mustApply(request, entry);
     } catch (error) {
-      // A refusal is an outcome, the same on every member; anything else is a failure of this one.
-      if (error instanceof CodedError && !(error instanceof MemberError) && isRefusal(error.code)) {
-        return { kind: "refused", error };
-      }
-      throw error;
+      return refusalOrThrow(error);
     }
   }
 
+  #applyPut(put: PutRequest): Outcome {
+    try {
+      this.#assertNotCorrupt();
+      return this.#mustApplyPut(put);
+    } catch (error) {
+      return refusalOrThrow(error);
+    }
+  }
+
+  #mustApplyPut(put: PutRequest): Outcome {
+    const fits = this.#checkQuota(costOfPut(put));
+    return this.#unlessOverQuota(applyPut(this.#dependencies.store, put), fits);
+  }
+
+  #assertNotCorrupt(): void {
+    if (!this.#dependencies.alarms.has(AlarmType.CORRUPT)) return;
+    throw new RequestError("SERVER_CORRUPT", "the CORRUPT alarm stands: nothing is applied until it is disarmed");
+  }
+
   #mustApply(request: InternalRaftRequest, entry: Entry): Outcome {
-    const { store, alarms } = this.#dependencies;
+    const { store } = this.#dependencies;
     if (request.alarm !== undefined) return { kind: "answer", response: this.#applyAlarm(request.alarm) };
-    if (alarms.has(AlarmType.CORRUPT)) {
-      throw new RequestError("SERVER_CORRUPT", "the CORRUPT alarm stands: nothing is applied until it is disarmed");
-    }
-    if (request.put !== undefined) {
-      const put = request.put;
-      return this.#withinQuota(costOfPut(put), () => applyPut(store, put));
-    }
+    this.#assertNotCorrupt();
+    if (request.put !== undefined) return this.#mustApplyPut(request.put);
     if (request.range !== undefined) return { kind: "answer", response: applyRange(store, request.range) };
     if (request.deleteRange !== undefined) {
       return { kind: "answer", response: applyDeleteRange(store, request.deleteRange) };
     }
     if (request.txn !== undefined) {
-      const txn = request.txn;
-      return this.#withinQuota(costOfTxn(txn), () => applyTxn(store, txn));
+      const fits = this.#checkQuota(costOfTxn(request.txn));
+      return this.#unlessOverQuota(applyTxn(store, request.txn), fits);
     }
     if (request.compaction !== undefined) {
       const { response, finished } = applyCompaction(store, request.compaction);
@@ -343,17 +360,21 @@ export class Applier {
   /**
    * With the alarm up a request that costs is refused. Without it, it is applied, and refused nevertheless when it went over:
    * that raises the alarm (both as etcd does).
+   *
+   * @returns whether it fits, to be told to `#unlessOverQuota` when it is applied
    */
-  #withinQuota(cost: number, apply: () => unknown): Outcome {
-    const noSpace = (detail: string): RequestError => new RequestError("SERVER_NO_SPACE", detail);
+  #checkQuota(cost: number): boolean {
     if (cost > 0 && this.#dependencies.alarms.has(AlarmType.NOSPACE)) {
-      throw noSpace("the NOSPACE alarm stands: compact, defragment, then disarm it");
+      throw new RequestError("SERVER_NO_SPACE", "the NOSPACE alarm stands: compact, defragment, then disarm it");
     }
-    const fits = fitsQuota(cost, this.#dependencies.dbBytes(), this.#quotaBytes);
-    const response = apply();
+    return fitsQuota(cost, this.#dependencies.dbBytes(), this.#quotaBytes);
+  }
+
+  #unlessOverQuota(response: unknown, fits: boolean): Outcome {
     if (fits) return { kind: "answer", response };
     this.#events.onQuotaExceeded();
-    return { kind: "refused", error: noSpace(`db has reached its quota of ${this.#quotaBytes} bytes`) };
+    const error = new RequestError("SERVER_NO_SPACE", `db has reached its quota of ${this.#quotaBytes} bytes`);
+    return { kind: "refused", error };
   }
 
   #applyAlarm(request: AlarmRequest): AlarmResponse {
@@ -386,6 +407,14 @@ const CLUSTER_LINE = "3.5";
 
 /** Codes of requests that were wrong or came at the wrong time; all others are failures of the member itself. */
 const REFUSALS = ["MVCC_COMPACTED", "MVCC_FUTURE_REVISION", "KEY_NOT_FOUND"];
+
+/** A refusal is an outcome, the same on every member; anything else is a failure of this one. */
+function refusalOrThrow(error: unknown): Outcome {
+  if (error instanceof CodedError && !(error instanceof MemberError) && isRefusal(error.code)) {
+    return { kind: "refused", error };
+  }
+  throw error;
+}
 
 function isRefusal(code: string): boolean {
   return code.startsWith("SERVER_") || code.startsWith("LEASE_") || REFUSALS.includes(code);

@@ -56,6 +56,7 @@ import {
   type Message,
   type Snapshot,
 } from "../proto/raft.js";
+import { encodePutEntry } from "../proto/fast/put.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
 import { Applier, loadProgress, type Progress } from "./applier.js";
@@ -786,6 +787,14 @@ export class Member implements MemberService {
   }
 
   async #request(fields: Partial<InternalRaftRequest>): Promise<Answer> {
+    this.#assertTakesRequests();
+    const id = this.#ids.next();
+    const request = { ...NO_REQUEST, ...fields, header: { ID: id, username: "", authRevision: 0 } };
+    return this.#propose(id, InternalRaftRequest.encode(request).finish());
+  }
+
+  /** @throws RequestError when the member does not run, or is too far behind with what is committed already */
+  #assertTakesRequests(): void {
     this.#assertRunning();
     if (this.#commitIndex > this.#applier.appliedIndex + this.#options.applyBacklogMax) {
       throw new RequestError(
@@ -793,9 +802,6 @@ export class Member implements MemberService {
         `${this.#commitIndex - this.#applier.appliedIndex} entries wait to be applied, at most ${this.#options.applyBacklogMax} may`,
       );
     }
-    const id = this.#ids.next();
-    const request = { ...NO_REQUEST, ...fields, header: { ID: id, username: "", authRevision: 0 } };
-    return this.#propose(id, InternalRaftRequest.encode(request).finish());
   }
 
   // ---- KV ---------------------------------------------------------------------------------------------------------
@@ -815,7 +821,9 @@ export class Member implements MemberService {
 
   async put(request: PutRequest): Promise<PutResponse> {
     if (!this.#fits(costOfPut(request))) await this.#refuseForQuota();
-    const { response } = await this.#request({ put: request });
+    this.#assertTakesRequests();
+    const id = this.#ids.next();
+    const { response } = await this.#propose(id, encodePutEntry(id, request));
     this.#metrics.count("etcd_mvcc_put_total");
     return this.#withHeader(response as PutResponse);
   }

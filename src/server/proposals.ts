@@ -11,7 +11,7 @@ import type { ConfChange } from "../proto/raft.js";
 import { RaftError, type RawNode } from "../raft/index.js";
 import type { Outcome } from "./applier.js";
 import type { RequestError } from "./errors.js";
-import { Waiters } from "./waiters.js";
+import { type Wait, type Waiter, Waiters } from "./waiters.js";
 
 export type Answer = Outcome & { readonly kind: "answer" };
 
@@ -27,17 +27,20 @@ export interface ProposalsDependencies {
   readonly onFailed: (count: number) => void;
 }
 
-/** The data of an entry, or a change of the configuration. */
-type Proposal = Uint8Array | ConfChange;
+/** The data of an entry, or a change of the configuration, and who waits for it. */
+interface Proposal {
+  readonly wait: Wait;
+  readonly what: Uint8Array | ConfChange;
+}
 
-/** What raft is given at once: the data of entries, or one change; `ids` are done with when it is taken. */
-type Batch = { readonly ids: bigint[] } & ({ readonly datas: Uint8Array[] } | { readonly change: ConfChange });
+/** What raft is given at once: the data of entries, or one change; so many proposals are done with when it is taken. */
+type Batch = { readonly count: number } & ({ readonly datas: Uint8Array[] } | { readonly change: ConfChange });
 
 export class Proposals {
   readonly #d: ProposalsDependencies;
-  readonly #waiters: Waiters;
+  readonly #waiters: Waiters<Answer>;
   /** What raft has not taken yet, oldest first. */
-  readonly #untaken = new Map<bigint, Proposal>();
+  #untaken: Proposal[] = [];
   /** raft has turned the oldest away, and nothing has happened since that could change its mind. */
   #isStuck = false;
 
@@ -53,57 +56,60 @@ export class Proposals {
 
   /** @param id the ID that the request carries in its entry */
   propose(id: bigint, data: Uint8Array): Promise<Answer> {
-    return this.#add(id, data);
+    return new Promise((resolve, reject) => this.proposeFor(id, data, { resolve, reject }));
+  }
+
+  /** The same for one who is called back. */
+  proposeFor(id: bigint, data: Uint8Array, waiter: Waiter<Answer>): void {
+    this.#add(id, data, waiter);
   }
 
   changeConfiguration(change: ConfChange): Promise<Answer> {
-    return this.#add(change.id, change);
+    return new Promise((resolve, reject) => this.#add(change.id, change, { resolve, reject }));
   }
 
-  #add(id: bigint, proposal: Proposal): Promise<Answer> {
-    const answer = this.#waiters.wait<Answer>(id, this.#d.now());
-    if (!this.#waiters.has(id)) return answer; // closed meanwhile
-    this.#untaken.set(id, proposal);
+  #add(id: bigint, what: Uint8Array | ConfChange, waiter: Waiter<Answer>): void {
+    const wait = this.#waiters.wait(id, this.#d.now(), waiter);
+    if (wait === undefined) return;
+    this.#untaken.push({ wait, what });
     this.#d.schedule();
-    return answer;
   }
 
   /** Gives raft what waits, in order, until it takes no more. */
   give(): void {
     if (!this.#d.hasLeader()) this.#isStuck = true;
-    while (this.#untaken.size > 0 && !this.#isStuck) {
-      const batch = this.#nextBatch();
-      if (this.#isTaken(batch)) for (const id of batch.ids) this.#untaken.delete(id);
+    let taken = 0;
+    while (taken < this.#untaken.length && !this.#isStuck) {
+      const batch = this.#nextBatch(taken);
+      if (this.#isTaken(batch)) taken += batch.count;
       else this.#isStuck = true;
     }
+    if (taken > 0) this.#untaken = this.#untaken.slice(taken);
   }
 
   /** What raft did not take is given once more: a leader was found, or time has passed. */
   retry(): void {
     this.#isStuck = false;
-    if (this.#untaken.size > 0) this.#d.schedule();
+    if (this.#untaken.length > 0) this.#d.schedule();
   }
 
-  /** As many of the oldest as fit into one message. What nobody waits for any more is left out. */
-  #nextBatch(): Batch {
-    const ids: bigint[] = [];
+  /** As many of the oldest, from this one on, as fit into one message. What nobody waits for any more is left out. */
+  #nextBatch(from: number): Batch {
     const datas: Uint8Array[] = [];
     let bytes = 0;
-    for (const [id, proposal] of this.#untaken) {
-      if (this.#waiters.has(id)) {
-        if (proposal instanceof Uint8Array) {
-          bytes += proposal.length;
-          if (bytes > MESSAGE_ENTRY_BYTES_MAX && datas.length > 0) break;
-          datas.push(proposal);
-        } else {
-          if (datas.length > 0) break;
-          ids.push(id);
-          return { ids, change: proposal };
-        }
+    let at = from;
+    for (; at < this.#untaken.length; at++) {
+      const { wait, what } = this.#untaken[at]!;
+      if (wait.isOver) continue;
+      if (!(what instanceof Uint8Array)) {
+        if (datas.length > 0) break;
+        return { count: at + 1 - from, change: what };
       }
-      ids.push(id);
+      bytes += what.length;
+      if (bytes > MESSAGE_ENTRY_BYTES_MAX && datas.length > 0) break;
+      datas.push(what);
     }
-    return { ids, datas };
+    return { count: at - from, datas };
   }
 
   #isTaken(batch: Batch): boolean {
@@ -131,7 +137,7 @@ export class Proposals {
 
   /** Refuses all, now and later. */
   close(error: RequestError): void {
-    this.#untaken.clear();
+    this.#untaken = [];
     this.#waiters.close(error);
   }
 }

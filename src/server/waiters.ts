@@ -4,17 +4,37 @@
  */
 import type { RequestError } from "./errors.js";
 
-interface Waiter {
-  readonly since: number;
-  resolve(value: unknown): void;
+/** Told once, one of both. */
+export interface Waiter<Answer> {
+  resolve(answer: Answer): void;
   reject(error: unknown): void;
 }
 
-export class Waiters {
+/** A proposal's place in the row of those that are waited for. */
+export interface Wait {
+  readonly id: bigint;
+  /** The caller has been told. */
+  readonly isOver: boolean;
+}
+
+class Waiting<Answer> implements Wait {
+  readonly id: bigint;
+  readonly since: number;
+  readonly waiter: Waiter<Answer>;
+  isOver = false;
+
+  constructor(id: bigint, since: number, waiter: Waiter<Answer>) {
+    this.id = id;
+    this.since = since;
+    this.waiter = waiter;
+  }
+}
+
+export class Waiters<Answer> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (since: number) => RequestError;
   /** In the order in which they came: all wait equally long. */
-  readonly #waiting = new Map<bigint, Waiter>();
+  readonly #waiting = new Map<bigint, Waiting<Answer>>();
   #closed: RequestError | undefined;
 
   /** @param onTimeout what a caller is told who waits since that time */
@@ -27,41 +47,39 @@ export class Waiters {
     return this.#waiting.size;
   }
 
-  /** Waits for the answer to a proposal. */
-  wait<Answer>(id: bigint, now: number): Promise<Answer> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { since: now, resolve, reject });
-    });
+  /** Waits for the answer to a proposal; undefined when nobody may wait any more: the waiter is told so. */
+  wait(id: bigint, now: number, waiter: Waiter<Answer>): Wait | undefined {
+    if (this.#closed !== undefined) {
+      waiter.reject(this.#closed);
+      return undefined;
+    }
+    const waiting = new Waiting(id, now, waiter);
+    this.#waiting.set(id, waiting);
+    return waiting;
   }
 
-  has(id: bigint): boolean {
-    return this.#waiting.has(id);
-  }
-
-  answer(id: bigint, value: unknown): void {
-    const waiter = this.#take(id);
-    waiter?.resolve(value);
+  answer(id: bigint, answer: Answer): void {
+    this.#take(id)?.resolve(answer);
   }
 
   refuse(id: bigint, error: unknown): void {
-    const waiter = this.#take(id);
-    waiter?.reject(error);
+    this.#take(id)?.reject(error);
   }
 
-  #take(id: bigint): Waiter | undefined {
-    const waiter = this.#waiting.get(id);
-    if (waiter !== undefined) this.#waiting.delete(id);
-    return waiter;
+  #take(id: bigint): Waiter<Answer> | undefined {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return undefined;
+    this.#waiting.delete(id);
+    waiting.isOver = true;
+    return waiting.waiter;
   }
 
   /** Refuses those whose time has run out; answers how many. */
   expire(now: number): number {
     let expired = 0;
-    for (const [id, waiter] of this.#waiting) {
-      if (waiter.since + this.#timeoutMs > now) break;
-      this.#waiting.delete(id);
-      waiter.reject(this.#onTimeout(waiter.since));
+    for (const { id, since } of this.#waiting.values()) {
+      if (since + this.#timeoutMs > now) break;
+      this.refuse(id, this.#onTimeout(since));
       expired++;
     }
     return expired;
@@ -70,7 +88,6 @@ export class Waiters {
   /** Refuses all, now and later. */
   close(error: RequestError): void {
     this.#closed = error;
-    for (const waiter of this.#waiting.values()) waiter.reject(error);
-    this.#waiting.clear();
+    for (const id of this.#waiting.keys()) this.refuse(id, error);
   }
 }

@@ -45,7 +45,7 @@ export function unaryWith<Request, Response>(
   encode: (response: Response) => Uint8Array | Promise<Uint8Array>,
   run: (request: Request, context: CallContext) => Promise<Response> | Response,
   servedByLearner: LearnerRule<Request> = never,
-): Handler {
+): Handler & { kind: "unary" } {
   return {
     kind: "unary",
     handle: async (bytes, call) => {

@@ -17,8 +17,6 @@ import {
   DeleteRangeRequest,
   DeleteRangeResponse,
   KVDefinition,
-  PutRequest,
-  PutResponse,
   RangeRequest,
   type RangeResponse,
   TxnRequest,
@@ -46,10 +44,11 @@ import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
 import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
 import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import type { CallContext, MemberService } from "../server/contract.js";
-import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./checks.js";
+import { checkDeleteRange, checkRange, checkTxn } from "./checks.js";
 import { clusterHandlers } from "./cluster.js";
 import { ApiError } from "./errors.js";
 import { healthHandlers } from "./health.js";
+import { putHandler, rangeHandler } from "./hot-calls.js";
 import { encodeRangeAnswer } from "./range-answer.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
@@ -73,24 +72,21 @@ function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
   return [
     [
       "/etcdserverpb.KV/Range",
-      unaryWith(
+      rangeHandler(
         dependencies,
-        RangeRequest,
-        (response: RangeResponse) => encodeRangeAnswer(response, clock),
-        (request, context) => {
-          checkRange(request);
-          return member.range(request, context);
-        },
-        (request) => request.serializable,
+        unaryWith(
+          dependencies,
+          RangeRequest,
+          (response: RangeResponse) => encodeRangeAnswer(response, clock),
+          (request, context) => {
+            checkRange(request);
+            return member.range(request, context);
+          },
+          (request) => request.serializable,
+        ),
       ),
     ],
-    [
-      "/etcdserverpb.KV/Put",
-      unary(dependencies, PutRequest, PutResponse, (request, context) => {
-        checkPut(request);
-        return member.put(request, context);
-      }),
-    ],
+    ["/etcdserverpb.KV/Put", putHandler(dependencies)],
     [
       "/etcdserverpb.KV/DeleteRange",
       unary(dependencies, DeleteRangeRequest, DeleteRangeResponse, (request, context) => {

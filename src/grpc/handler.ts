@@ -17,6 +17,13 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
+/** A call that is answered once. Either is for a handler that answers later without a promise; after the call has ended both do nothing. */
+export interface UnaryCall extends Call {
+  answer(message: Uint8Array): void;
+  /** Ends the call with what a handler would throw. */
+  fail(error: unknown): void;
+}
+
 /** The two directions of a streaming call. Callbacks are set before the turn in which the handler was called ends. */
 export interface MessageStream {
   onMessage: (message: Uint8Array) => void;
@@ -36,8 +43,8 @@ export interface MessageStream {
 export type Handler =
   | {
       readonly kind: "unary";
-      /** May answer at once: no promise is made then. */
-      readonly handle: (request: Uint8Array, call: Call) => Uint8Array | Promise<Uint8Array>;
+      /** May answer at once, or undefined to answer through the call, later: no promise is made then. */
+      readonly handle: (request: Uint8Array, call: UnaryCall) => Uint8Array | Promise<Uint8Array> | undefined;
     }
   | {
       readonly kind: "serverStreaming";

@@ -13,7 +13,7 @@ import http2 from "node:http2";
 import type { Duplex } from "node:stream";
 import type { Clock, Timer } from "../platform/clock.js";
 import { Deframer, encodeStatusText, frameMessage, parseTimeout } from "./framing.js";
-import type { Call, CallObserver, ErrorMapper, Handler, HandlerTable, MessageStream } from "./handler.js";
+import type { CallObserver, ErrorMapper, Handler, HandlerTable, MessageStream, UnaryCall } from "./handler.js";
 import { GrpcError, GrpcStatus } from "./status.js";
 
 export interface GrpcServerOptions {
@@ -191,7 +191,7 @@ export class GrpcServer {
 /** After a refusal a client may send so long until its stream is closed. */
 const LATE_CLIENT_MS = 100;
 
-class ServerCall implements Call {
+class ServerCall implements UnaryCall {
   readonly path: string;
   readonly peer: string;
   readonly #stream: http2.ServerHttp2Stream;
@@ -306,12 +306,13 @@ class ServerCall implements Call {
   #runUnary(handle: Extract<Handler, { kind: "unary" }>["handle"], request: Uint8Array): void {
     try {
       const answer = handle(request, this);
+      if (answer === undefined) return;
       if (!(answer instanceof Promise)) {
-        this.#answer(answer);
+        this.answer(answer);
         return;
       }
       answer.then(
-        (message) => this.#answer(message),
+        (message) => this.answer(message),
         (error: unknown) => this.fail(error),
       );
     } catch (error) {
@@ -319,7 +320,7 @@ class ServerCall implements Call {
     }
   }
 
-  #answer(message: Uint8Array): void {
+  answer(message: Uint8Array): void {
     if (this.#ended) return;
     this.#respond();
     this.#finish(OK_TRAILERS, GrpcStatus.ok, frameMessage(message));

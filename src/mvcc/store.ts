@@ -178,6 +178,22 @@ export class Store implements ReadView {
   }
 
   /**
+   * The newest pair of one key as `db` holds it: an encoded `KeyValue`.
+   *
+   * @throws MvccError `MVCC_CORRUPT`
+   */
+  find(key: string): Uint8Array | undefined {
+    const history = this.#index.get(key);
+    if (history === undefined || !history.live) return undefined;
+    const stored = this.#storedAt(history);
+    // Nobody decodes it before it goes out: that it is this key's is the proof that it is what was put.
+    if (!beginsWithKey(stored, key)) {
+      throw corruptError(this.#backend.path, history.main, history.sub, "is not of the key that the index has it for");
+    }
+    return stored;
+  }
+
+  /**
    * The same answer as `range` gives at the moment of the call, made in slices that give the loop back: for spans that may hold
    * many keys. Writes and compactions may come in between.
    *
@@ -293,10 +309,14 @@ export class Store implements ReadView {
   }
 
   #valueAt(revision: Revision): KeyValue {
+    return decodeKeyValue(this.#storedAt(revision));
+  }
+
+  #storedAt(revision: Revision): Uint8Array {
     writeRevision(this.#scratch, revision.main, revision.sub);
     const value = this.#backend.get(BUCKETS.key, this.#scratch);
     if (value === undefined) throw corruptError(this.#backend.path, revision.main, revision.sub, "is missing");
-    return decodeKeyValue(value);
+    return value;
   }
 
   #put(key: Uint8Array, value: Uint8Array, lease: bigint, main: number, sub: number): KeyValue {
@@ -473,6 +493,16 @@ export class WriteTxn implements ReadView {
   #assertOpen(): void {
     invariant(!this.#ended, "a write transaction that ended is not used any more");
   }
+}
+
+const TAG_PAIR_KEY = 0x0a;
+
+/** Whether an encoded pair is of this key; the key is up to 127 bytes long, as those are that are asked for one by one. */
+function beginsWithKey(stored: Uint8Array, key: string): boolean {
+  const size = key.length;
+  if (stored[0] !== TAG_PAIR_KEY || stored[1] !== size) return false;
+  for (let i = 0; i < size; i++) if (stored[i + 2] !== key.charCodeAt(i)) return false;
+  return true;
 }
 
 function corruptError(path: string, main: number, sub: number, what: string, cause?: unknown): MvccError {

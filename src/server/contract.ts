@@ -26,6 +26,7 @@ import type {
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
+import type { GetRequest } from "../proto/fast/get.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { Member } from "../membership/member.js";
 
@@ -48,6 +49,15 @@ export interface AbortSignalLike {
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
+/**
+ * Told once how a call ended: as much as a promise, for calls that are too many for one each. It is told in the middle of the
+ * member's own work, and must not throw.
+ */
+export interface Receiver<Answer> {
+  resolve(answer: Answer): void;
+  reject(error: unknown): void;
+}
+
 export interface MemberService {
   readonly memberId: bigint;
   readonly clusterId: bigint;
@@ -57,6 +67,13 @@ export interface MemberService {
 
   range(request: RangeRequest, context?: CallContext): Promise<RangeResponse>;
   put(request: PutRequest, context?: CallContext): Promise<PutResponse>;
+  /** `put` for one who is called back; may also throw what `put` rejects with. */
+  putFor(request: PutRequest, receiver: Receiver<PutResponse>, context?: CallContext): void;
+  /**
+   * The newest pair of one key, as an encoded `KeyValue`, or undefined. The header of the answer is that of the turn in which the
+   * receiver is called, which may be before this returns. May also throw what `range` rejects with.
+   */
+  getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void;
   deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse>;
   txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse>;
   compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;

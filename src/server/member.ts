@@ -56,6 +56,7 @@ import {
   type Message,
   type Snapshot,
 } from "../proto/raft.js";
+import type { GetRequest } from "../proto/fast/get.js";
 import { encodePutEntry } from "../proto/fast/put.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
@@ -70,7 +71,13 @@ import {
   type BootProgress,
 } from "./boot.js";
 import { ClusterVersionMonitor } from "./cluster-version.js";
-import { SERVED_VERSION, type DatabaseStream, type MembersAnswer, type MemberService } from "./contract.js";
+import {
+  SERVED_VERSION,
+  type DatabaseStream,
+  type MembersAnswer,
+  type MemberService,
+  type Receiver,
+} from "./contract.js";
 import { CorruptionCheck } from "./corruption-check.js";
 import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
@@ -777,13 +784,15 @@ export class Member implements MemberService {
 
   // ---- proposals --------------------------------------------------------------------------------------------------
 
-  #propose(id: bigint, data: Uint8Array): Promise<Answer> {
-    if (data.length > this.#options.requestBytesMax) {
-      return Promise.reject(
-        new RequestError("SERVER_REQUEST_TOO_LARGE", `${data.length} bytes, at most ${this.#options.requestBytesMax}`),
-      );
-    }
+  async #propose(id: bigint, data: Uint8Array): Promise<Answer> {
+    this.#assertNotTooLarge(data);
     return this.#proposals.propose(id, data);
+  }
+
+  #assertNotTooLarge({ length }: Uint8Array): void {
+    const { requestBytesMax } = this.#options;
+    if (length <= requestBytesMax) return;
+    throw new RequestError("SERVER_REQUEST_TOO_LARGE", `${length} bytes, at most ${requestBytesMax}`);
   }
 
   async #request(fields: Partial<InternalRaftRequest>): Promise<Answer> {
@@ -819,13 +828,63 @@ export class Member implements MemberService {
     return this.#withHeader(response);
   }
 
-  async put(request: PutRequest): Promise<PutResponse> {
-    if (!this.#fits(costOfPut(request))) await this.#refuseForQuota();
+  put(request: PutRequest): Promise<PutResponse> {
+    return new Promise((resolve, reject) => this.putFor(request, { resolve, reject }));
+  }
+
+  putFor(request: PutRequest, receiver: Receiver<PutResponse>): void {
+    if (!this.#fits(costOfPut(request))) {
+      this.#refuseForQuota().catch((error: unknown) => receiver.reject(error));
+      return;
+    }
     this.#assertTakesRequests();
     const id = this.#ids.next();
-    const { response } = await this.#propose(id, encodePutEntry(id, request));
-    this.#metrics.count("etcd_mvcc_put_total");
-    return this.#withHeader(response as PutResponse);
+    const data = encodePutEntry(id, request);
+    this.#assertNotTooLarge(data);
+    this.#proposals.proposeFor(id, data, {
+      resolve: ({ response }) => {
+        this.#metrics.count("etcd_mvcc_put_total");
+        receiver.resolve(this.#withHeader(response as PutResponse));
+      },
+      reject: (error) => receiver.reject(error),
+    });
+  }
+
+  getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
+    this.#assertRunning();
+    if (this.#replacing !== undefined) {
+      // The tables are another snapshot's in a moment.
+      this.#getLater(request).then(
+        (pair) => receiver.resolve(pair),
+        (error: unknown) => receiver.reject(error),
+      );
+      return;
+    }
+    if (request.serializable) this.#findFor(request.key, receiver);
+    else {
+      this.#reads.waitFor({
+        resolve: () => this.#findFor(request.key, receiver),
+        reject: (error) => receiver.reject(error),
+      });
+    }
+  }
+
+  #findFor(key: string, receiver: Receiver<Uint8Array | undefined>): void {
+    let pair: Uint8Array | undefined;
+    try {
+      pair = this.#tables.store.find(key);
+    } catch (error) {
+      receiver.reject(error);
+      return;
+    }
+    this.#metrics.count("etcd_mvcc_range_total");
+    receiver.resolve(pair);
+  }
+
+  async #getLater({ key, serializable }: GetRequest): Promise<Uint8Array | undefined> {
+    if (!serializable) await this.#reads.wait();
+    this.#metrics.count("etcd_mvcc_range_total");
+    return this.#read(({ store }) => store.find(key));
   }
 
   async deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
@@ -1137,9 +1196,10 @@ export class Member implements MemberService {
 
   /** Completes the header that the store began: the revision is the request's own, where it has one. */
   #withHeader<Response extends { header: ResponseHeader | undefined }>(response: Response): Response {
+    const header = this.header();
     const revision = response.header?.revision ?? 0;
-    response.header = this.header();
-    if (revision !== 0) response.header.revision = revision;
+    if (revision !== 0) header.revision = revision;
+    response.header = header;
     return response;
   }
 

@@ -10,8 +10,9 @@ import { MESSAGE_ENTRY_BYTES_MAX } from "../base/limits.js";
 import type { ConfChange } from "../proto/raft.js";
 import { RaftError, type RawNode } from "../raft/index.js";
 import type { Outcome } from "./applier.js";
+import type { Receiver } from "./contract.js";
 import type { RequestError } from "./errors.js";
-import { type Wait, type Waiter, Waiters } from "./waiters.js";
+import { type Wait, Waiters } from "./waiters.js";
 
 export type Answer = Outcome & { readonly kind: "answer" };
 
@@ -60,16 +61,16 @@ export class Proposals {
   }
 
   /** The same for one who is called back. */
-  proposeFor(id: bigint, data: Uint8Array, waiter: Waiter<Answer>): void {
-    this.#add(id, data, waiter);
+  proposeFor(id: bigint, data: Uint8Array, receiver: Receiver<Answer>): void {
+    this.#add(id, data, receiver);
   }
 
   changeConfiguration(change: ConfChange): Promise<Answer> {
     return new Promise((resolve, reject) => this.#add(change.id, change, { resolve, reject }));
   }
 
-  #add(id: bigint, what: Uint8Array | ConfChange, waiter: Waiter<Answer>): void {
-    const wait = this.#waiters.wait(id, this.#d.now(), waiter);
+  #add(id: bigint, what: Uint8Array | ConfChange, receiver: Receiver<Answer>): void {
+    const wait = this.#waiters.wait(id, this.#d.now(), receiver);
     if (wait === undefined) return;
     this.#untaken.push({ wait, what });
     this.#d.schedule();

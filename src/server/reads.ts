@@ -8,18 +8,14 @@
  */
 import { equalBytes } from "../base/bytes.js";
 import type { ReadState } from "../raft/index.js";
+import type { Receiver } from "./contract.js";
 import { RequestError } from "./errors.js";
 
 /** Pause after which a confirmation that got no answer is asked for again (etcd's 500 ms). */
 export const READ_RETRY_MS = 500;
 
-interface Waiting {
-  resolve(): void;
-  reject(error: unknown): void;
-}
-
 interface Confirmation {
-  readonly waiting: readonly Waiting[];
+  readonly waiting: readonly Receiver<void>[];
   readonly deadline: number;
   /** The IDs of its tries. */
   readonly contexts: Uint8Array[];
@@ -41,7 +37,7 @@ export interface ReadsDependencies {
 export class LinearizableReads {
   readonly #dependencies: ReadsDependencies;
   readonly #timeoutMs: number;
-  #next: Waiting[] = [];
+  #next: Receiver<void>[] = [];
   #current: Confirmation | undefined;
   #closed: RequestError | undefined;
 
@@ -57,11 +53,17 @@ export class LinearizableReads {
 
   /** Resolves when a read made now sees all that was acknowledged before. */
   wait(): Promise<void> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
-    return new Promise((resolve, reject) => {
-      this.#next.push({ resolve, reject });
-      if (this.#current === undefined) this.#begin();
-    });
+    return new Promise((resolve, reject) => this.waitFor({ resolve, reject }));
+  }
+
+  /** The same for one who is called back. */
+  waitFor(receiver: Receiver<void>): void {
+    if (this.#closed !== undefined) {
+      receiver.reject(this.#closed);
+      return;
+    }
+    this.#next.push(receiver);
+    if (this.#current === undefined) this.#begin();
   }
 
   #begin(): void {

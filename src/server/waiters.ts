@@ -2,13 +2,8 @@
  * Who waits for which proposal. The entry's ID leads from the log back to the caller; a caller whose time has run out gets
  * an answer that says nothing about the entry, for it may still be applied.
  */
+import type { Receiver } from "./contract.js";
 import type { RequestError } from "./errors.js";
-
-/** Told once, one of both. */
-export interface Waiter<Answer> {
-  resolve(answer: Answer): void;
-  reject(error: unknown): void;
-}
 
 /** A proposal's place in the row of those that are waited for. */
 export interface Wait {
@@ -20,13 +15,13 @@ export interface Wait {
 class Waiting<Answer> implements Wait {
   readonly id: bigint;
   readonly since: number;
-  readonly waiter: Waiter<Answer>;
+  readonly receiver: Receiver<Answer>;
   isOver = false;
 
-  constructor(id: bigint, since: number, waiter: Waiter<Answer>) {
+  constructor(id: bigint, since: number, receiver: Receiver<Answer>) {
     this.id = id;
     this.since = since;
-    this.waiter = waiter;
+    this.receiver = receiver;
   }
 }
 
@@ -47,13 +42,13 @@ export class Waiters<Answer> {
     return this.#waiting.size;
   }
 
-  /** Waits for the answer to a proposal; undefined when nobody may wait any more: the waiter is told so. */
-  wait(id: bigint, now: number, waiter: Waiter<Answer>): Wait | undefined {
+  /** Waits for the answer to a proposal; undefined when nobody may wait any more: the receiver is told so. */
+  wait(id: bigint, now: number, receiver: Receiver<Answer>): Wait | undefined {
     if (this.#closed !== undefined) {
-      waiter.reject(this.#closed);
+      receiver.reject(this.#closed);
       return undefined;
     }
-    const waiting = new Waiting(id, now, waiter);
+    const waiting = new Waiting(id, now, receiver);
     this.#waiting.set(id, waiting);
     return waiting;
   }
@@ -66,12 +61,12 @@ export class Waiters<Answer> {
     this.#take(id)?.reject(error);
   }
 
-  #take(id: bigint): Waiter<Answer> | undefined {
+  #take(id: bigint): Receiver<Answer> | undefined {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return undefined;
     this.#waiting.delete(id);
     waiting.isOver = true;
-    return waiting.waiter;
+    return waiting.receiver;
   }
 
   /** Refuses those whose time has run out; answers how many. */

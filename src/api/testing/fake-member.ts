@@ -14,13 +14,14 @@ import {
   type CompactionResponse,
   type DeleteRangeRequest,
   type DeleteRangeResponse,
+  encodeKeyValue,
   type HashKVRequest,
   type HashKVResponse,
   type HashResponse,
   type KeyValue,
   type PutRequest,
   type PutResponse,
-  type RangeRequest,
+  RangeRequest,
   type RangeResponse,
   type ResponseHeader,
   type ResponseOp,
@@ -28,7 +29,8 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../../proto/index.js";
-import type { CallContext, DatabaseStream, MembersAnswer, MemberService } from "../../server/contract.js";
+import type { GetRequest } from "../../proto/fast/get.js";
+import type { CallContext, DatabaseStream, MembersAnswer, MemberService, Receiver } from "../../server/contract.js";
 import { RequestError } from "../../server/errors.js";
 
 export class FakeMember implements MemberService {
@@ -57,6 +59,20 @@ export class FakeMember implements MemberService {
 
   put(request: PutRequest, context?: CallContext): Promise<PutResponse> {
     return this.#answer(context, () => this.#put(request, ++this.#revision));
+  }
+
+  putFor(request: PutRequest, receiver: Receiver<PutResponse>, context?: CallContext): void {
+    this.put(request, context).then(
+      (response) => receiver.resolve(response),
+      (error: unknown) => receiver.reject(error),
+    );
+  }
+
+  getFor({ key, serializable }: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void {
+    this.range(RangeRequest.fromPartial({ key: Buffer.from(key, "latin1"), serializable }), context).then(
+      ({ kvs }) => receiver.resolve(kvs[0] && encodeKeyValue(kvs[0])),
+      (error: unknown) => receiver.reject(error),
+    );
   }
 
   deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse> {

@@ -2,7 +2,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { CallObserver, HandlerKind } from "../grpc/handler.js";
 import { GRPC_STATUS_NAMES } from "../grpc/status.js";
-import { type MetricDescription, METRICS, type Metrics } from "../server/metrics.js";
+import { type MetricDescription, METRICS, type Metrics, type Tally } from "../server/metrics.js";
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -13,6 +13,34 @@ const GRPC_TYPES: Record<HandlerKind, string> = {
   bidirectional: "bidi_stream",
 };
 
+/** What was counted since the figures were last shown: prom-client takes half a microsecond to find a counter by its labels. */
+class PendingTally implements Tally {
+  readonly #counter: Counter;
+  readonly #labels: Labels;
+  #pending = 0;
+
+  constructor(counter: Counter, labels: Labels) {
+    this.#counter = counter;
+    this.#labels = labels;
+  }
+
+  add(by: number): void {
+    this.#pending += by;
+  }
+
+  flush(): void {
+    if (this.#pending > 0) this.#counter.inc(this.#labels, this.#pending);
+    this.#pending = 0;
+  }
+}
+
+/** The calls of one path. */
+interface CallTallies {
+  readonly started: Tally;
+  /** By status. */
+  readonly ended: Tally[];
+}
+
 export class PrometheusMetrics implements Metrics, CallObserver {
   readonly #registry = new Registry();
   readonly #counters = new Map<string, Counter>();
@@ -20,8 +48,10 @@ export class PrometheusMetrics implements Metrics, CallObserver {
   readonly #histograms = new Map<string, Histogram>();
   readonly #started: Counter;
   readonly #handled: Counter;
-  /** By path and status: labels are built once for each. */
-  readonly #callLabels = new Map<string, Labels>();
+  readonly #tallies: PendingTally[] = [];
+  /** Of counters without labels. */
+  readonly #plain = new Map<string, Tally>();
+  readonly #calls = new Map<string, CallTallies>();
 
   /**
    * @param options `processFigures`: also those of the process (memory, CPU, descriptors, event loop), which keep timers running;
@@ -54,8 +84,25 @@ export class PrometheusMetrics implements Metrics, CallObserver {
     if (options.processFigures) collectDefaultMetrics({ register: this.#registry });
   }
 
-  count(name: string, by = 1, labels: Labels = {}): void {
-    this.#counters.get(name)?.inc(labels, by);
+  tally(name: string, labels: Labels = {}): Tally {
+    const counter = this.#counters.get(name);
+    return counter === undefined ? { add: () => undefined } : this.#tally(counter, labels);
+  }
+
+  #tally(counter: Counter, labels: Labels): Tally {
+    const tally = new PendingTally(counter, labels);
+    this.#tallies.push(tally);
+    return tally;
+  }
+
+  count(name: string, by = 1, labels?: Labels): void {
+    if (labels !== undefined) {
+      this.#counters.get(name)?.inc(labels, by);
+      return;
+    }
+    let tally = this.#plain.get(name);
+    if (tally === undefined) this.#plain.set(name, (tally = this.tally(name)));
+    tally.add(by);
   }
 
   set(name: string, value: number, labels: Labels = {}): void {
@@ -67,31 +114,35 @@ export class PrometheusMetrics implements Metrics, CallObserver {
   }
 
   started(path: string, kind: HandlerKind): void {
-    this.#started.inc(this.#labels(path, kind, undefined));
+    this.#callsOf(path, kind).started.add(1);
   }
 
   ended(path: string, kind: HandlerKind, status: number): void {
-    this.#handled.inc(this.#labels(path, kind, status));
+    const { ended } = this.#callsOf(path, kind);
+    ended[status] ??= this.#tally(this.#handled, {
+      ...labelsOf(path, kind),
+      grpc_code: GRPC_STATUS_NAMES[status] ?? "Unknown",
+    });
+    ended[status].add(1);
   }
 
-  #labels(path: string, kind: HandlerKind, status: number | undefined): Labels {
-    const key = `${path} ${status ?? ""}`;
-    let labels = this.#callLabels.get(key);
-    if (labels === undefined) {
-      const slash = path.lastIndexOf("/");
-      labels = {
-        grpc_type: GRPC_TYPES[kind],
-        grpc_service: path.slice(1, slash),
-        grpc_method: path.slice(slash + 1),
-        ...(status === undefined ? {} : { grpc_code: GRPC_STATUS_NAMES[status] ?? "Unknown" }),
-      };
-      this.#callLabels.set(key, labels);
+  #callsOf(path: string, kind: HandlerKind): CallTallies {
+    let calls = this.#calls.get(path);
+    if (calls === undefined) {
+      calls = { started: this.#tally(this.#started, labelsOf(path, kind)), ended: [] };
+      this.#calls.set(path, calls);
     }
-    return labels;
+    return calls;
   }
 
   /** All figures in Prometheus' text format. */
   async exposition(): Promise<{ contentType: string; text: string }> {
+    for (const tally of this.#tallies) tally.flush();
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
   }
+}
+
+function labelsOf(path: string, kind: HandlerKind): Labels {
+  const slash = path.lastIndexOf("/");
+  return { grpc_type: GRPC_TYPES[kind], grpc_service: path.slice(1, slash), grpc_method: path.slice(slash + 1) };
 }

@@ -5,7 +5,7 @@ import { GrpcError, GrpcStatus } from "../grpc/status.js";
 import type { Clock } from "../platform/clock.js";
 import type { BinaryWriter } from "../proto/binary.js";
 import type { CallContext, MemberService } from "../server/contract.js";
-import type { Metrics } from "../server/metrics.js";
+import type { Metrics, Tally } from "../server/metrics.js";
 import { ApiError, CLIENT_ERRORS } from "./errors.js";
 
 /** What the generated code offers of each message. */
@@ -75,12 +75,29 @@ export function admit(
   servedByLearner: boolean,
 ): void {
   if (!servedByLearner && member.isLearner()) throw new ApiError("API_NOT_FOR_LEARNER", "this member is a learner");
-  const version = call.metadata("client-api-version") ?? "unknown";
-  metrics.count("etcd_server_client_requests_total", 1, { type, client_api_version: version });
+  requestTally(metrics, type, call.metadata("client-api-version") ?? UNKNOWN_VERSION).add(1);
   if (call.metadata("hasleader") === "true" && member.leader() === 0n) {
     const { status, text } = CLIENT_ERRORS.SERVER_NO_LEADER;
     throw new GrpcError(status, text);
   }
+}
+
+/** Versions that clients may name and that are counted apart; the names are the clients', and so could be their number. */
+const VERSIONS_MAX = 64;
+const UNKNOWN_VERSION = "unknown";
+
+const requestTallies = new WeakMap<Metrics, Map<string, Tally>>();
+
+function requestTally(metrics: Metrics, type: string, version: string): Tally {
+  let tallies = requestTallies.get(metrics);
+  if (tallies === undefined) requestTallies.set(metrics, (tallies = new Map()));
+  const key = `${type} ${version}`;
+  const known = tallies.get(key);
+  if (known !== undefined) return known;
+  if (tallies.size >= VERSIONS_MAX && version !== UNKNOWN_VERSION) return requestTally(metrics, type, UNKNOWN_VERSION);
+  const tally = metrics.tally("etcd_server_client_requests_total", { type, client_api_version: version });
+  tallies.set(key, tally);
+  return tally;
 }
 
 export function contextOf(call: Call): CallContext {

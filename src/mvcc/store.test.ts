@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import { decodeKeyValue, encodeKeyValue } from "../proto/fast/key-value.js";
 import type { BoltEngine } from "./bolt-door.js";
 import type { LeaseAttacher } from "./leases.js";
 import { isTombstoneKey, mainOf, revisionBytes, subOf } from "./revision.js";
@@ -25,6 +26,29 @@ test("a put is read at its revision and not before; versions and create revision
   assert.equal(s.put("a", "4"), 6);
   assert.deepEqual(s.show(one("a")), ["a=4 6/6/1"]);
   assert.equal(s.store.keyCount, 2);
+});
+
+test("one key's pair is found as db holds it, and is what a range answers", async (t) => {
+  const s = await storeFixture(t, { engine: makeBoltEngine() });
+  assert.equal(s.store.putAlone(bytesFromLatin1("a"), bytesFromLatin1("1"), 0n), 2);
+  assert.equal(s.store.putAlone(bytesFromLatin1("a"), bytesFromLatin1("x".repeat(10_000)), 0n), 3);
+  for (const when of ["before the commit", "after it", "after a restart"]) {
+    const stored = s.store.find("a");
+    assert.deepEqual([decodeKeyValue(stored!)], s.store.range(one("a")).kvs, when);
+    assert.equal(s.store.find("b"), undefined);
+    if (when === "before the commit") await s.during(s.backend.commitNow());
+    else await s.restart();
+  }
+  s.delete("a");
+  assert.equal(s.store.find("a"), undefined);
+});
+
+test("a pair that lies where another key's should be is not given out", async (t) => {
+  const s = await storeFixture(t);
+  const revision = s.put("a", "1");
+  const stranger = { ...s.store.range(one("a")).kvs[0]!, key: bytesFromLatin1("b") };
+  s.backend.put("key", revisionBytes(revision, 0), encodeKeyValue(stranger));
+  assert.throws(() => s.store.find("a"), { code: "MVCC_CORRUPT" });
 });
 
 test("changes of one transaction share a revision; it reads its own writes", async (t) => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SimDisk } from "../../sim/index.js";
+import { decodeKeyValue } from "../proto/fast/key-value.js";
+import type { PutResponse } from "../proto/generated/etcdserverpb/kv.js";
 import { AlarmRequest_AlarmAction, AlarmType } from "../proto/generated/etcdserverpb/maintenance.js";
 import {
   bytesOf,
@@ -34,6 +36,45 @@ test("a put is acknowledged, read back linearizably, and there after a restart",
   assert.equal(second.member.memberId, first.member.memberId);
   assert.equal(second.member.clusterId, first.member.clusterId);
   await stopMember(second);
+});
+
+test("one who is called back gets what a promise would bring: answers, refusals, and one word only", async () => {
+  const running = await startMember(worldOf(new SimDisk()), { requestBytesMax: 1000 });
+  const { member } = running;
+  const told: string[] = [];
+  const receiver = (
+    show: (answer: never) => string,
+  ): { resolve(answer: never): void; reject(error: unknown): void } => ({
+    resolve: (answer) => told.push(show(answer)),
+    reject: (error) => told.push(String((error as { code?: string }).code)),
+  });
+  const put = receiver(
+    ({ header }: PutResponse) => `put at ${header?.revision} by ${header?.memberId === member.memberId}`,
+  );
+  const get = receiver((pair: Uint8Array | undefined) =>
+    pair === undefined ? "none" : textOf(decodeKeyValue(pair).value),
+  );
+  const toldBy = async (count: number): Promise<string[]> => {
+    while (told.length < count) await running.clock.run(10);
+    return told.splice(0);
+  };
+  member.getFor({ key: "greeting", serializable: true }, get);
+  assert.deepEqual(told.splice(0), ["none"], "a serializable get is answered at once");
+  member.putFor(putRequest("greeting", "hello"), put);
+  assert.deepEqual(await toldBy(1), ["put at 2 by true"]);
+  member.getFor({ key: "greeting", serializable: false }, get);
+  assert.deepEqual(told, [], "a linearizable one waits for its turn");
+  assert.deepEqual(await toldBy(1), ["hello"]);
+  member.putFor(putRequest("greeting", "of no lease", { lease: 7n }), put);
+  assert.deepEqual(await toldBy(1), ["LEASE_NOT_FOUND"]);
+  assert.throws(() => member.putFor(putRequest("greeting", "x".repeat(2000)), put), {
+    code: "SERVER_REQUEST_TOO_LARGE",
+  });
+  member.putFor(putRequest("greeting", "late"), put);
+  member.getFor({ key: "greeting", serializable: false }, get);
+  await stopMember(running);
+  assert.equal(told.length, 2, `each is told when the member stops, one or the other: ${told.join(", ")}`);
+  assert.throws(() => member.getFor({ key: "greeting", serializable: true }, get), { code: "SERVER_STOPPED" });
 });
 
 test("a new member publishes its name and decides the cluster's version", async () => {

@@ -92,8 +92,14 @@ export const METRICS = {
 export type MetricName = keyof typeof METRICS;
 export type MetricDescription = Description;
 
+/** A counter under given labels, for those that count at every call: found once, then a sum. */
+export interface Tally {
+  add(by: number): void;
+}
+
 /** Where figures go. Calls are cheap and never throw. */
 export interface Metrics {
+  tally(name: MetricName, labels?: Readonly<Record<string, string>>): Tally;
   /** Adds to a counter. */
   count(name: MetricName, by?: number, labels?: Readonly<Record<string, string>>): void;
   /** Sets a gauge. */
@@ -103,4 +109,9 @@ export interface Metrics {
 }
 
 /** Keeps nothing. */
-export const noMetrics: Metrics = { count: () => undefined, set: () => undefined, observe: () => undefined };
+export const noMetrics: Metrics = {
+  tally: () => ({ add: () => undefined }),
+  count: () => undefined,
+  set: () => undefined,
+  observe: () => undefined,
+};

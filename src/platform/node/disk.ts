@@ -161,6 +161,7 @@ export class NodeFile implements DiskFile {
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
+    this.#mustBeOpen("read");
     let count = 0;
     while (count < into.length) {
       const from = count;

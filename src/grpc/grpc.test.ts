@@ -20,6 +20,7 @@ import {
   HttpServer,
   plainAnswer,
   SharedPort,
+  type UnaryCall,
 } from "./index.js";
 import { echo, grpcFixture, testClock } from "./testing/fixture.js";
 
@@ -88,6 +89,32 @@ test("a unary call is answered, at once or later, with what the client sent besi
   assert.equal(calls[0]!.metadata("token"), undefined);
   assert.match(calls[0]!.peer, /^127\.0\.0\.1:\d+$/);
   assert.equal(calls[0]!.path, "/t.T/Later");
+});
+
+test("a handler may answer through its call, at once, later, or after the deadline, where nobody hears it", async (t) => {
+  const late: UnaryCall[] = [];
+  const { unary, failure } = await grpcFixture(t, {
+    "/t.T/Call": {
+      kind: "unary",
+      handle: (request, call) => {
+        const how = text(request);
+        if (how === "now") call.answer(request);
+        else if (how === "fail") call.fail(new GrpcError(GrpcStatus.notFound, "gone"));
+        else if (how === "later") setImmediate(() => call.answer(request));
+        else late.push(call);
+        return undefined;
+      },
+    },
+  });
+  for (const how of ["now", "later"]) assert.equal(text(await unary("/t.T/Call", Buffer.from(how))), how);
+  assert.deepEqual(await failure("/t.T/Call", Buffer.from("fail")), { code: 5, details: "gone" });
+  const { code } = await failure("/t.T/Call", Buffer.from("never"), { deadline: Date.now() + 50 });
+  assert.equal(code, grpc.status.DEADLINE_EXCEEDED);
+  for (const call of late) {
+    call.answer(Buffer.from("too late"));
+    call.fail(new Error("as late"));
+  }
+  assert.equal(text(await unary("/t.T/Call", Buffer.from("now"))), "now");
 });
 
 test("what a handler throws arrives: a GrpcError as it is, anything else through the mapper", async (t) => {

@@ -13,6 +13,8 @@ export interface Call {
   readonly peer: string;
   /** A value that the client sent beside the request; the first one, by lower-case name. */
   metadata(name: string): string | undefined;
+  /** The values under a name that ends in `-bin`, as bytes. */
+  binaryMetadata(name: string): readonly Uint8Array[];
   /** Aborted when the client has gone, the deadline has passed or the server stops. Made at the first look at it. */
   readonly signal: AbortSignal;
 }

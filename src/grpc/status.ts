@@ -47,10 +47,17 @@ export class GrpcError extends Error {
   override readonly name = "GrpcError";
   readonly status: GrpcStatus;
   readonly text: string;
+  /** Sent beside the status, by lower-case name; bytes under names that end in `-bin`. */
+  readonly metadata: Readonly<Record<string, string | Uint8Array>>;
 
-  constructor(status: GrpcStatus, text: string, options?: ErrorOptions) {
+  constructor(
+    status: GrpcStatus,
+    text: string,
+    options?: ErrorOptions & { readonly metadata?: Readonly<Record<string, string | Uint8Array>> },
+  ) {
     super(`${GRPC_STATUS_NAMES[status]}: ${text}`, options);
     this.status = status;
     this.text = text;
+    this.metadata = options?.metadata ?? {};
   }
 }

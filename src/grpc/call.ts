@@ -1,0 +1,532 @@
+/**
+ * One gRPC call: from its field lines to its status.
+ *
+ * Most calls are one small request in one frame and one answer that the handler gives at once. Such a call makes this object and nothing
+ * else: the answer goes from here into the connection's output. Whatever a call may need besides (a deframer, an abort signal, a
+ * deadline in the wheel) is made when it is needed.
+ *
+ * Laws:
+ * - A call ends once, with one status. Nothing is sent after it.
+ * - A request over the limit is refused at its prefix and the client is told to stop sending.
+ * - What a handler throws reaches the client through the `ErrorMapper` only.
+ * - Messages reach a handler in the order in which they were sent, compressed ones too.
+ */
+import { readUint32BE } from "../base/bytes.js";
+import { ErrorCode, type FieldBlock, type Http2Stream, type OutgoingField, OutgoingFields } from "../http2/index.js";
+import type { GrpcConnection } from "./connection.js";
+import { WheelEntry } from "./deadline-wheel.js";
+import { Deframer, encodeStatusText, messagePrefix, PREFIX_BYTES, tooLarge, writePrefix } from "./framing.js";
+import type { Handler, MessageStream, UnaryCall } from "./handler.js";
+import type { Route } from "./route.js";
+import { GrpcError, GrpcStatus } from "./status.js";
+
+const HEAD = OutgoingFields.constant([":status", "200"], ["content-type", "application/grpc"]);
+const GZIP_HEAD = OutgoingFields.constant(
+  [":status", "200"],
+  ["content-type", "application/grpc"],
+  ["grpc-encoding", "gzip"],
+);
+const OK_TRAILERS = OutgoingFields.constant(["grpc-status", "0"]);
+/** An answer without messages is one frame. */
+const HEAD_ALONE: readonly OutgoingField[] = [
+  { name: ":status", value: "200", reused: true },
+  { name: "content-type", value: "application/grpc", reused: true },
+];
+
+/** The prefix under way: it is copied into the output, or by its queue, before the next is written. */
+const sharedPrefix = messagePrefix(0);
+
+type CallState =
+  | "running" //
+  | "ended" //   its status was given
+  | "aborted"; // the client has gone, or was sent away
+
+export class ServerCall extends WheelEntry implements UnaryCall {
+  readonly #connection: GrpcConnection;
+  readonly #stream: Http2Stream<ServerCall>;
+  readonly #fields: FieldBlock;
+  readonly #route: Route;
+  #state: CallState = "running";
+  #abortController: AbortController | undefined = undefined;
+  #abortReason: string | undefined = undefined;
+  #headSent = false;
+  /** The one request of a unary or server-streaming call has come. */
+  #requestCame = false;
+  /** Whether a unary handler will answer later, through its promise or through this call. */
+  #promised = false;
+  #deframer: Deframer | undefined = undefined;
+  /** Messages that wait for those before them, or for `resume`. */
+  #inbox: { readonly message: Uint8Array; readonly compressed: boolean }[] | undefined = undefined;
+  #paused = false;
+  #decompressing = false;
+  /** Messages to the client that are being compressed. */
+  #compressing = 0;
+  #inputEnded = false;
+  #messages: Messages | undefined = undefined;
+  #onDrained: (() => void) | undefined = undefined;
+  /** Bytes of the connection's budget for large messages that this call has. */
+  granted = 0;
+  /** Since when the client owes a message, or has not read its answer; `Infinity` when it owes nothing. */
+  waitsSince: number;
+
+  constructor(
+    connection: GrpcConnection,
+    stream: Http2Stream<ServerCall>,
+    fields: FieldBlock,
+    route: Route,
+    now: number,
+  ) {
+    super();
+    this.#connection = connection;
+    this.#stream = stream;
+    this.#fields = fields;
+    this.#route = route;
+    this.waitsSince = now;
+  }
+
+  get path(): string {
+    return this.#route.path;
+  }
+  get peer(): string {
+    return this.#connection.peer;
+  }
+  get signal(): AbortSignal {
+    if (this.#abortController === undefined) {
+      this.#abortController = new AbortController();
+      if (this.#abortReason !== undefined) this.#abortController.abort(new Error(this.#abortReason));
+    }
+    return this.#abortController.signal;
+  }
+  get stream(): Http2Stream<ServerCall> {
+    return this.#stream;
+  }
+  get isRunning(): boolean {
+    return this.#state === "running";
+  }
+  /** Whether the client has everything, or is gone. */
+  get isOver(): boolean {
+    return this.#stream.closed;
+  }
+  get timeoutMs(): number | undefined {
+    return this.#route.timeoutMs;
+  }
+
+  metadata(name: string): string | undefined {
+    return this.#fields.get(name);
+  }
+
+  binaryMetadata(name: string): readonly Uint8Array[] {
+    // Several values may come as lines of their own or in one, between commas.
+    const texts = this.#fields.all(name).flatMap((value) => value.split(","));
+    return texts.map((text) => Buffer.from(text, "base64"));
+  }
+
+  /** Begins, when the field lines have come. `ended`: nothing follows. */
+  begin(ended: boolean): void {
+    const { handler, refusal } = this.#route;
+    if (handler !== undefined) this.#connection.observer?.started(this.path, handler.kind);
+    if (refusal !== undefined) this.fail(refusal);
+    else if (handler!.kind === "bidirectional") this.#runBidirectional(handler!.handle);
+    if (ended) this.#endInput();
+  }
+
+  // ---- The request.
+
+  receive(bytes: Uint8Array, start: number, end: number, ended: boolean): void {
+    if (this.#state !== "running") return;
+    const { handler } = this.#route;
+    const max = this.#connection.messageBytesMax;
+    const size = end - start - PREFIX_BYTES;
+    const whole =
+      ended &&
+      handler!.kind !== "bidirectional" &&
+      !this.#requestCame &&
+      this.#deframer === undefined &&
+      size >= 0 &&
+      bytes[start] === 0 &&
+      readUint32BE(bytes, start + 1) === size;
+    if (whole) {
+      this.#inputEnded = true;
+      if (size > max) this.fail(tooLarge(size, max));
+      else this.#takeRequest(bytes.subarray(start + PREFIX_BYTES, end));
+      return;
+    }
+    this.#receiveParts(bytes, start, end, ended);
+  }
+
+  #receiveParts(bytes: Uint8Array, start: number, end: number, ended: boolean): void {
+    this.#deframer ??= new Deframer(this.#connection.messageBytesMax, (message, compressed) => {
+      this.#connection.releaseGrant(this);
+      this.#deliver(message, compressed);
+    });
+    try {
+      this.#deframer.push(bytes, start, end);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    if (ended) this.#endInput();
+    else this.#allowMore();
+  }
+
+  /** Lets the client send on: all of a large message, in turns with others, or up to a stream's window. */
+  #allowMore(): void {
+    const deframer = this.#deframer!;
+    if (!this.#isReading) return;
+    const waits = deframer.midMessage || (this.#route.handler!.kind !== "bidirectional" && !this.#requestCame);
+    this.waitsSince = waits ? this.#connection.now : Infinity;
+    const window = this.#stream.receiveWindow;
+    const { missingBytes } = deframer;
+    const full = this.#connection.streamWindowBytes;
+    if (missingBytes > full) {
+      if (missingBytes > window && this.granted === 0) this.#connection.requestGrant(this, missingBytes);
+    } else if (window < missingBytes || window * 2 < full) this.#connection.allow(this.#stream, full - window);
+  }
+
+  /** The connection has room for the rest of a large message. */
+  onGrant(): void {
+    this.#connection.allow(this.#stream, this.granted - this.#stream.receiveWindow);
+  }
+
+  get #isReading(): boolean {
+    if (this.#state !== "running" || this.#paused || this.#decompressing || this.#inputEnded) return false;
+    return this.#route.handler!.kind === "bidirectional" || !this.#requestCame;
+  }
+
+  /** The client has said its last. */
+  endInput(): void {
+    this.#endInput();
+  }
+
+  #endInput(): void {
+    if (this.#state !== "running") return;
+    this.#inputEnded = true;
+    this.waitsSince = Infinity;
+    this.#readInbox();
+  }
+
+  /** Hands a message on, or keeps it until its turn. */
+  #deliver(message: Uint8Array, compressed: boolean): void {
+    if (this.#state !== "running") return;
+    if (this.#paused || this.#decompressing) {
+      (this.#inbox ??= []).push({ message, compressed });
+    } else if (!compressed) this.#takeMessage(message);
+    else if (!this.#route.gzip) {
+      this.fail(new GrpcError(GrpcStatus.internal, "grpc: compressed flag set with identity or empty encoding"));
+    } else this.#decompress(message);
+  }
+
+  #decompress(message: Uint8Array): void {
+    this.#decompressing = true;
+    this.#connection.gzipLane.decompress(message, this.#connection.messageBytesMax, (result) => {
+      this.#decompressing = false;
+      if (this.#state !== "running") return;
+      if (result instanceof GrpcError) this.fail(result);
+      else {
+        this.#takeMessage(result);
+        this.#readInbox();
+      }
+      this.#connection.flushSoon();
+    });
+  }
+
+  /** What waited, then the end of the input where that has come. */
+  #readInbox(): void {
+    while (this.#inbox !== undefined && this.#inbox.length > 0 && !this.#paused && !this.#decompressing) {
+      const { message, compressed } = this.#inbox.shift()!;
+      this.#deliver(message, compressed);
+    }
+    if (this.#paused || this.#decompressing || this.#state !== "running") return;
+    if (!this.#inputEnded) {
+      if (this.#deframer !== undefined) this.#allowMore();
+      return;
+    }
+    if (this.#deframer?.midMessage === true) this.fail(new GrpcError(GrpcStatus.internal, "unexpected EOF"));
+    else if (this.#messages !== undefined) this.#messages.ended();
+    else if (!this.#requestCame) this.fail(new GrpcError(GrpcStatus.internal, "the request holds no message"));
+  }
+
+  #takeMessage(message: Uint8Array): void {
+    if (this.#messages !== undefined) this.#guard(() => this.#messages!.onMessage(message));
+    // What follows the one request of such a call is passed over, as grpc-go does.
+    else if (!this.#requestCame) this.#takeRequest(message);
+  }
+
+  #takeRequest(message: Uint8Array): void {
+    this.#requestCame = true;
+    this.waitsSince = Infinity;
+    if (this.#connection.isCongested) this.#connection.park(this, message);
+    else this.runRequest(message);
+  }
+
+  /** Calls the handler of one request. */
+  runRequest(request: Uint8Array): void {
+    if (this.#state !== "running") return;
+    const handler = this.#route.handler!;
+    if (handler.kind === "unary") this.#runUnary(handler.handle, request);
+    else if (handler.kind === "serverStreaming") void this.#runServerStreaming(handler.handle, request);
+  }
+
+  // ---- Handlers.
+
+  #runUnary(handle: Extract<Handler, { kind: "unary" }>["handle"], request: Uint8Array): void {
+    try {
+      const answer = handle(request, this);
+      if (answer instanceof Promise) this.#awaitAnswer(answer);
+      else if (answer !== undefined) this.#answer(answer);
+      else if (this.#state === "running") this.#promised = true;
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #awaitAnswer(answer: Promise<Uint8Array>): void {
+    this.#promised = true;
+    answer.then(
+      (message) => this.answer(message),
+      (error: unknown) => this.fail(error),
+    );
+  }
+
+  answer(message: Uint8Array): void {
+    if (this.#promised) this.#settle();
+    this.#answer(message);
+  }
+
+  #settle(): void {
+    this.#promised = false;
+    if (this.#state === "aborted") this.#connection.release();
+  }
+
+  #answer(message: Uint8Array): void {
+    if (this.#state !== "running") return;
+    if (this.#route.gzip) {
+      this.#send(message);
+      this.#end(OK_TRAILERS, GrpcStatus.ok);
+      return;
+    }
+    this.#headSent = true;
+    writePrefix(sharedPrefix, message.length, false);
+    this.#close(GrpcStatus.ok);
+    this.#connection.answer(this.#stream, HEAD, sharedPrefix, message, OK_TRAILERS);
+    this.#connection.ended(this);
+  }
+
+  async #runServerStreaming(
+    handle: Extract<Handler, { kind: "serverStreaming" }>["handle"],
+    request: Uint8Array,
+  ): Promise<void> {
+    try {
+      for await (const message of handle(request, this)) {
+        if (this.#state !== "running") return;
+        if (!this.#send(message)) await this.#drained();
+      }
+      if (this.#state !== "running") return;
+      this.#sendHead();
+      this.#end(OK_TRAILERS, GrpcStatus.ok);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Resolves when more may be written, or nothing will be. */
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#state === "running") this.#onDrained = resolve;
+      else resolve();
+    });
+  }
+
+  #runBidirectional(handle: Extract<Handler, { kind: "bidirectional" }>["handle"]): void {
+    this.waitsSince = Infinity;
+    const messages = new Messages(
+      (message) => this.#state === "running" && this.#send(message),
+      (error) => {
+        if (error !== undefined) this.fail(error);
+        else if (this.#state === "running") {
+          this.#sendHead();
+          this.#end(OK_TRAILERS, GrpcStatus.ok);
+        }
+      },
+      (paused) => this.#pause(paused),
+    );
+    this.#messages = messages;
+    this.#guard(() => handle(messages, this));
+  }
+
+  #pause(paused: boolean): void {
+    if (this.#paused === paused) return;
+    this.#paused = paused;
+    if (paused) return;
+    this.#guard(() => this.#readInbox());
+    this.#connection.flushSoon();
+  }
+
+  #guard(run: () => void): void {
+    if (this.#state !== "running") return;
+    try {
+      run();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  // ---- The answer.
+
+  /** False: wait for `onDrain`. */
+  #send(message: Uint8Array): boolean {
+    this.#sendHead();
+    if (!this.#route.gzip) return this.#sendFrame(message, false);
+    this.#compressing++;
+    this.#connection.gzipLane.compress(message, (bytes) => {
+      this.#compressing--;
+      if (this.#stream.closed) return;
+      if (this.#sendFrame(bytes, true)) this.onDrain();
+    });
+    return false;
+  }
+
+  #sendFrame(bytes: Uint8Array, compressed: boolean): boolean {
+    writePrefix(sharedPrefix, bytes.length, compressed);
+    const more = this.#connection.send(this.#stream, sharedPrefix, bytes);
+    this.#connection.flushSoon();
+    return more;
+  }
+
+  #sendHead(): void {
+    if (this.#headSent) return;
+    this.#headSent = true;
+    this.#connection.respond(this.#stream, this.#route.gzip ? GZIP_HEAD : HEAD);
+    this.#connection.flushSoon();
+  }
+
+  /** A `send` that answered false may go on. */
+  onDrain(): void {
+    if (this.#compressing > 0) return;
+    const waiting = this.#onDrained;
+    this.#onDrained = undefined;
+    waiting?.();
+    if (this.#messages !== undefined) this.#guard(() => this.#messages!.onDrain());
+  }
+
+  /** Ends the call with what was thrown. Does nothing when it has ended. */
+  fail(error: unknown): void {
+    if (this.#promised) this.#settle();
+    if (this.#state !== "running") return;
+    const { status, text } = error instanceof GrpcError ? error : this.#connection.mapError(error);
+    const trailers: OutgoingField[] = [
+      { name: "grpc-status", value: String(status), reused: true },
+      { name: "grpc-message", value: encodeStatusText(text) },
+      ...(error instanceof GrpcError ? metadataFields(error) : []),
+    ];
+    const fields = OutgoingFields.of(...(this.#headSent ? trailers : [...HEAD_ALONE, ...trailers]));
+    this.#end(fields, status);
+  }
+
+  #end(fields: OutgoingFields, status: number): void {
+    this.#close(status);
+    const finish = (): void => {
+      this.#connection.finish(this.#stream, fields);
+      this.#connection.ended(this);
+      this.#connection.flushSoon();
+    };
+    if (this.#compressing > 0) this.#connection.gzipLane.after(finish);
+    else finish();
+  }
+
+  #close(status: number): void {
+    this.#state = "ended";
+    this.#inbox = undefined;
+    this.waitsSince = this.#connection.now;
+    this.#connection.releaseGrant(this);
+    this.#wakeDrained();
+    this.#observeEnd(status);
+    this.#signalAbort("the call is over");
+  }
+
+  #signalAbort(reason: string): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#abortController?.abort(new Error(reason));
+  }
+
+  /** The client has gone, or is sent away: nothing more can be told to it. */
+  abort(reason: string): void {
+    this.#connection.wheel.cancel(this);
+    if (this.#state !== "running") return;
+    this.#state = "aborted";
+    this.#signalAbort(reason);
+    this.#inbox = undefined;
+    this.#deframer = undefined;
+    if (this.#promised) this.#connection.hold();
+    this.#connection.releaseGrant(this);
+    this.#wakeDrained();
+    this.#observeEnd(GrpcStatus.cancelled);
+  }
+
+  #wakeDrained(): void {
+    const waiting = this.#onDrained;
+    this.#onDrained = undefined;
+    waiting?.();
+  }
+
+  #observeEnd(status: number): void {
+    const { handler } = this.#route;
+    if (handler !== undefined) this.#connection.observer?.ended(this.path, handler.kind, status);
+  }
+
+  /** The deadline; or, after the end, the time in which a client may still have been sending. */
+  override onDue(): void {
+    if (this.#state === "running") {
+      this.fail(new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded"));
+    } else if (!this.#stream.closed && !this.#stream.remoteEnded && this.#stream.localEnded) {
+      this.#connection.reset(this.#stream, ErrorCode.noError);
+    }
+  }
+}
+
+/** What a handler sees of both directions. */
+class Messages implements MessageStream {
+  onMessage: (message: Uint8Array) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  onDrain: () => void = () => undefined;
+  readonly send: (message: Uint8Array) => boolean;
+  readonly #end: (error?: unknown) => void;
+  readonly #pause: (paused: boolean) => void;
+  #endTold = false;
+
+  constructor(
+    send: (message: Uint8Array) => boolean,
+    end: (error?: unknown) => void,
+    pause: (paused: boolean) => void,
+  ) {
+    this.send = send;
+    this.#end = end;
+    this.#pause = pause;
+  }
+
+  end(error?: unknown): void {
+    this.#end(error);
+  }
+  pause(): void {
+    this.#pause(true);
+  }
+  resume(): void {
+    this.#pause(false);
+  }
+
+  /** Tells the end of the input, once. */
+  ended(): void {
+    if (this.#endTold) return;
+    this.#endTold = true;
+    this.onEnd();
+  }
+}
+
+/** What a status carries beside its text. Bytes go as base64, under names that end in `-bin`. */
+function metadataFields(error: GrpcError): OutgoingField[] {
+  return Object.entries(error.metadata).map(([name, value]) => ({
+    name,
+    value: typeof value === "string" ? value : Buffer.from(value).toString("base64").replace(/=+$/, ""),
+  }));
+}

@@ -1,0 +1,64 @@
+/**
+ * Compressed messages of one connection, one at a time, in the order in which they came.
+ *
+ * One at a time bounds what a connection can make this side hold (a few compressed bytes become a message of the largest size), and
+ * keeps the messages of a call in order. The work is done by the pool's threads.
+ */
+import { gunzip, gzip } from "node:zlib";
+import { GrpcError, GrpcStatus } from "./status.js";
+
+type Task = (done: () => void) => void;
+
+export class GzipLane {
+  readonly #tasks: Task[] = [];
+  #busy = false;
+
+  /** Calls back with the message, or with what to answer: a message over the limit, or bytes that are not gzip's. */
+  decompress(bytes: Uint8Array, bytesMax: number, then: (message: Uint8Array | GrpcError) => void): void {
+    this.#run((done) => {
+      gunzip(bytes, { maxOutputLength: bytesMax }, (error, message) => {
+        then(error === null ? message : refusal(error, bytesMax));
+        done();
+      });
+    });
+  }
+
+  compress(message: Uint8Array, then: (bytes: Uint8Array) => void): void {
+    this.#run((done) => {
+      gzip(message, (error, bytes) => {
+        // Only memory can fail it; the process is beyond help then.
+        if (error !== null) throw error;
+        then(bytes);
+        done();
+      });
+    });
+  }
+
+  /** Runs when all that was given before is done. */
+  after(run: () => void): void {
+    this.#run((done) => {
+      run();
+      done();
+    });
+  }
+
+  #run(task: Task): void {
+    this.#tasks.push(task);
+    if (!this.#busy) this.#next();
+  }
+
+  #next(): void {
+    const task = this.#tasks.shift();
+    this.#busy = task !== undefined;
+    task?.(() => this.#next());
+  }
+}
+
+/** grpc-go's texts. */
+function refusal(error: Error & { code?: string }, bytesMax: number): GrpcError {
+  if (error.code === "ERR_BUFFER_TOO_LARGE") {
+    const text = `grpc: received message after decompression larger than max (${bytesMax + 1} vs. ${bytesMax})`;
+    return new GrpcError(GrpcStatus.resourceExhausted, text);
+  }
+  return new GrpcError(GrpcStatus.internal, `grpc: failed to decompress the received message: ${error.message}`);
+}

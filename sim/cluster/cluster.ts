@@ -5,12 +5,14 @@
  * changed; anything else that ends one is a broken law.
  */
 import { CodedError, describeError, invariant } from "../../src/base/errors.js";
+import type { LogFields } from "../../src/platform/index.js";
 import { defaultOptions, type MemberOptions } from "../../src/server/index.js";
 import type { CrashMode, DiskOperation } from "../platter.js";
 import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
-import { Machine, type MachineEvents, type MemberProcess } from "./machine.js";
+import type { ReplacedBy } from "./durable-log.js";
+import { Machine, type DiskPart, type MachineEvents, type MemberProcess } from "./machine.js";
 import { machineOf, peerUrlOf } from "./peer-door.js";
 import type { SimPeerNetwork } from "./peer-network.js";
 import type { Scheduler } from "./scheduler.js";
@@ -30,9 +32,13 @@ export interface ClusterObserver {
   onProcessEnded(process: MemberProcess): void;
   onServing(process: MemberProcess): void;
   onDiskOperation(machine: Machine, operation: DiskOperation): void;
+  /** The machine's process is about to die. */
+  onCrashing(machine: Machine, isPowerLossAfterKill: boolean): void;
   /** What the machine's disk holds may be less than before: it crashed. */
   onCrash(machine: Machine): void;
   onWiped(machine: Machine): void;
+  onEntriesReplaced(machine: Machine, by: ReplacedBy): void;
+  onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void;
   /** A member refused its damaged disk: somebody must replace it. */
   onDamageTold(machine: Machine): void;
 }
@@ -53,7 +59,10 @@ export class Cluster {
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
   readonly #observer: ClusterObserver;
-  readonly #losesPowerSoon = new Set<Machine>();
+  /** Machines that lose power in their next life, and the part of their disk at which. */
+  readonly #losesPowerSoon = new Map<Machine, DiskPart | undefined>();
+  /** Those whose life that is. */
+  readonly #losesPowerNow = new Set<Machine>();
   readonly #crashKinds = new Map<Machine, CrashKind>();
   #initialCluster = new Map<string, readonly string[]>();
   readonly #fail: (violation: ViolationError) => void;
@@ -152,7 +161,14 @@ export class Cluster {
 
   start(machine: Machine): void {
     const process = machine.start(this.#optionsOf(machine));
-    if (this.#losesPowerSoon.delete(machine)) this.crashAt(machine, 1 + this.#random.below(150), "lost");
+    this.#losesPowerNow.delete(machine);
+    if (this.#losesPowerSoon.has(machine)) {
+      const part = this.#losesPowerSoon.get(machine);
+      this.#losesPowerSoon.delete(machine);
+      this.#losesPowerNow.add(machine);
+      const operations = 1 + this.#random.below(part === undefined ? 150 : 30);
+      this.crashAt(machine, operations, this.#random.pick(["lost", ...CRASH_MODES]), part);
+    }
     if (Number.isFinite(machine.disk.capacityBytes)) process.mayFail = true;
     if (this.crashesInBoot && !this.#random.oneIn(3)) {
       this.crashAt(machine, 1 + this.#random.below(60), this.#random.pick(["kill", ...CRASH_MODES]));
@@ -179,6 +195,7 @@ export class Cluster {
     if (process === undefined) return;
     this.#world.trace.text(`crash ${kind} ${machine.name}`);
     this.#crashKinds.delete(machine);
+    this.#observer.onCrashing(machine, kind !== "kill" && this.#losesPowerNow.has(machine));
     this.#world.counts.add(kind === "kill" ? "kills" : "power losses");
     if (process.member === undefined) this.#world.counts.add("crashes before serving");
     if (kind === "kill") machine.kill();
@@ -188,10 +205,10 @@ export class Cluster {
     this.#startLater(machine);
   }
 
-  /** The machine crashes before the how-manieth operation of its disk from now on. */
-  crashAt(machine: Machine, operations: number, kind: CrashKind): void {
+  /** The machine crashes before the how-manieth operation of its disk, or of a part of it, from now on. */
+  crashAt(machine: Machine, operations: number, kind: CrashKind, part?: DiskPart): void {
     this.#crashKinds.set(machine, kind);
-    machine.crashAfter(operations);
+    machine.crashAfter(operations, part);
   }
 
   /**
@@ -210,10 +227,13 @@ export class Cluster {
     this.#observer.onCrash(machine);
   }
 
-  /** The process dies now, and power fails soon after the next one began: what the first left in the system's cache is lost then. */
-  crashTwice(machine: Machine, operationsBefore: number): void {
-    this.#losesPowerSoon.add(machine);
-    this.crashAt(machine, 1 + operationsBefore, "kill");
+  /**
+   * The process dies soon, and power fails soon after the next one began: what the first left in the system's cache is lost then, all of it
+   * or in part.
+   */
+  crashTwice(machine: Machine, operationsBefore: number, part: DiskPart | undefined): void {
+    this.#losesPowerSoon.set(machine, part);
+    this.crashAt(machine, 1 + operationsBefore, "kill", part);
   }
 
   #startLater(machine: Machine): void {
@@ -273,6 +293,8 @@ export class Cluster {
     onFailure: (machine, process, error) => this.#onEnd(machine, process, error, "failed"),
     onCrashPoint: (machine) => this.crash(machine, this.#crashKinds.get(machine) ?? "kill"),
     onDiskOperation: (machine, operation) => this.#observer.onDiskOperation(machine, operation),
+    onEntriesReplaced: (machine, by) => this.#observer.onEntriesReplaced(machine, by),
+    onLogLine: (machine, message, fields) => this.#observer.onLogLine(machine, message, fields),
   };
 
   /** A process that failed is about to exit; until then nothing of it may be acknowledged. */

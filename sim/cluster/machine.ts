@@ -7,7 +7,7 @@
  */
 import { invariant } from "../../src/base/errors.js";
 import { SECTOR_BYTES } from "../../src/base/limits.js";
-import type { Network } from "../../src/platform/index.js";
+import type { LogFields, Network } from "../../src/platform/index.js";
 import { Member, type MemberOptions } from "../../src/server/index.js";
 import { layoutOf } from "../../src/server/layout.js";
 import { SimDisk } from "../disk.js";
@@ -15,7 +15,7 @@ import type { FaultKind } from "../faults.js";
 import type { CrashMode, DiskOperation } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
-import { DurableLog } from "./durable-log.js";
+import { DurableLog, type ReplacedBy } from "./durable-log.js";
 import { LogRing } from "./log-ring.js";
 import { MachineClock } from "./machine-clock.js";
 import { SimPeerDoor } from "./peer-door.js";
@@ -35,6 +35,10 @@ export interface DiskHabits {
 }
 
 export const CALM_DISK: DiskHabits = { syncMsMin: 0.1, syncMsMax: 1, stallOneIn: 0, stallMsMax: 0, waitOneIn: 16 };
+
+/** The parts of a member's disk. */
+export type DiskPart = "log" | "db" | "snapshots";
+export const DISK_PARTS: readonly DiskPart[] = ["log", "db", "snapshots"];
 
 const LOG_LINES_KEPT = 400;
 
@@ -59,6 +63,10 @@ export interface MachineEvents {
   onCrashPoint(machine: Machine): void;
   /** Something became durable. */
   onDiskOperation(machine: Machine, operation: DiskOperation): void;
+  /** Its log gave up entries for others. */
+  onEntriesReplaced(machine: Machine, by: ReplacedBy): void;
+  /** Its process said something in its log. */
+  onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void;
 }
 
 /** One life of the server on a machine. */
@@ -103,7 +111,9 @@ export class Machine implements NetworkMachine {
   diskHabits: DiskHabits = CALM_DISK;
   readonly clock: MachineClock;
   readonly durableLog: DurableLog;
-  readonly log = new LogRing(LOG_LINES_KEPT);
+  readonly log = new LogRing(LOG_LINES_KEPT, (message, fields) => {
+    if (this.process !== undefined) this.#events.onLogLine(this, message, fields);
+  });
   process: MemberProcess | undefined;
   /** Bits of its disk changed by themselves: it may refuse to start. */
   damaged = false;
@@ -120,6 +130,9 @@ export class Machine implements NetworkMachine {
   readonly #random: SimRandom;
   #operations = 0;
   #crashAt: number | undefined;
+  /** Only operations on this part count as far as the crash goes. */
+  #crashPart: DiskPart | undefined;
+  #operationsOnPart = 0;
   #lives = 0;
   #heldLast = 0;
 
@@ -129,7 +142,7 @@ export class Machine implements NetworkMachine {
     this.#events = events;
     this.#random = random.stream(`machine/${name}`);
     this.clock = new MachineClock(world.scheduler, this.#random.stream("clock"));
-    this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir);
+    this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir, (by) => events.onEntriesReplaced(this, by));
     this.disk = this.#freshDisk();
     world.network.addMachine(this);
   }
@@ -244,9 +257,34 @@ export class Machine implements NetworkMachine {
 
   // ---- what a test does to it --------------------------------------------------------------------------------------
 
-  /** The machine crashes before the how-manieth operation of its disk from now on; 1 is the next. */
-  crashAfter(operations: number): void {
-    this.#crashAt = this.#operations + operations;
+  /**
+   * The machine crashes before the how-manieth operation of its disk from now on; 1 is the next.
+   *
+   * @param part counts the operations on this part alone: of all, most are on the log
+   */
+  crashAfter(operations: number, part?: DiskPart): void {
+    this.#crashPart = part;
+    this.#operationsOnPart = 0;
+    this.#crashAt = part === undefined ? this.#operations + operations : operations;
+  }
+
+  #partOf(path: string): DiskPart | undefined {
+    const { walDir, snapDir, dbPath } = layoutOf(this.dataDir);
+    if (path.startsWith(walDir)) return "log";
+    if (path === dbPath) return "db";
+    return path.startsWith(snapDir) ? "snapshots" : undefined;
+  }
+
+  /** Whether the crash comes within so many more operations on the file of this path. */
+  #crashesWithin(operations: number, path: string): boolean {
+    if (this.#crashAt === undefined) return false;
+    if (this.#crashPart === undefined) return this.#operations + operations >= this.#crashAt;
+    return this.#partOf(path) === this.#crashPart && this.#operationsOnPart + operations >= this.#crashAt;
+  }
+
+  #countOperations(operations: number, path: string): void {
+    this.#operations += operations;
+    if (this.#crashPart !== undefined && this.#partOf(path) === this.#crashPart) this.#operationsOnPart += operations;
   }
 
   /** Nothing of the machine runs for a while: SIGSTOP, or a host that is not scheduled. */
@@ -276,17 +314,17 @@ export class Machine implements NetworkMachine {
       folders: ["/data"],
       keepsJournal: false,
       seed: this.#random.next(),
-      pace: (kind, bytes) => this.#pace(kind, bytes),
-      mayHoldLoop: (bytes) => this.#mayHoldLoop(bytes),
+      pace: (kind, bytes, path) => this.#pace(kind, bytes, path),
+      mayHoldLoop: (bytes, path) => this.#mayHoldLoop(bytes, path),
       onOperation: (operation) => this.#onOperation(operation),
     });
   }
 
-  #pace(kind: FaultKind, bytes: number): Promise<void> | undefined {
+  #pace(kind: FaultKind, bytes: number, path: string): Promise<void> | undefined {
     const { process } = this;
     if (process === undefined) return never();
-    this.#operations++;
-    if (this.#crashAt !== undefined && this.#operations >= this.#crashAt) {
+    this.#countOperations(1, path);
+    if (this.#crashesWithin(0, path)) {
       this.#events.onCrashPoint(this);
       return never();
     }
@@ -298,11 +336,11 @@ export class Machine implements NetworkMachine {
   }
 
   /** A write on the loop: what it takes, the whole process waits for. */
-  #mayHoldLoop(bytes: number): boolean {
+  #mayHoldLoop(bytes: number, path: string): boolean {
     if (this.process === undefined) return false;
     // A crash inside goes the slow way: power may then fail between the write and its sync.
-    if (this.#crashAt !== undefined && this.#operations + OPERATIONS_OF_LOOP_WRITE >= this.#crashAt) return false;
-    this.#operations += OPERATIONS_OF_LOOP_WRITE;
+    if (this.#crashesWithin(OPERATIONS_OF_LOOP_WRITE, path)) return false;
+    this.#countOperations(OPERATIONS_OF_LOOP_WRITE, path);
     this.#world.counts.add("writes on the loop");
     this.#world.trace.number(bytes);
     this.freeze(this.#latency(true));

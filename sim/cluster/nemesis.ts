@@ -4,12 +4,30 @@
 import { describeError } from "../../src/base/errors.js";
 import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
-import type { Cluster, ClusterWorld } from "./cluster.js";
+import type { Cluster, ClusterWorld, CrashKind } from "./cluster.js";
 import type { FaultKind } from "./fault-kinds.js";
 import type { Operator } from "./operator.js";
-import type { Machine } from "./machine.js";
+import { DISK_PARTS, type DiskPart, type Machine } from "./machine.js";
+import type { Ambush } from "./situations.js";
 import type { SeedPlan } from "./swarm.js";
 
+/** One ambush in so many is carried out: fewer where the moment comes often. */
+const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
+  "segment cut": 6,
+  "segment cut in a snapshot": 1,
+  "snapshot begun": 6,
+  "snapshot taken": 6,
+  "snapshot arriving": 2,
+  "snapshot installing": 2,
+  "snapshot installed": 2,
+  "entries replaced": 1,
+  "leader elected": 4,
+  "members changed": 4,
+};
+/** Within so many milliseconds of its moment. */
+const AMBUSH_MS_MAX = [5, 20, 200];
+/** When the first strike was on the leader, the second comes within so long. */
+const SECOND_STRIKE_MS_MAX = 3_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
 
@@ -57,11 +75,13 @@ export class Nemesis {
 
   readonly #acts: Readonly<Record<FaultKind, (machine: Machine) => void>> = {
     kill: (machine) => this.#cluster.crash(machine, "kill"),
-    "kill-at-operation": (machine) => this.#cluster.crashAt(machine, 1 + this.#random.below(100), "kill"),
-    "kill-then-power-loss": (machine) => this.#cluster.crashTwice(machine, this.#random.below(80)),
+    "kill-at-operation": (machine) => this.#crashAtOperation(machine, "kill"),
+    "kill-then-power-loss": (machine) => {
+      const part = this.#drawPart();
+      this.#cluster.crashTwice(machine, this.#random.below(part === undefined ? 80 : 30), part);
+    },
     "power-loss": (machine) => this.#cluster.crash(machine, this.#random.pick(CRASH_MODES)),
-    "power-loss-at-operation": (machine) =>
-      this.#cluster.crashAt(machine, 1 + this.#random.below(100), this.#random.pick(CRASH_MODES)),
+    "power-loss-at-operation": (machine) => this.#crashAtOperation(machine, this.#random.pick(CRASH_MODES)),
     "power-loss-of-all": () => {
       for (const each of this.#cluster.machines) this.#cluster.crash(each, this.#random.pick(CRASH_MODES));
     },
@@ -94,6 +114,50 @@ export class Nemesis {
     "promote-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
     "move-leader": (machine) => this.#operator.begin("move-leader", machine),
   };
+
+  // ---- crashes -----------------------------------------------------------------------------------------------------
+
+  #crashAtOperation(machine: Machine, kind: CrashKind): void {
+    const part = this.#drawPart();
+    this.#cluster.crashAt(machine, 1 + this.#random.below(part === undefined ? 100 : 30), kind, part);
+  }
+
+  /** Most operations are on the log; the other parts would seldom be crashed at if all counted alike. */
+  #drawPart(): DiskPart | undefined {
+    return this.#random.oneIn(2) ? undefined : this.#random.pick(DISK_PARTS);
+  }
+
+  /** Somebody has come to a moment that this seed lies in wait for: something happens to him, or to the leader, before he is far. */
+  onAmbush(ambush: Ambush, machine: Machine): void {
+    if (this.#stopped || !this.#plan.ambushes.includes(ambush) || !this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
+    this.#world.scheduler.after(this.#upTo(this.#random.pick(AMBUSH_MS_MAX)), undefined, () => {
+      if (!this.#stopped) this.#spring(ambush, machine);
+    });
+  }
+
+  #spring(ambush: Ambush, machine: Machine): void {
+    this.#world.trace.text(`ambush ${ambush} ${machine.name}`);
+    this.#world.counts.add(`ambush: ${ambush}`);
+    const leader = this.#cluster.leader() ?? machine;
+    const kind = this.#random.pick<CrashKind>(["kill", ...CRASH_MODES]);
+    switch (this.#random.below(4)) {
+      case 0:
+        this.#cluster.crash(machine, kind);
+        return;
+      case 1:
+        this.#cluster.crashAt(machine, 1 + this.#random.below(20), kind);
+        return;
+      case 2:
+        this.#cluster.crash(leader, kind);
+        break;
+      default:
+        this.cutOff(leader);
+    }
+    // What this did to him shows when he reads it again.
+    this.#world.scheduler.after(this.#upTo(SECOND_STRIKE_MS_MAX), undefined, () => {
+      if (!this.#stopped) this.#cluster.crash(machine, kind);
+    });
+  }
 
   // ---- networks ----------------------------------------------------------------------------------------------------
 
@@ -128,6 +192,11 @@ export class Nemesis {
           });
         }
     }
+  }
+
+  /** Nobody hears this machine for a while, nor does it hear anybody. */
+  cutOff(machine: Machine): void {
+    if (!this.#stopped) this.#separate([machine], "both");
   }
 
   #separate(side: readonly Machine[], direction: "both" | "in" | "out", msMax = CUT_MS_MAX): void {

@@ -10,6 +10,7 @@ import type { SimRandom } from "../random.js";
 import type { Cluster, ClusterWorld } from "./cluster.js";
 import type { Machine } from "./machine.js";
 import { peerUrlOf } from "./peer-door.js";
+import { countOf } from "./situations.js";
 
 export type Reconfiguration = "add" | "remove" | "replace" | "promote" | "move-leader";
 
@@ -23,6 +24,7 @@ export class Operator {
   readonly #cluster: Cluster;
   readonly #random: SimRandom;
   #busy = false;
+  #kind: Reconfiguration | undefined;
   #names: number;
 
   constructor(world: ClusterWorld, cluster: Cluster, members: number, random: SimRandom) {
@@ -37,10 +39,16 @@ export class Operator {
     return this.#busy;
   }
 
+  /** Whether it changes who is a member, and does not know yet what became of it. */
+  get changesMembers(): boolean {
+    return this.#busy && this.#kind !== "move-leader";
+  }
+
   /** Begins a change, unless one is under way. */
   begin(kind: Reconfiguration, machine: Machine): void {
     if (this.#busy) return;
     this.#busy = true;
+    this.#kind = kind;
     void this.#carryOut(kind, machine).finally(() => (this.#busy = false));
   }
 
@@ -88,6 +96,7 @@ export class Operator {
     const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
     if (members === undefined || members.some(({ id }) => id === memberId)) return false;
     this.#count("members removed");
+    this.#world.counts.add(countOf("a member was removed"));
     this.#cluster.giveUp(machine);
     return true;
   }
@@ -97,7 +106,9 @@ export class Operator {
     const learner = members?.find(({ isLearner }) => isLearner);
     if (learner === undefined) return;
     const promoted = await this.#ask((member) => member.memberPromote(learner.id).then((answer) => answer.members));
-    if (promoted !== undefined) this.#count("learners promoted");
+    if (promoted === undefined) return;
+    this.#count("learners promoted");
+    this.#world.counts.add(countOf("a learner was promoted"));
   }
 
   async #moveLeader(): Promise<void> {

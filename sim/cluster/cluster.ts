@@ -12,7 +12,7 @@ import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
 import type { ReplacedBy } from "./durable-log.js";
-import { Machine, type DiskPart, type MachineEvents, type MemberProcess } from "./machine.js";
+import { Machine, type CrashPoint, type MachineEvents, type MemberProcess } from "./machine.js";
 import { machineOf, peerUrlOf } from "./peer-door.js";
 import type { SimPeerNetwork } from "./peer-network.js";
 import type { Scheduler } from "./scheduler.js";
@@ -59,8 +59,8 @@ export class Cluster {
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
   readonly #observer: ClusterObserver;
-  /** Machines that lose power in their next life, and the part of their disk at which. */
-  readonly #losesPowerSoon = new Map<Machine, DiskPart | undefined>();
+  /** Machines that lose power in their next life, and at what. */
+  readonly #losesPowerSoon = new Map<Machine, CrashPoint | undefined>();
   /** Those whose life that is. */
   readonly #losesPowerNow = new Set<Machine>();
   readonly #crashKinds = new Map<Machine, CrashKind>();
@@ -163,11 +163,12 @@ export class Cluster {
     const process = machine.start(this.#optionsOf(machine));
     this.#losesPowerNow.delete(machine);
     if (this.#losesPowerSoon.has(machine)) {
-      const part = this.#losesPowerSoon.get(machine);
+      const point = this.#losesPowerSoon.get(machine);
       this.#losesPowerSoon.delete(machine);
       this.#losesPowerNow.add(machine);
-      const operations = 1 + this.#random.below(part === undefined ? 150 : 30);
-      this.crashAt(machine, operations, this.#random.pick(["lost", ...CRASH_MODES]), part);
+      const operations = 1 + this.#random.below(point === undefined ? 150 : point.atSync ? 2 : 30);
+      // What counts is what is lost, or what is lost while later writes stay.
+      this.crashAt(machine, operations, this.#random.pick(["lost", "prefix", "any", "any"]), point);
     }
     if (Number.isFinite(machine.disk.capacityBytes)) process.mayFail = true;
     if (this.crashesInBoot && !this.#random.oneIn(3)) {
@@ -206,13 +207,13 @@ export class Cluster {
   }
 
   /** The machine crashes before the how-manieth operation of its disk, or of a part of it, from now on. */
-  crashAt(machine: Machine, operations: number, kind: CrashKind, part?: DiskPart): void {
+  crashAt(machine: Machine, operations: number, kind: CrashKind, point?: CrashPoint): void {
     this.#crashKinds.set(machine, kind);
-    machine.crashAfter(operations, part);
+    machine.crashAfter(operations, point);
   }
 
   /**
-   * The machine loses power, and a part of its log with it. As many members may be damaged as may be lost: what was acknowledged is
+   * The machine loses power, and a bit or a sector of its disk with it. As many members may be damaged as may be lost: what was acknowledged is
    * on a majority of whole disks then (a fault atlas).
    */
   rot(machine: Machine): void {
@@ -220,7 +221,8 @@ export class Cluster {
     // A voter that nobody has started yet is one that is missing.
     if (!voters.every((id) => this.machines.some(({ memberId }) => memberId === id))) return;
     const most = Math.floor((voters.length - 1) / 2);
-    if (machine.damaged || this.machines.filter(({ damaged }) => damaged).length >= most) return;
+    if (machine.damaged !== undefined) return;
+    if (this.machines.filter(({ damaged }) => damaged !== undefined).length >= most) return;
     if (machine.process === undefined || machine.memberId === undefined) return;
     this.crash(machine, "lost");
     machine.rot();
@@ -231,9 +233,9 @@ export class Cluster {
    * The process dies soon, and power fails soon after the next one began: what the first left in the system's cache is lost then, all of it
    * or in part.
    */
-  crashTwice(machine: Machine, operationsBefore: number, part: DiskPart | undefined): void {
-    this.#losesPowerSoon.set(machine, part);
-    this.crashAt(machine, 1 + operationsBefore, "kill", part);
+  crashTwice(machine: Machine, operationsBefore: number, point: CrashPoint | undefined): void {
+    this.#losesPowerSoon.set(machine, point);
+    this.crashAt(machine, 1 + operationsBefore, "kill", point);
   }
 
   #startLater(machine: Machine): void {
@@ -270,7 +272,7 @@ export class Cluster {
       },
       (error: unknown) => {
         if (process.gone) return;
-        if (!process.mayFail)
+        if (!process.mayFail && machine.damaged === undefined)
           this.#fail(new ViolationError("stop", `${machine.name} did not stop: ${describeError(error)}`));
         this.crash(machine, "kill");
       },
@@ -306,15 +308,15 @@ export class Cluster {
     if (removed) this.giveUp(machine);
     // One that never was a member finds nobody, or the members changed since it was told of them: it tries again.
     const joins = machine.joins !== undefined && machine.memberId === undefined && JOIN_CODES.includes(code);
-    if (!process.mayFail && !machine.damaged && !removed && !joins) {
+    if (!process.mayFail && machine.damaged === undefined && !removed && !joins) {
       const detail = `${machine.name} ${what}: ${describeError(error)}`;
       this.#fail(new ViolationError("member-goes-on", detail, { cause: error }));
       return;
     }
-    if (machine.damaged) this.#world.counts.add(`damaged logs refused: ${code}`);
+    if (machine.damaged !== undefined) this.#world.counts.add(`damaged ${machine.damaged} found: ${code}`);
     this.#world.scheduler.after(0, process, () => {
       this.crash(machine, "kill");
-      if (machine.damaged) this.#observer.onDamageTold(machine);
+      if (machine.damaged !== undefined) this.#observer.onDamageTold(machine);
     });
   }
 

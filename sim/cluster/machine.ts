@@ -40,6 +40,16 @@ export const CALM_DISK: DiskHabits = { syncMsMin: 0.1, syncMsMax: 1, stallOneIn:
 export type DiskPart = "log" | "db" | "snapshots";
 export const DISK_PARTS: readonly DiskPart[] = ["log", "db", "snapshots"];
 
+/** Files that are read again at a start. */
+const ROTS = /\.wal$|\.snap$|\/db$/;
+
+/** Which operations count until a crash: of all of a disk most are on the log, and few come between a write and its sync. */
+export interface CrashPoint {
+  readonly part: DiskPart;
+  /** Only syncs count: the crash comes when something was written and is not durable yet. */
+  readonly atSync: boolean;
+}
+
 const LOG_LINES_KEPT = 400;
 
 /** Operations that a durable write on the loop stands for: the write and the sync. */
@@ -115,8 +125,8 @@ export class Machine implements NetworkMachine {
     if (this.process !== undefined) this.#events.onLogLine(this, message, fields);
   });
   process: MemberProcess | undefined;
-  /** Bits of its disk changed by themselves: it may refuse to start. */
-  damaged = false;
+  /** The part of its disk of which bits changed by themselves: it may refuse to start, or fail when it comes to them. */
+  damaged: DiskPart | undefined;
   /** Who the member on this machine is; undefined before one has started there. */
   memberId: bigint | undefined;
   /** The members of the cluster that it joins; undefined for one of a new cluster. */
@@ -130,9 +140,9 @@ export class Machine implements NetworkMachine {
   readonly #random: SimRandom;
   #operations = 0;
   #crashAt: number | undefined;
-  /** Only operations on this part count as far as the crash goes. */
-  #crashPart: DiskPart | undefined;
-  #operationsOnPart = 0;
+  /** Only such operations count as far as the crash goes; all when undefined. */
+  #crashPoint: CrashPoint | undefined;
+  #operationsAtPoint = 0;
   #lives = 0;
   #heldLast = 0;
 
@@ -223,26 +233,29 @@ export class Machine implements NetworkMachine {
   wipe(): void {
     invariant(this.process === undefined, () => `${this.name} runs`);
     this.disk = this.#freshDisk();
-    this.damaged = false;
+    this.damaged = undefined;
     this.memberId = undefined;
     this.generation++;
     this.mayBeRemoved = false;
   }
 
-  /** Something of the log changes by itself, while nothing runs: a bit, or a sector that reads as zeros. */
+  /** Something of a file changes by itself, while nothing runs: a bit, or a sector that reads as zeros. */
   rot(): void {
     invariant(this.process === undefined, () => `${this.name} runs`);
-    const { walDir } = layoutOf(this.dataDir);
-    const segments = [...this.disk.tree()].filter(([path]) => path.startsWith(`${walDir}/`) && path.endsWith(".wal"));
-    if (segments.length === 0) return;
-    const [path, bytes] = this.#random.pick(segments);
+    const part = this.#random.pick<DiskPart>(["log", "log", "db", "snapshots"]);
+    const files = [...this.disk.tree()].filter(
+      ([path, content]) =>
+        content !== undefined && content.length > 0 && this.#partOf(path) === part && ROTS.test(path),
+    );
+    if (files.length === 0) return;
+    const [path, bytes] = this.#random.pick(files);
     // Behind the last record there are zeros that nobody reads: what lies before them is what matters.
     const written = bytes!.findLastIndex((byte) => byte !== 0) + 1;
     const file = this.disk.file(path);
     if (this.#random.oneIn(2)) file.flipBit(this.#random.below(8 * written));
     else file.zeroSector(Math.floor(this.#random.below(written) / SECTOR_BYTES));
-    this.damaged = true;
-    this.#world.counts.add("logs damaged");
+    this.damaged = part;
+    this.#world.counts.add(`disks damaged: ${part}`);
   }
 
   #end(): void {
@@ -260,12 +273,12 @@ export class Machine implements NetworkMachine {
   /**
    * The machine crashes before the how-manieth operation of its disk from now on; 1 is the next.
    *
-   * @param part counts the operations on this part alone: of all, most are on the log
+   * @param point which operations count; all when left out
    */
-  crashAfter(operations: number, part?: DiskPart): void {
-    this.#crashPart = part;
-    this.#operationsOnPart = 0;
-    this.#crashAt = part === undefined ? this.#operations + operations : operations;
+  crashAfter(operations: number, point?: CrashPoint): void {
+    this.#crashPoint = point;
+    this.#operationsAtPoint = 0;
+    this.#crashAt = point === undefined ? this.#operations + operations : operations;
   }
 
   #partOf(path: string): DiskPart | undefined {
@@ -275,16 +288,22 @@ export class Machine implements NetworkMachine {
     return path.startsWith(snapDir) ? "snapshots" : undefined;
   }
 
-  /** Whether the crash comes within so many more operations on the file of this path. */
-  #crashesWithin(operations: number, path: string): boolean {
+  /** Whether the crash comes within so many operations and syncs, these included, on the file of this path. */
+  #crashesWithin(operations: number, syncs: number, path: string): boolean {
     if (this.#crashAt === undefined) return false;
-    if (this.#crashPart === undefined) return this.#operations + operations >= this.#crashAt;
-    return this.#partOf(path) === this.#crashPart && this.#operationsOnPart + operations >= this.#crashAt;
+    if (this.#crashPoint === undefined) return this.#operations + operations >= this.#crashAt;
+    const counted = this.#countedAtPoint(operations, syncs, path);
+    return counted > 0 && this.#operationsAtPoint + counted >= this.#crashAt;
   }
 
-  #countOperations(operations: number, path: string): void {
+  #countOperations(operations: number, syncs: number, path: string): void {
     this.#operations += operations;
-    if (this.#crashPart !== undefined && this.#partOf(path) === this.#crashPart) this.#operationsOnPart += operations;
+    this.#operationsAtPoint += this.#countedAtPoint(operations, syncs, path);
+  }
+
+  #countedAtPoint(operations: number, syncs: number, path: string): number {
+    if (this.#crashPoint === undefined || this.#partOf(path) !== this.#crashPoint.part) return 0;
+    return this.#crashPoint.atSync ? syncs : operations;
   }
 
   /** Nothing of the machine runs for a while: SIGSTOP, or a host that is not scheduled. */
@@ -323,12 +342,12 @@ export class Machine implements NetworkMachine {
   #pace(kind: FaultKind, bytes: number, path: string): Promise<void> | undefined {
     const { process } = this;
     if (process === undefined) return never();
-    this.#countOperations(1, path);
-    if (this.#crashesWithin(0, path)) {
+    const syncs = kind === "datasync" || kind === "sync" || kind === "sync-folder";
+    if (this.#crashesWithin(1, syncs ? 1 : 0, path)) {
       this.#events.onCrashPoint(this);
       return never();
     }
-    const syncs = kind === "datasync" || kind === "sync" || kind === "sync-folder";
+    this.#countOperations(1, syncs ? 1 : 0, path);
     this.#world.trace.text(kind);
     this.#world.trace.number(bytes);
     if (!syncs && !this.#chance(this.diskHabits.waitOneIn)) return undefined;
@@ -339,8 +358,8 @@ export class Machine implements NetworkMachine {
   #mayHoldLoop(bytes: number, path: string): boolean {
     if (this.process === undefined) return false;
     // A crash inside goes the slow way: power may then fail between the write and its sync.
-    if (this.#crashesWithin(OPERATIONS_OF_LOOP_WRITE, path)) return false;
-    this.#countOperations(OPERATIONS_OF_LOOP_WRITE, path);
+    if (this.#crashesWithin(OPERATIONS_OF_LOOP_WRITE, 1, path)) return false;
+    this.#countOperations(OPERATIONS_OF_LOOP_WRITE, 1, path);
     this.#world.counts.add("writes on the loop");
     this.#world.trace.number(bytes);
     this.freeze(this.#latency(true));

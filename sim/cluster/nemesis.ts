@@ -7,7 +7,7 @@ import type { SimRandom } from "../random.js";
 import type { Cluster, ClusterWorld, CrashKind } from "./cluster.js";
 import type { FaultKind } from "./fault-kinds.js";
 import type { Operator } from "./operator.js";
-import { DISK_PARTS, type DiskPart, type Machine } from "./machine.js";
+import { DISK_PARTS, type CrashPoint, type Machine } from "./machine.js";
 import type { Ambush } from "./situations.js";
 import type { SeedPlan } from "./swarm.js";
 
@@ -76,10 +76,7 @@ export class Nemesis {
   readonly #acts: Readonly<Record<FaultKind, (machine: Machine) => void>> = {
     kill: (machine) => this.#cluster.crash(machine, "kill"),
     "kill-at-operation": (machine) => this.#crashAtOperation(machine, "kill"),
-    "kill-then-power-loss": (machine) => {
-      const part = this.#drawPart();
-      this.#cluster.crashTwice(machine, this.#random.below(part === undefined ? 80 : 30), part);
-    },
+    "kill-then-power-loss": (machine) => this.#crashTwice(machine),
     "power-loss": (machine) => this.#cluster.crash(machine, this.#random.pick(CRASH_MODES)),
     "power-loss-at-operation": (machine) => this.#crashAtOperation(machine, this.#random.pick(CRASH_MODES)),
     "power-loss-of-all": () => {
@@ -118,13 +115,19 @@ export class Nemesis {
   // ---- crashes -----------------------------------------------------------------------------------------------------
 
   #crashAtOperation(machine: Machine, kind: CrashKind): void {
-    const part = this.#drawPart();
-    this.#cluster.crashAt(machine, 1 + this.#random.below(part === undefined ? 100 : 30), kind, part);
+    const point = this.#drawPoint();
+    this.#cluster.crashAt(machine, 1 + this.#random.below(operationsMax(point)), kind, point);
   }
 
-  /** Most operations are on the log; the other parts would seldom be crashed at if all counted alike. */
-  #drawPart(): DiskPart | undefined {
-    return this.#random.oneIn(2) ? undefined : this.#random.pick(DISK_PARTS);
+  /** On `db` above all: its pages take the places of those that the state before had, and its last page is written apart from them. */
+  #crashTwice(machine: Machine): void {
+    const point = this.#random.oneIn(2) ? this.#drawPoint() : { part: "db" as const, atSync: true };
+    this.#cluster.crashTwice(machine, this.#random.below(operationsMax(point)), point);
+  }
+
+  #drawPoint(): CrashPoint | undefined {
+    if (this.#random.oneIn(3)) return undefined;
+    return { part: this.#random.pick(DISK_PARTS), atSync: !this.#random.oneIn(3) };
   }
 
   /** Somebody has come to a moment that this seed lies in wait for: something happens to him, or to the leader, before he is far. */
@@ -140,9 +143,13 @@ export class Nemesis {
     this.#world.counts.add(`ambush: ${ambush}`);
     const leader = this.#cluster.leader() ?? machine;
     const kind = this.#random.pick<CrashKind>(["kill", ...CRASH_MODES]);
-    switch (this.#random.below(4)) {
+    switch (this.#random.below(6)) {
       case 0:
         this.#cluster.crash(machine, kind);
+        return;
+      case 3:
+      case 4:
+        this.#crashTwice(machine);
         return;
       case 1:
         this.#cluster.crashAt(machine, 1 + this.#random.below(20), kind);
@@ -280,4 +287,10 @@ export class Nemesis {
   #upTo(value: number): number {
     return (value * this.#random.below(4096)) / 4096;
   }
+}
+
+/** Operations among which a crash comes; fewer where few count. */
+function operationsMax(point: CrashPoint | undefined): number {
+  if (point === undefined) return 100;
+  return point.atSync ? 8 : 30;
 }

@@ -74,7 +74,7 @@ export class Operator {
   }
 
   async #add(name: string, isLearner: boolean): Promise<void> {
-    if (this.#cluster.machines.some(({ damaged }) => damaged)) return; // the new voter would be one more that is missing
+    if (this.#cluster.machines.some(({ damaged }) => damaged !== undefined)) return; // the new voter would be one more that is missing
     const members = await this.#ask((member) =>
       member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
     );
@@ -90,8 +90,9 @@ export class Operator {
     // From two voters to one is left out: raft's commit alone is not durable, so when the one that stays loses power before it is, it asks
     // for ever for the vote of the one that went.
     if (memberId === undefined || voters < 3) return false;
-    // One whose log is damaged counts as lost: no whole one goes before it is replaced.
-    if (!machine.damaged && this.#cluster.machines.some(({ damaged }) => damaged)) return false;
+    // One whose disk is damaged counts as lost: no whole one goes before it is replaced.
+    if (machine.damaged === undefined && this.#cluster.machines.some(({ damaged }) => damaged !== undefined))
+      return false;
     machine.mayBeRemoved = true;
     const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
     if (members === undefined || members.some(({ id }) => id === memberId)) return false;
@@ -122,7 +123,7 @@ export class Operator {
   /** When nothing goes wrong any more: brings machines and members together. */
   async settle(): Promise<void> {
     for (let round = 0; round < 20; round++) {
-      const lost = this.#cluster.machines.find(({ damaged, process }) => damaged && process?.member === undefined);
+      const lost = this.#cluster.machines.find(needsReplacement);
       if (lost !== undefined) await this.#carryOut("replace", lost);
       const members = await this.#ask((member) => member.memberList(true).then((answer) => answer.members));
       if (members !== undefined && this.#isSettled(members)) return;
@@ -166,6 +167,11 @@ export class Operator {
     if (machines.some(({ process }) => process === undefined))
       this.#world.counts.add(`situation: ${what} while one is down`);
   }
+}
+
+/** One that does not start; and one whose `db` is damaged, for nobody knows when it comes to the place. */
+function needsReplacement({ damaged, process }: Machine): boolean {
+  return damaged === "db" || (damaged !== undefined && process?.member === undefined);
 }
 
 function hasUrl(urls: readonly string[], name: string): boolean {

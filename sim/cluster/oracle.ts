@@ -120,7 +120,7 @@ export class Oracle {
 
   onCrash(machine: Machine): void {
     this.onReload(machine);
-    if (machine.damaged) this.#witness.onForgotten(machine);
+    if (machine.damaged !== undefined) this.#witness.onForgotten(machine);
     else this.#witness.onCrash(machine);
   }
 
@@ -163,7 +163,7 @@ export class Oracle {
     const { term, vote, commit } = machine.durableLog.state;
     const before = this.#durable.get(machine);
     this.#durable.set(machine, { term, vote, commit });
-    if (before === undefined || machine.damaged) return;
+    if (before === undefined || machine.damaged !== undefined) return;
     const back =
       term < before.term ||
       commit < before.commit ||
@@ -285,7 +285,7 @@ export class Oracle {
     for (const { durableLog, memberId, damaged } of this.#machines) {
       if (memberId === undefined || !voters.includes(memberId)) continue;
       // What a damaged disk had is not known any more: it may have had this.
-      if (damaged) have++;
+      if (damaged !== undefined) have++;
       else if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
     }
     const least = Math.floor(Math.max(1, voters.length - 1) / 2) + 1;

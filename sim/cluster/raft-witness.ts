@@ -79,7 +79,7 @@ export class RaftWitness {
     const { durableLog } = machine;
     const { state, lastIndex } = durableLog;
     const snapshot = durableLog.snapshotInUse;
-    if (machine.damaged || durableLog.snapshotIndex > state.commit) {
+    if (machine.damaged !== undefined || durableLog.snapshotIndex > state.commit) {
       this.#told.delete(name);
       return;
     }

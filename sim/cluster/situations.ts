@@ -7,6 +7,7 @@
  */
 import type { LogFields } from "../../src/platform/index.js";
 import type { ClusterWorld } from "./cluster.js";
+import type { Counts } from "./counts.js";
 import type { ReplacedBy } from "./durable-log.js";
 import type { Machine } from "./machine.js";
 
@@ -58,6 +59,15 @@ export type Ambush = (typeof AMBUSHES)[number];
 /** What a campaign counts a situation as. */
 export function countOf(situation: Situation): string {
   return `situation: ${situation}`;
+}
+
+/** A campaign of so many seeds comes through every situation, or something is wrong with the world. */
+const SEEDS_FOR_ALL = 1_000;
+
+/** What a campaign should have come through and did not; nothing when it is small. */
+export function missedSituations(seeds: number, counts: Counts): Situation[] {
+  if (seeds < SEEDS_FOR_ALL) return [];
+  return SITUATIONS.filter((situation) => counts.get(countOf(situation)) === 0);
 }
 
 /** What a machine's process is in the midst of. */
@@ -145,7 +155,7 @@ export class Situations {
         doing.defragments = false;
         return;
       case "the WAL has a damaged end":
-        if (!machine.damaged) this.reached("a log with a torn end was repaired at boot");
+        if (machine.damaged === undefined) this.reached("a log with a torn end was repaired at boot");
         return;
       case "resume scheduled compaction":
         this.reached("a compaction was taken up again at boot");

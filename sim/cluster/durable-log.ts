@@ -106,6 +106,16 @@ export class DurableLog {
     return this.#entries.entries();
   }
 
+  /** Whether only zeros lie behind the last record: anything else would be read as a part of the log once records reach it. */
+  endsWithZeros(disk: SimDisk): boolean {
+    const content = this.#tail === undefined ? undefined : disk.durable.files.get(this.#tail);
+    if (content === undefined) return true;
+    const { offset } = this.#segments.get(this.#tail!)!;
+    const bytes = new Uint8Array(Math.max(0, content.size - offset));
+    content.read(bytes, offset);
+    return bytes.every((byte) => byte === 0);
+  }
+
   /** Reads a disk from the beginning: after a crash. */
   load(disk: SimDisk): void {
     this.#segments.clear();

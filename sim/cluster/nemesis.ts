@@ -23,10 +23,11 @@ const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
   "entries replaced": 1,
   "leader elected": 4,
   "members changed": 4,
+  "log repaired": 1,
 };
 /** Within so many milliseconds of its moment. */
 const AMBUSH_MS_MAX = [5, 20, 200];
-/** When the first strike was on the leader, the second comes within so long. */
+/** A second strike comes within so long. */
 const SECOND_STRIKE_MS_MAX = 3_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
@@ -132,7 +133,14 @@ export class Nemesis {
 
   /** Somebody has come to a moment that this seed lies in wait for: something happens to him, or to the leader, before he is far. */
   onAmbush(ambush: Ambush, machine: Machine): void {
-    if (this.#stopped || !this.#plan.ambushes.includes(ambush) || !this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
+    const { ambushes, faults } = this.#plan;
+    if (this.#stopped || faults.length === 0) return;
+    if (ambush === "log repaired") {
+      this.#strikeLater(machine, "kill");
+      return;
+    }
+    if (!ambushes.includes(ambush)) return;
+    if (!this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
     this.#world.scheduler.after(this.#upTo(this.#random.pick(AMBUSH_MS_MAX)), undefined, () => {
       if (!this.#stopped) this.#spring(ambush, machine);
     });
@@ -147,12 +155,12 @@ export class Nemesis {
       case 0:
         this.#cluster.crash(machine, kind);
         return;
+      case 1:
+        this.#cluster.crashAt(machine, 1 + this.#random.below(20), kind);
+        return;
       case 3:
       case 4:
         this.#crashTwice(machine);
-        return;
-      case 1:
-        this.#cluster.crashAt(machine, 1 + this.#random.below(20), kind);
         return;
       case 2:
         this.#cluster.crash(leader, kind);
@@ -160,7 +168,11 @@ export class Nemesis {
       default:
         this.cutOff(leader);
     }
-    // What this did to him shows when he reads it again.
+    this.#strikeLater(machine, kind);
+  }
+
+  /** What was done to him shows when he reads it again. */
+  #strikeLater(machine: Machine, kind: CrashKind): void {
     this.#world.scheduler.after(this.#upTo(SECOND_STRIKE_MS_MAX), undefined, () => {
       if (!this.#stopped) this.#cluster.crash(machine, kind);
     });
@@ -201,9 +213,9 @@ export class Nemesis {
     }
   }
 
-  /** Nobody hears this machine for a while, nor does it hear anybody. */
+  /** Nobody hears this machine for a while, nor does it hear anybody; not in a calm world. */
   cutOff(machine: Machine): void {
-    if (!this.#stopped) this.#separate([machine], "both");
+    if (!this.#stopped && this.#plan.faults.length > 0) this.#separate([machine], "both");
   }
 
   #separate(side: readonly Machine[], direction: "both" | "in" | "out", msMax = CUT_MS_MAX): void {

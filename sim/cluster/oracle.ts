@@ -132,6 +132,8 @@ export class Oracle {
   /** @param line what raft says of itself when it begins */
   onRaftBegins(machine: Machine, line: string): void {
     this.onReload(machine);
+    if (machine.damaged === undefined && !machine.durableLog.endsWithZeros(machine.disk))
+      this.#break("log-ends-with-zeros", `${machine.name} begins on a log with something behind its last record`);
     this.#witness.onRaftBegins(machine, line);
   }
 

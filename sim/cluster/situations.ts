@@ -40,7 +40,7 @@ export const SITUATIONS = [
 
 export type Situation = (typeof SITUATIONS)[number];
 
-/** Moments at which the nemesis may strike. */
+/** Moments at which the nemesis may strike: a seed lies in wait for some of them. */
 export const AMBUSHES = [
   "segment cut",
   "segment cut in a snapshot",
@@ -54,7 +54,8 @@ export const AMBUSHES = [
   "members changed",
 ] as const;
 
-export type Ambush = (typeof AMBUSHES)[number];
+/** ... and one that comes so seldom that none lets it pass: what a repair left is read again. */
+export type Ambush = (typeof AMBUSHES)[number] | "log repaired";
 
 /** What a campaign counts a situation as. */
 export function countOf(situation: Situation): string {
@@ -156,6 +157,7 @@ export class Situations {
         return;
       case "the WAL has a damaged end":
         if (machine.damaged === undefined) this.reached("a log with a torn end was repaired at boot");
+        this.#onAmbush("log repaired", machine);
         return;
       case "resume scheduled compaction":
         this.reached("a compaction was taken up again at boot");

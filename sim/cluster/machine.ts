@@ -43,6 +43,12 @@ export const DISK_PARTS: readonly DiskPart[] = ["log", "db", "snapshots"];
 /** Files that are read again at a start. */
 const ROTS = /\.wal$|\.snap$|\/db$/;
 
+/**
+ * Sectors of a page of `db`. The last one is spared: the page's seal is in it, and a page that lost its seal with a part of a large value
+ * passes for one that bbolt wrote (`docs/formats/bolt.md`). What is found then is found by the comparison of hashes, not at once.
+ */
+const SECTORS_OF_PAGE = 4096 / SECTOR_BYTES;
+
 /** Which operations count until a crash: of all of a disk most are on the log, and few come between a write and its sync. */
 export interface CrashPoint {
   readonly part: DiskPart;
@@ -253,7 +259,10 @@ export class Machine implements NetworkMachine {
     const written = bytes!.findLastIndex((byte) => byte !== 0) + 1;
     const file = this.disk.file(path);
     if (this.#random.oneIn(2)) file.flipBit(this.#random.below(8 * written));
-    else file.zeroSector(Math.floor(this.#random.below(written) / SECTOR_BYTES));
+    else {
+      const sector = Math.floor(this.#random.below(written) / SECTOR_BYTES);
+      file.zeroSector(part === "db" && sector % SECTORS_OF_PAGE === SECTORS_OF_PAGE - 1 ? sector - 1 : sector);
+    }
     this.damaged = part;
     this.#world.counts.add(`disks damaged: ${part}`);
   }

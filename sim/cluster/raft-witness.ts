@@ -10,6 +10,7 @@
  * Nothing is told of a machine whose bits changed, nor of one that began with a received snapshot on record that its commit does not
  * reach: what such a log holds is for the server's reader to say. While a voter is not told of, no majority is counted.
  */
+import { invariant } from "../../src/base/errors.js";
 import { MessageType, type ConfState, type Message } from "../../src/proto/raft.js";
 import type { MemberObservation } from "../../src/server/index.js";
 import { RaftInvariants, type HardState, type LogEntry, type Observation } from "../check/raft-invariants.js";
@@ -74,8 +75,11 @@ export class RaftWitness {
    * @param line its log line; the machine's log was read from the platter just now
    */
   onRaftBegins(machine: Machine, line: string): void {
-    const { id, term, last, lastTerm } = NEW_RAFT.exec(line)!.groups!;
+    const groups = NEW_RAFT.exec(line)?.groups;
+    invariant(groups !== undefined, () => `raft's first line is another one than is known here: ${line}`);
+    const { id, term, last, lastTerm } = groups;
     const name = id!;
+    this.#lives.delete(machine);
     const { durableLog } = machine;
     const { state, lastIndex } = durableLog;
     const snapshot = durableLog.snapshotInUse;

@@ -217,7 +217,9 @@ export class Cluster {
    * on a majority of whole disks then (a fault atlas).
    */
   rot(machine: Machine): void {
-    const voters = this.serving[0]?.process?.member?.observe().confState.voters ?? [];
+    // Who lags behind may know of more voters than there are.
+    const known = this.serving.map(({ process }) => process!.member!.observe().confState.voters);
+    const [voters = []] = known.sort((a, b) => a.length - b.length);
     // A voter that nobody has started yet is one that is missing.
     if (!voters.every((id) => this.machines.some(({ memberId }) => memberId === id))) return;
     const most = Math.floor((voters.length - 1) / 2);

@@ -24,6 +24,7 @@ const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
   "leader elected": 4,
   "members changed": 4,
   "log repaired": 1,
+  "replacing snapshot installing": 1,
 };
 /** Within so many milliseconds of its moment. */
 const AMBUSH_MS_MAX = [5, 20, 200];
@@ -103,7 +104,8 @@ export class Nemesis {
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
     "disk-full": (machine) => this.#fillDisk(machine),
     "bit-rot": (machine) => {
-      if (!this.#operator.isBusy) this.#cluster.rot(machine);
+      // A voter more or less than is known, and the damaged one may be one too many.
+      if (!this.#operator.isBusy && !this.#operator.mayChangeYet) this.#cluster.rot(machine);
     },
     defragment: (machine) => this.#defragment(machine),
     "add-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
@@ -137,6 +139,10 @@ export class Nemesis {
     if (this.#stopped || faults.length === 0) return;
     if (ambush === "log repaired") {
       this.#strikeLater(machine, "kill");
+      return;
+    }
+    if (ambush === "replacing snapshot installing") {
+      this.#cluster.crashAt(machine, 1 + this.#random.below(12), "kill");
       return;
     }
     if (!ambushes.includes(ambush)) return;

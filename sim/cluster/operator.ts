@@ -25,6 +25,7 @@ export class Operator {
   readonly #random: SimRandom;
   #busy = false;
   #kind: Reconfiguration | undefined;
+  #unanswered = false;
   #names: number;
 
   constructor(world: ClusterWorld, cluster: Cluster, members: number, random: SimRandom) {
@@ -37,6 +38,11 @@ export class Operator {
   /** Whether a change is under way. */
   get isBusy(): boolean {
     return this.#busy;
+  }
+
+  /** Whether a change of members that it got no answer to may still be carried out. */
+  get mayChangeYet(): boolean {
+    return this.#unanswered;
   }
 
   /** Whether it changes who is a member, and does not know yet what became of it. */
@@ -78,7 +84,10 @@ export class Operator {
     const members = await this.#ask((member) =>
       member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
     );
-    if (members === undefined) return;
+    if (members === undefined) {
+      this.#unanswered = true;
+      return;
+    }
     this.#count(isLearner ? "learners added" : "members added");
     this.#cluster.join(name, members);
   }
@@ -95,7 +104,10 @@ export class Operator {
       return false;
     machine.mayBeRemoved = true;
     const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
-    if (members === undefined || members.some(({ id }) => id === memberId)) return false;
+    if (members === undefined || members.some(({ id }) => id === memberId)) {
+      this.#unanswered = true;
+      return false;
+    }
     this.#count("members removed");
     this.#world.counts.add(countOf("a member was removed"));
     this.#cluster.giveUp(machine);

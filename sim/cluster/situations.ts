@@ -54,8 +54,11 @@ export const AMBUSHES = [
   "members changed",
 ] as const;
 
-/** ... and one that comes so seldom that none lets it pass: what a repair left is read again. */
-export type Ambush = (typeof AMBUSHES)[number] | "log repaired";
+/**
+ * ... and two that come so seldom that no seed lets them pass: what a repair left is read again; and so is a log whose entries a snapshot
+ * took the place of, before others follow them.
+ */
+export type Ambush = (typeof AMBUSHES)[number] | "log repaired" | "replacing snapshot installing";
 
 /** What a campaign counts a situation as. */
 export function countOf(situation: Situation): string {
@@ -77,6 +80,8 @@ interface Doing {
   receivesSnapshot: boolean;
   defragments: boolean;
   abstained: boolean;
+  /** A snapshot took the place of entries of its own, and is not installed yet. */
+  wasReplaced: boolean;
   /** When it cut its last segment. */
   cutAt: number;
 }
@@ -142,7 +147,8 @@ export class Situations {
         return;
       case "applying snapshot":
         doing.receivesSnapshot = true;
-        this.#onAmbush("snapshot installing", machine);
+        this.#onAmbush(doing.wasReplaced ? "replacing snapshot installing" : "snapshot installing", machine);
+        doing.wasReplaced = false;
         return;
       case "applied snapshot":
         doing.receivesSnapshot = false;
@@ -199,8 +205,12 @@ export class Situations {
 
   onEntriesReplaced(machine: Machine, by: ReplacedBy): void {
     this.#onAmbush("entries replaced", machine);
-    if (by === "entry") this.reached("entries that were not committed were overwritten by those of another term");
-    else this.reached("a leader's snapshot took the place of entries of a follower's own");
+    if (by === "entry") {
+      this.reached("entries that were not committed were overwritten by those of another term");
+      return;
+    }
+    this.#of(machine).wasReplaced = true;
+    this.reached("a leader's snapshot took the place of entries of a follower's own");
   }
 
   /** The machine's process is about to die. */
@@ -236,6 +246,7 @@ export class Situations {
         receivesSnapshot: false,
         defragments: false,
         abstained: false,
+        wasReplaced: false,
         cutAt: Number.NEGATIVE_INFINITY,
       };
       this.#doing.set(machine, doing);

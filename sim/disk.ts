@@ -49,7 +49,7 @@ export interface SimDiskOptions {
   /** Waited for before each operation: a slow disk. Each is done at once when left out. */
   readonly pace?: (kind: FaultKind, bytes: number, path: string) => Promise<void> | undefined;
   /** Whether a write may hold the caller's loop now, asked before each; where `pace` asks for no wait when left out. */
-  readonly mayHoldLoop?: (bytes: number) => boolean;
+  readonly mayHoldLoop?: (bytes: number, path: string) => boolean;
   /** Told of each operation that changed something or made it durable, when it is done. */
   readonly onOperation?: (operation: DiskOperation) => void;
   /** Whether `journal` is kept; true when left out. A long run without it takes no memory, and can be crashed in its present only. */
@@ -359,7 +359,7 @@ export class SimDisk implements Disk {
     canWriteNow: (inode, path, bytes) => {
       const { pace, mayHoldLoop } = this.#options;
       if (this.#platter.isPending(inode)) return false;
-      if (mayHoldLoop !== undefined) return mayHoldLoop(bytes);
+      if (mayHoldLoop !== undefined) return mayHoldLoop(bytes, path);
       return pace?.("write", bytes, path) === undefined && pace?.("datasync", 0, path) === undefined;
     },
     content: (inode) => this.#live.files.get(inode)!,

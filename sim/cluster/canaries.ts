@@ -166,14 +166,20 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "stale-entries-resurrected",
-    what: "entries that a leader's snapshot replaced come back at the next start (#22442)",
+    what: "entries that were overwritten below a snapshot come back at the next start (#22442)",
+    changes: [
+      change(
+        "src/wal/open.js",
+        "entries.length = Math.max(0, position);\n            if (position < 0)\n                return undefined;",
+        "if (position < 0)\n                return undefined;\n            entries.length = position;",
+      ),
+    ],
+  },
+  {
+    name: "replaced-entries-resurrected",
+    what: "entries that a leader's snapshot replaced come back at the next start",
     changes: [
       change("src/wal/reader.js", "if (this.#rules.isReset)", "if (this.#rules.isReset && this.#stopAt === -1)"),
-      change(
-        "src/wal/rules.js",
-        "if (before !== undefined && term < before) {",
-        "if (before !== undefined && term < before && this.isReset) {",
-      ),
     ],
   },
   {

@@ -55,6 +55,7 @@ export class Client {
   readonly #random: SimRandom;
   #machine: Machine;
   #pending: Pending | undefined;
+  #callsByItself = false;
   #stopped = false;
 
   constructor(world: ClientWorld, name: string, workload: Workload, habits: ClientHabits, random: SimRandom) {
@@ -66,8 +67,16 @@ export class Client {
     this.#machine = random.pick(world.machines);
   }
 
+  /** One call now, of this machine, unless one is under way: of a client that does not call by itself. */
+  callNow(machine: Machine): void {
+    if (this.isWaiting) return;
+    this.#machine = machine;
+    this.#call();
+  }
+
   /** Begins to call, until `stop`. */
   begin(): void {
+    this.#callsByItself = true;
     this.#callLater();
   }
 
@@ -92,7 +101,7 @@ export class Client {
   }
 
   #callLater(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || !this.#callsByItself) return;
     const pause = (this.#habits.pauseMsMax * this.#random.below(1024)) / 1024;
     this.#world.scheduler.after(pause, undefined, () => this.#call());
   }

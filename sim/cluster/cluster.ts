@@ -5,12 +5,14 @@
  * changed; anything else that ends one is a broken law.
  */
 import { CodedError, describeError, invariant } from "../../src/base/errors.js";
+import type { LogFields } from "../../src/platform/index.js";
 import { defaultOptions, type MemberOptions } from "../../src/server/index.js";
 import type { CrashMode, DiskOperation } from "../platter.js";
 import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
-import { Machine, type MachineEvents, type MemberProcess } from "./machine.js";
+import type { ReplacedBy } from "./durable-log.js";
+import { Machine, type CrashPoint, type MachineEvents, type MemberProcess } from "./machine.js";
 import { machineOf, peerUrlOf } from "./peer-door.js";
 import type { SimPeerNetwork } from "./peer-network.js";
 import type { Scheduler } from "./scheduler.js";
@@ -30,9 +32,13 @@ export interface ClusterObserver {
   onProcessEnded(process: MemberProcess): void;
   onServing(process: MemberProcess): void;
   onDiskOperation(machine: Machine, operation: DiskOperation): void;
+  /** The machine's process is about to die. */
+  onCrashing(machine: Machine, isPowerLossAfterKill: boolean): void;
   /** What the machine's disk holds may be less than before: it crashed. */
   onCrash(machine: Machine): void;
   onWiped(machine: Machine): void;
+  onEntriesReplaced(machine: Machine, by: ReplacedBy): void;
+  onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void;
   /** A member refused its damaged disk: somebody must replace it. */
   onDamageTold(machine: Machine): void;
 }
@@ -53,7 +59,10 @@ export class Cluster {
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
   readonly #observer: ClusterObserver;
-  readonly #losesPowerSoon = new Set<Machine>();
+  /** Machines that lose power in their next life, and at what. */
+  readonly #losesPowerSoon = new Map<Machine, CrashPoint | undefined>();
+  /** Those whose life that is. */
+  readonly #losesPowerNow = new Set<Machine>();
   readonly #crashKinds = new Map<Machine, CrashKind>();
   #initialCluster = new Map<string, readonly string[]>();
   readonly #fail: (violation: ViolationError) => void;
@@ -152,7 +161,15 @@ export class Cluster {
 
   start(machine: Machine): void {
     const process = machine.start(this.#optionsOf(machine));
-    if (this.#losesPowerSoon.delete(machine)) this.crashAt(machine, 1 + this.#random.below(150), "lost");
+    this.#losesPowerNow.delete(machine);
+    if (this.#losesPowerSoon.has(machine)) {
+      const point = this.#losesPowerSoon.get(machine);
+      this.#losesPowerSoon.delete(machine);
+      this.#losesPowerNow.add(machine);
+      const operations = 1 + this.#random.below(point === undefined ? 150 : point.atSync ? 2 : 30);
+      // What counts is what is lost, or what is lost while later writes stay.
+      this.crashAt(machine, operations, this.#random.pick(["lost", "prefix", "any", "any"]), point);
+    }
     if (Number.isFinite(machine.disk.capacityBytes)) process.mayFail = true;
     if (this.crashesInBoot && !this.#random.oneIn(3)) {
       this.crashAt(machine, 1 + this.#random.below(60), this.#random.pick(["kill", ...CRASH_MODES]));
@@ -179,6 +196,7 @@ export class Cluster {
     if (process === undefined) return;
     this.#world.trace.text(`crash ${kind} ${machine.name}`);
     this.#crashKinds.delete(machine);
+    this.#observer.onCrashing(machine, kind !== "kill" && this.#losesPowerNow.has(machine));
     this.#world.counts.add(kind === "kill" ? "kills" : "power losses");
     if (process.member === undefined) this.#world.counts.add("crashes before serving");
     if (kind === "kill") machine.kill();
@@ -188,32 +206,38 @@ export class Cluster {
     this.#startLater(machine);
   }
 
-  /** The machine crashes before the how-manieth operation of its disk from now on. */
-  crashAt(machine: Machine, operations: number, kind: CrashKind): void {
+  /** The machine crashes before the how-manieth operation of its disk, or of a part of it, from now on. */
+  crashAt(machine: Machine, operations: number, kind: CrashKind, point?: CrashPoint): void {
     this.#crashKinds.set(machine, kind);
-    machine.crashAfter(operations);
+    machine.crashAfter(operations, point);
   }
 
   /**
-   * The machine loses power, and a part of its log with it. As many members may be damaged as may be lost: what was acknowledged is
+   * The machine loses power, and a bit or a sector of its disk with it. As many members may be damaged as may be lost: what was acknowledged is
    * on a majority of whole disks then (a fault atlas).
    */
   rot(machine: Machine): void {
-    const voters = this.serving[0]?.process?.member?.observe().confState.voters ?? [];
+    // Who lags behind may know of more voters than there are.
+    const known = this.serving.map(({ process }) => process!.member!.observe().confState.voters);
+    const [voters = []] = known.sort((a, b) => a.length - b.length);
     // A voter that nobody has started yet is one that is missing.
     if (!voters.every((id) => this.machines.some(({ memberId }) => memberId === id))) return;
     const most = Math.floor((voters.length - 1) / 2);
-    if (machine.damaged || this.machines.filter(({ damaged }) => damaged).length >= most) return;
+    if (machine.damaged !== undefined) return;
+    if (this.machines.filter(({ damaged }) => damaged !== undefined).length >= most) return;
     if (machine.process === undefined || machine.memberId === undefined) return;
     this.crash(machine, "lost");
     machine.rot();
     this.#observer.onCrash(machine);
   }
 
-  /** The process dies now, and power fails soon after the next one began: what the first left in the system's cache is lost then. */
-  crashTwice(machine: Machine, operationsBefore: number): void {
-    this.#losesPowerSoon.add(machine);
-    this.crashAt(machine, 1 + operationsBefore, "kill");
+  /**
+   * The process dies soon, and power fails soon after the next one began: what the first left in the system's cache is lost then, all of it
+   * or in part.
+   */
+  crashTwice(machine: Machine, operationsBefore: number, point: CrashPoint | undefined): void {
+    this.#losesPowerSoon.set(machine, point);
+    this.crashAt(machine, 1 + operationsBefore, "kill", point);
   }
 
   #startLater(machine: Machine): void {
@@ -250,7 +274,7 @@ export class Cluster {
       },
       (error: unknown) => {
         if (process.gone) return;
-        if (!process.mayFail)
+        if (!process.mayFail && machine.damaged === undefined)
           this.#fail(new ViolationError("stop", `${machine.name} did not stop: ${describeError(error)}`));
         this.crash(machine, "kill");
       },
@@ -273,6 +297,8 @@ export class Cluster {
     onFailure: (machine, process, error) => this.#onEnd(machine, process, error, "failed"),
     onCrashPoint: (machine) => this.crash(machine, this.#crashKinds.get(machine) ?? "kill"),
     onDiskOperation: (machine, operation) => this.#observer.onDiskOperation(machine, operation),
+    onEntriesReplaced: (machine, by) => this.#observer.onEntriesReplaced(machine, by),
+    onLogLine: (machine, message, fields) => this.#observer.onLogLine(machine, message, fields),
   };
 
   /** A process that failed is about to exit; until then nothing of it may be acknowledged. */
@@ -284,15 +310,15 @@ export class Cluster {
     if (removed) this.giveUp(machine);
     // One that never was a member finds nobody, or the members changed since it was told of them: it tries again.
     const joins = machine.joins !== undefined && machine.memberId === undefined && JOIN_CODES.includes(code);
-    if (!process.mayFail && !machine.damaged && !removed && !joins) {
+    if (!process.mayFail && machine.damaged === undefined && !removed && !joins) {
       const detail = `${machine.name} ${what}: ${describeError(error)}`;
       this.#fail(new ViolationError("member-goes-on", detail, { cause: error }));
       return;
     }
-    if (machine.damaged) this.#world.counts.add(`damaged logs refused: ${code}`);
+    if (machine.damaged !== undefined) this.#world.counts.add(`damaged ${machine.damaged} found: ${code}`);
     this.#world.scheduler.after(0, process, () => {
       this.crash(machine, "kill");
-      if (machine.damaged) this.#observer.onDamageTold(machine);
+      if (machine.damaged !== undefined) this.#observer.onDamageTold(machine);
     });
   }
 

@@ -8,7 +8,7 @@
  */
 import { crc32c, crc32cSpan } from "../../src/base/crc32c.js";
 import { parentPath } from "../../src/platform/index.js";
-import { decodeEntry, decodeHardState, EMPTY_HARD_STATE, type HardState } from "../../src/proto/raft.js";
+import { decodeEntry, decodeHardState, EMPTY_HARD_STATE, EntryType, type HardState } from "../../src/proto/raft.js";
 import { decodeWalSnapshot } from "../../src/proto/wal.js";
 import { FrameParser } from "../../src/wal/frames.js";
 import { segmentsAmong } from "../../src/wal/names.js";
@@ -23,10 +23,17 @@ export interface EntryMark {
   readonly hash: number;
 }
 
-type LogRecord =
-  | { readonly kind: "entry"; readonly index: number; readonly mark: EntryMark }
+export type LogRecord =
+  | { readonly kind: "entry"; readonly index: number; readonly mark: EntryMark; readonly changesMembers: boolean }
   | { readonly kind: "state"; readonly state: HardState }
   | { readonly kind: "snapshot"; readonly index: number; readonly term: number };
+
+export interface SnapshotMark {
+  readonly index: number;
+  readonly term: number;
+}
+
+export type ReplacedBy = "entry" | "snapshot";
 
 /** A segment, read as far as its frames are good. */
 interface SegmentRead {
@@ -43,6 +50,7 @@ const RECORD_SNAPSHOT = 5;
 export class DurableLog {
   readonly #walPath: readonly string[];
   readonly #folders: readonly string[];
+  readonly #onReplaced: (by: ReplacedBy) => void;
   readonly #parser = new FrameParser();
   #segments = new Map<Inode, SegmentRead>();
   /** The segment that is written: the last one with a durable name. */
@@ -50,10 +58,16 @@ export class DurableLog {
   #entries = new Map<number, EntryMark>();
   #lastIndex = 0;
   #snapshotIndex = 0;
+  #snapshots: SnapshotMark[] = [];
+  #changeIndex = 0;
   #state: HardState = EMPTY_HARD_STATE;
 
-  /** @param walDir the folder of the segments */
-  constructor(walDir: string) {
+  /**
+   * @param walDir the folder of the segments
+   * @param onReplaced told when a record is followed that takes the place of entries of another term
+   */
+  constructor(walDir: string, onReplaced: (by: ReplacedBy) => void = () => undefined) {
+    this.#onReplaced = onReplaced;
     this.#folders = [walDir, parentPath(walDir)];
     this.#walPath = walDir.split("/").filter((part) => part !== "");
   }
@@ -68,6 +82,16 @@ export class DurableLog {
     return this.#snapshotIndex;
   }
 
+  /** The newest snapshot that counts: the log names it, and its commit covers it. `{ 0, 0 }` when there is none. */
+  get snapshotInUse(): SnapshotMark {
+    return this.#snapshots.findLast(({ index }) => index <= this.#state.commit) ?? { index: 0, term: 0 };
+  }
+
+  /** Index of the last entry that changes the members; 0 when the log holds none. */
+  get changeIndex(): number {
+    return this.#changeIndex;
+  }
+
   get state(): HardState {
     return this.#state;
   }
@@ -80,6 +104,16 @@ export class DurableLog {
   /** Every entry that the log holds, in no certain order. */
   entries(): IterableIterator<[index: number, mark: EntryMark]> {
     return this.#entries.entries();
+  }
+
+  /** Whether only zeros lie behind the last record: anything else would be read as a part of the log once records reach it. */
+  endsWithZeros(disk: SimDisk): boolean {
+    const content = this.#tail === undefined ? undefined : disk.durable.files.get(this.#tail);
+    if (content === undefined) return true;
+    const { offset } = this.#segments.get(this.#tail!)!;
+    const bytes = new Uint8Array(Math.max(0, content.size - offset));
+    content.read(bytes, offset);
+    return bytes.every((byte) => byte === 0);
   }
 
   /** Reads a disk from the beginning: after a crash. */
@@ -105,7 +139,13 @@ export class DurableLog {
     const before = segment.records.length;
     this.#readSegment(disk, inode, segment);
     const fresh = segment.records.slice(before);
-    for (const record of fresh) this.#take(record);
+    for (const record of fresh) {
+      if (record.kind === "entry") {
+        const known = this.#entries.get(record.index);
+        if (known !== undefined && known.term !== record.mark.term) this.#onReplaced("entry");
+      } else if (record.kind === "snapshot" && this.#isReplacedBy(record)) this.#onReplaced("snapshot");
+      this.#take(record);
+    }
     return fresh;
   }
 
@@ -116,6 +156,8 @@ export class DurableLog {
     this.#entries = new Map();
     this.#lastIndex = 0;
     this.#snapshotIndex = 0;
+    this.#snapshots = [];
+    this.#changeIndex = 0;
     this.#state = EMPTY_HARD_STATE;
     this.#tail = undefined;
     const kept = new Map<Inode, SegmentRead>();
@@ -135,17 +177,24 @@ export class DurableLog {
       this.#state = record.state;
     } else if (record.kind === "snapshot") {
       this.#snapshotIndex = Math.max(this.#snapshotIndex, record.index);
-      // One that the log has under another term came from a leader: what is there was never committed.
-      const known = this.#entries.get(record.index);
-      const replaced = known !== undefined && known.term !== record.term;
-      if (record.index <= this.#lastIndex && !replaced) return;
+      if (record.index > 0) this.#snapshots.push({ index: record.index, term: record.term });
+      if (record.index <= this.#lastIndex && !this.#isReplacedBy(record)) return;
       this.#entries.clear();
+      this.#changeIndex = 0;
       this.#lastIndex = record.index;
     } else {
       for (let index = record.index + 1; index <= this.#lastIndex; index++) this.#entries.delete(index);
       this.#entries.set(record.index, record.mark);
       this.#lastIndex = record.index;
+      if (record.changesMembers) this.#changeIndex = record.index;
+      else if (this.#changeIndex >= record.index) this.#changeIndex = 0;
     }
+  }
+
+  /** A snapshot that the log has under another term came from a leader: what is there was never committed. */
+  #isReplacedBy({ index, term }: SnapshotMark): boolean {
+    const known = this.#entries.get(index);
+    return known !== undefined && known.term !== term;
   }
 
   #readSegment(disk: SimDisk, inode: Inode, segment: SegmentRead): void {
@@ -178,7 +227,8 @@ const NOTHING: readonly LogRecord[] = [];
 function recordOf(type: number, data: Uint8Array): LogRecord | undefined {
   if (type === RECORD_ENTRY) {
     const entry = decodeEntry(data);
-    return { kind: "entry", index: entry.index, mark: { term: entry.term, hash: crc32c(entry.type, entry.data) } };
+    const mark = { term: entry.term, hash: crc32c(entry.type, entry.data) };
+    return { kind: "entry", index: entry.index, mark, changesMembers: entry.type !== EntryType.normal };
   }
   if (type === RECORD_STATE) return { kind: "state", state: decodeHardState(data) };
   if (type !== RECORD_SNAPSHOT) return undefined;

@@ -1,4 +1,7 @@
-/** The last lines that a machine's processes said: kept unformatted, since only a run that fails shows them. */
+/**
+ * The last lines that a machine's processes said: kept unformatted, since only a run that fails shows them. Each is also told to who
+ * listens, for some say what a run came through.
+ */
 import type { Log, LogFields, LogLevel } from "../../src/platform/index.js";
 
 interface Line {
@@ -8,12 +11,16 @@ interface Line {
   readonly fields: LogFields | undefined;
 }
 
+export type LogListener = (message: string, fields: LogFields | undefined) => void;
+
 export class LogRing {
   readonly #lines: (Line | undefined)[];
+  readonly #listener: LogListener;
   #count = 0;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, listener: LogListener) {
     this.#lines = Array.from({ length: capacity }, () => undefined);
+    this.#listener = listener;
   }
 
   /** A door for one process. */
@@ -21,6 +28,7 @@ export class LogRing {
     const say = (level: LogLevel) => (message: string, fields?: LogFields) => {
       const all = base === undefined ? fields : { ...base, ...fields };
       this.#lines[this.#count++ % this.#lines.length] = { at: now(), level, message, fields: all };
+      this.#listener(message, all);
     };
     return {
       debug: () => undefined,

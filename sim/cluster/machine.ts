@@ -7,7 +7,7 @@
  */
 import { invariant } from "../../src/base/errors.js";
 import { SECTOR_BYTES } from "../../src/base/limits.js";
-import type { Network } from "../../src/platform/index.js";
+import type { LogFields, Network } from "../../src/platform/index.js";
 import { Member, type MemberOptions } from "../../src/server/index.js";
 import { layoutOf } from "../../src/server/layout.js";
 import { SimDisk } from "../disk.js";
@@ -15,7 +15,7 @@ import type { FaultKind } from "../faults.js";
 import type { CrashMode, DiskOperation } from "../platter.js";
 import type { SimRandom } from "../random.js";
 import type { Counts } from "./counts.js";
-import { DurableLog } from "./durable-log.js";
+import { DurableLog, type ReplacedBy } from "./durable-log.js";
 import { LogRing } from "./log-ring.js";
 import { MachineClock } from "./machine-clock.js";
 import { SimPeerDoor } from "./peer-door.js";
@@ -35,6 +35,26 @@ export interface DiskHabits {
 }
 
 export const CALM_DISK: DiskHabits = { syncMsMin: 0.1, syncMsMax: 1, stallOneIn: 0, stallMsMax: 0, waitOneIn: 16 };
+
+/** The parts of a member's disk. */
+export type DiskPart = "log" | "db" | "snapshots";
+export const DISK_PARTS: readonly DiskPart[] = ["log", "db", "snapshots"];
+
+/** Files that are read again at a start. */
+const ROTS = /\.wal$|\.snap$|\/db$/;
+
+/**
+ * Sectors of a page of `db`. The last one is spared: the page's seal is in it, and a page that lost its seal with a part of a large value
+ * passes for one that bbolt wrote (`docs/formats/bolt.md`). What is found then is found by the comparison of hashes, not at once.
+ */
+const SECTORS_OF_PAGE = 4096 / SECTOR_BYTES;
+
+/** Which operations count until a crash: of all of a disk most are on the log, and few come between a write and its sync. */
+export interface CrashPoint {
+  readonly part: DiskPart;
+  /** Only syncs count: the crash comes when something was written and is not durable yet. */
+  readonly atSync: boolean;
+}
 
 const LOG_LINES_KEPT = 400;
 
@@ -59,6 +79,10 @@ export interface MachineEvents {
   onCrashPoint(machine: Machine): void;
   /** Something became durable. */
   onDiskOperation(machine: Machine, operation: DiskOperation): void;
+  /** Its log gave up entries for others. */
+  onEntriesReplaced(machine: Machine, by: ReplacedBy): void;
+  /** Its process said something in its log. */
+  onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void;
 }
 
 /** One life of the server on a machine. */
@@ -103,10 +127,12 @@ export class Machine implements NetworkMachine {
   diskHabits: DiskHabits = CALM_DISK;
   readonly clock: MachineClock;
   readonly durableLog: DurableLog;
-  readonly log = new LogRing(LOG_LINES_KEPT);
+  readonly log = new LogRing(LOG_LINES_KEPT, (message, fields) => {
+    if (this.process !== undefined) this.#events.onLogLine(this, message, fields);
+  });
   process: MemberProcess | undefined;
-  /** Bits of its disk changed by themselves: it may refuse to start. */
-  damaged = false;
+  /** The part of its disk of which bits changed by themselves: it may refuse to start, or fail when it comes to them. */
+  damaged: DiskPart | undefined;
   /** Who the member on this machine is; undefined before one has started there. */
   memberId: bigint | undefined;
   /** The members of the cluster that it joins; undefined for one of a new cluster. */
@@ -120,6 +146,9 @@ export class Machine implements NetworkMachine {
   readonly #random: SimRandom;
   #operations = 0;
   #crashAt: number | undefined;
+  /** Only such operations count as far as the crash goes; all when undefined. */
+  #crashPoint: CrashPoint | undefined;
+  #operationsAtPoint = 0;
   #lives = 0;
   #heldLast = 0;
 
@@ -129,7 +158,7 @@ export class Machine implements NetworkMachine {
     this.#events = events;
     this.#random = random.stream(`machine/${name}`);
     this.clock = new MachineClock(world.scheduler, this.#random.stream("clock"));
-    this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir);
+    this.durableLog = new DurableLog(layoutOf(this.dataDir).walDir, (by) => events.onEntriesReplaced(this, by));
     this.disk = this.#freshDisk();
     world.network.addMachine(this);
   }
@@ -210,26 +239,32 @@ export class Machine implements NetworkMachine {
   wipe(): void {
     invariant(this.process === undefined, () => `${this.name} runs`);
     this.disk = this.#freshDisk();
-    this.damaged = false;
+    this.damaged = undefined;
     this.memberId = undefined;
     this.generation++;
     this.mayBeRemoved = false;
   }
 
-  /** Something of the log changes by itself, while nothing runs: a bit, or a sector that reads as zeros. */
+  /** Something of a file changes by itself, while nothing runs: a bit, or a sector that reads as zeros. */
   rot(): void {
     invariant(this.process === undefined, () => `${this.name} runs`);
-    const { walDir } = layoutOf(this.dataDir);
-    const segments = [...this.disk.tree()].filter(([path]) => path.startsWith(`${walDir}/`) && path.endsWith(".wal"));
-    if (segments.length === 0) return;
-    const [path, bytes] = this.#random.pick(segments);
+    const part = this.#random.pick<DiskPart>(["log", "log", "db", "snapshots"]);
+    const files = [...this.disk.tree()].filter(
+      ([path, content]) =>
+        content !== undefined && content.length > 0 && this.#partOf(path) === part && ROTS.test(path),
+    );
+    if (files.length === 0) return;
+    const [path, bytes] = this.#random.pick(files);
     // Behind the last record there are zeros that nobody reads: what lies before them is what matters.
     const written = bytes!.findLastIndex((byte) => byte !== 0) + 1;
     const file = this.disk.file(path);
     if (this.#random.oneIn(2)) file.flipBit(this.#random.below(8 * written));
-    else file.zeroSector(Math.floor(this.#random.below(written) / SECTOR_BYTES));
-    this.damaged = true;
-    this.#world.counts.add("logs damaged");
+    else {
+      const sector = Math.floor(this.#random.below(written) / SECTOR_BYTES);
+      file.zeroSector(part === "db" && sector % SECTORS_OF_PAGE === SECTORS_OF_PAGE - 1 ? sector - 1 : sector);
+    }
+    this.damaged = part;
+    this.#world.counts.add(`disks damaged: ${part}`);
   }
 
   #end(): void {
@@ -244,9 +279,40 @@ export class Machine implements NetworkMachine {
 
   // ---- what a test does to it --------------------------------------------------------------------------------------
 
-  /** The machine crashes before the how-manieth operation of its disk from now on; 1 is the next. */
-  crashAfter(operations: number): void {
-    this.#crashAt = this.#operations + operations;
+  /**
+   * The machine crashes before the how-manieth operation of its disk from now on; 1 is the next.
+   *
+   * @param point which operations count; all when left out
+   */
+  crashAfter(operations: number, point?: CrashPoint): void {
+    this.#crashPoint = point;
+    this.#operationsAtPoint = 0;
+    this.#crashAt = point === undefined ? this.#operations + operations : operations;
+  }
+
+  #partOf(path: string): DiskPart | undefined {
+    const { walDir, snapDir, dbPath } = layoutOf(this.dataDir);
+    if (path.startsWith(walDir)) return "log";
+    if (path === dbPath) return "db";
+    return path.startsWith(snapDir) ? "snapshots" : undefined;
+  }
+
+  /** Whether the crash comes within so many operations and syncs, these included, on the file of this path. */
+  #crashesWithin(operations: number, syncs: number, path: string): boolean {
+    if (this.#crashAt === undefined) return false;
+    if (this.#crashPoint === undefined) return this.#operations + operations >= this.#crashAt;
+    const counted = this.#countedAtPoint(operations, syncs, path);
+    return counted > 0 && this.#operationsAtPoint + counted >= this.#crashAt;
+  }
+
+  #countOperations(operations: number, syncs: number, path: string): void {
+    this.#operations += operations;
+    this.#operationsAtPoint += this.#countedAtPoint(operations, syncs, path);
+  }
+
+  #countedAtPoint(operations: number, syncs: number, path: string): number {
+    if (this.#crashPoint === undefined || this.#partOf(path) !== this.#crashPoint.part) return 0;
+    return this.#crashPoint.atSync ? syncs : operations;
   }
 
   /** Nothing of the machine runs for a while: SIGSTOP, or a host that is not scheduled. */
@@ -276,21 +342,21 @@ export class Machine implements NetworkMachine {
       folders: ["/data"],
       keepsJournal: false,
       seed: this.#random.next(),
-      pace: (kind, bytes) => this.#pace(kind, bytes),
-      mayHoldLoop: (bytes) => this.#mayHoldLoop(bytes),
+      pace: (kind, bytes, path) => this.#pace(kind, bytes, path),
+      mayHoldLoop: (bytes, path) => this.#mayHoldLoop(bytes, path),
       onOperation: (operation) => this.#onOperation(operation),
     });
   }
 
-  #pace(kind: FaultKind, bytes: number): Promise<void> | undefined {
+  #pace(kind: FaultKind, bytes: number, path: string): Promise<void> | undefined {
     const { process } = this;
     if (process === undefined) return never();
-    this.#operations++;
-    if (this.#crashAt !== undefined && this.#operations >= this.#crashAt) {
+    const syncs = kind === "datasync" || kind === "sync" || kind === "sync-folder";
+    if (this.#crashesWithin(1, syncs ? 1 : 0, path)) {
       this.#events.onCrashPoint(this);
       return never();
     }
-    const syncs = kind === "datasync" || kind === "sync" || kind === "sync-folder";
+    this.#countOperations(1, syncs ? 1 : 0, path);
     this.#world.trace.text(kind);
     this.#world.trace.number(bytes);
     if (!syncs && !this.#chance(this.diskHabits.waitOneIn)) return undefined;
@@ -298,11 +364,11 @@ export class Machine implements NetworkMachine {
   }
 
   /** A write on the loop: what it takes, the whole process waits for. */
-  #mayHoldLoop(bytes: number): boolean {
+  #mayHoldLoop(bytes: number, path: string): boolean {
     if (this.process === undefined) return false;
     // A crash inside goes the slow way: power may then fail between the write and its sync.
-    if (this.#crashAt !== undefined && this.#operations + OPERATIONS_OF_LOOP_WRITE >= this.#crashAt) return false;
-    this.#operations += OPERATIONS_OF_LOOP_WRITE;
+    if (this.#crashesWithin(OPERATIONS_OF_LOOP_WRITE, 1, path)) return false;
+    this.#countOperations(OPERATIONS_OF_LOOP_WRITE, 1, path);
     this.#world.counts.add("writes on the loop");
     this.#world.trace.number(bytes);
     this.freeze(this.#latency(true));

@@ -4,12 +4,32 @@
 import { describeError } from "../../src/base/errors.js";
 import { CRASH_MODES } from "../platter.js";
 import type { SimRandom } from "../random.js";
-import type { Cluster, ClusterWorld } from "./cluster.js";
+import type { Cluster, ClusterWorld, CrashKind } from "./cluster.js";
 import type { FaultKind } from "./fault-kinds.js";
 import type { Operator } from "./operator.js";
-import type { Machine } from "./machine.js";
+import { DISK_PARTS, type CrashPoint, type Machine } from "./machine.js";
+import type { Ambush } from "./situations.js";
 import type { SeedPlan } from "./swarm.js";
 
+/** One ambush in so many is carried out: fewer where the moment comes often. */
+const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
+  "segment cut": 6,
+  "segment cut in a snapshot": 1,
+  "snapshot begun": 6,
+  "snapshot taken": 6,
+  "snapshot arriving": 2,
+  "snapshot installing": 2,
+  "snapshot installed": 2,
+  "entries replaced": 1,
+  "leader elected": 4,
+  "members changed": 4,
+  "log repaired": 1,
+  "replacing snapshot installing": 1,
+};
+/** Within so many milliseconds of its moment. */
+const AMBUSH_MS_MAX = [5, 20, 200];
+/** A second strike comes within so long. */
+const SECOND_STRIKE_MS_MAX = 3_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
 
@@ -57,11 +77,10 @@ export class Nemesis {
 
   readonly #acts: Readonly<Record<FaultKind, (machine: Machine) => void>> = {
     kill: (machine) => this.#cluster.crash(machine, "kill"),
-    "kill-at-operation": (machine) => this.#cluster.crashAt(machine, 1 + this.#random.below(100), "kill"),
-    "kill-then-power-loss": (machine) => this.#cluster.crashTwice(machine, this.#random.below(80)),
+    "kill-at-operation": (machine) => this.#crashAtOperation(machine, "kill"),
+    "kill-then-power-loss": (machine) => this.#crashTwice(machine),
     "power-loss": (machine) => this.#cluster.crash(machine, this.#random.pick(CRASH_MODES)),
-    "power-loss-at-operation": (machine) =>
-      this.#cluster.crashAt(machine, 1 + this.#random.below(100), this.#random.pick(CRASH_MODES)),
+    "power-loss-at-operation": (machine) => this.#crashAtOperation(machine, this.#random.pick(CRASH_MODES)),
     "power-loss-of-all": () => {
       for (const each of this.#cluster.machines) this.#cluster.crash(each, this.#random.pick(CRASH_MODES));
     },
@@ -85,7 +104,8 @@ export class Nemesis {
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
     "disk-full": (machine) => this.#fillDisk(machine),
     "bit-rot": (machine) => {
-      if (!this.#operator.isBusy) this.#cluster.rot(machine);
+      // A voter more or less than is known, and the damaged one may be one too many.
+      if (!this.#operator.isBusy && !this.#operator.mayChangeYet) this.#cluster.rot(machine);
     },
     defragment: (machine) => this.#defragment(machine),
     "add-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
@@ -94,6 +114,75 @@ export class Nemesis {
     "promote-member": (machine) => this.#operator.begin(this.#random.pick(["add", "promote", "promote"]), machine),
     "move-leader": (machine) => this.#operator.begin("move-leader", machine),
   };
+
+  // ---- crashes -----------------------------------------------------------------------------------------------------
+
+  #crashAtOperation(machine: Machine, kind: CrashKind): void {
+    const point = this.#drawPoint();
+    this.#cluster.crashAt(machine, 1 + this.#random.below(operationsMax(point)), kind, point);
+  }
+
+  /** On `db` above all: its pages take the places of those that the state before had, and its last page is written apart from them. */
+  #crashTwice(machine: Machine): void {
+    const point = this.#random.oneIn(2) ? this.#drawPoint() : { part: "db" as const, atSync: true };
+    this.#cluster.crashTwice(machine, this.#random.below(operationsMax(point)), point);
+  }
+
+  #drawPoint(): CrashPoint | undefined {
+    if (this.#random.oneIn(3)) return undefined;
+    return { part: this.#random.pick(DISK_PARTS), atSync: !this.#random.oneIn(3) };
+  }
+
+  /** Somebody has come to a moment that this seed lies in wait for: something happens to him, or to the leader, before he is far. */
+  onAmbush(ambush: Ambush, machine: Machine): void {
+    const { ambushes, faults } = this.#plan;
+    if (this.#stopped || faults.length === 0) return;
+    if (ambush === "log repaired") {
+      this.#strikeLater(machine, "kill");
+      return;
+    }
+    if (ambush === "replacing snapshot installing") {
+      this.#cluster.crashAt(machine, 1 + this.#random.below(12), "kill");
+      return;
+    }
+    if (!ambushes.includes(ambush)) return;
+    if (!this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
+    this.#world.scheduler.after(this.#upTo(this.#random.pick(AMBUSH_MS_MAX)), undefined, () => {
+      if (!this.#stopped) this.#spring(ambush, machine);
+    });
+  }
+
+  #spring(ambush: Ambush, machine: Machine): void {
+    this.#world.trace.text(`ambush ${ambush} ${machine.name}`);
+    this.#world.counts.add(`ambush: ${ambush}`);
+    const leader = this.#cluster.leader() ?? machine;
+    const kind = this.#random.pick<CrashKind>(["kill", ...CRASH_MODES]);
+    switch (this.#random.below(6)) {
+      case 0:
+        this.#cluster.crash(machine, kind);
+        return;
+      case 1:
+        this.#cluster.crashAt(machine, 1 + this.#random.below(20), kind);
+        return;
+      case 3:
+      case 4:
+        this.#crashTwice(machine);
+        return;
+      case 2:
+        this.#cluster.crash(leader, kind);
+        break;
+      default:
+        this.cutOff(leader);
+    }
+    this.#strikeLater(machine, kind);
+  }
+
+  /** What was done to him shows when he reads it again. */
+  #strikeLater(machine: Machine, kind: CrashKind): void {
+    this.#world.scheduler.after(this.#upTo(SECOND_STRIKE_MS_MAX), undefined, () => {
+      if (!this.#stopped) this.#cluster.crash(machine, kind);
+    });
+  }
 
   // ---- networks ----------------------------------------------------------------------------------------------------
 
@@ -128,6 +217,11 @@ export class Nemesis {
           });
         }
     }
+  }
+
+  /** Nobody hears this machine for a while, nor does it hear anybody; not in a calm world. */
+  cutOff(machine: Machine): void {
+    if (!this.#stopped && this.#plan.faults.length > 0) this.#separate([machine], "both");
   }
 
   #separate(side: readonly Machine[], direction: "both" | "in" | "out", msMax = CUT_MS_MAX): void {
@@ -211,4 +305,10 @@ export class Nemesis {
   #upTo(value: number): number {
     return (value * this.#random.below(4096)) / 4096;
   }
+}
+
+/** Operations among which a crash comes; fewer where few count. */
+function operationsMax(point: CrashPoint | undefined): number {
+  if (point === undefined) return 100;
+  return point.atSync ? 8 : 30;
 }

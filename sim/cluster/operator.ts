@@ -10,6 +10,7 @@ import type { SimRandom } from "../random.js";
 import type { Cluster, ClusterWorld } from "./cluster.js";
 import type { Machine } from "./machine.js";
 import { peerUrlOf } from "./peer-door.js";
+import { countOf } from "./situations.js";
 
 export type Reconfiguration = "add" | "remove" | "replace" | "promote" | "move-leader";
 
@@ -23,6 +24,8 @@ export class Operator {
   readonly #cluster: Cluster;
   readonly #random: SimRandom;
   #busy = false;
+  #kind: Reconfiguration | undefined;
+  #unanswered = false;
   #names: number;
 
   constructor(world: ClusterWorld, cluster: Cluster, members: number, random: SimRandom) {
@@ -37,10 +40,21 @@ export class Operator {
     return this.#busy;
   }
 
+  /** Whether a change of members that it got no answer to may still be carried out. */
+  get mayChangeYet(): boolean {
+    return this.#unanswered;
+  }
+
+  /** Whether it changes who is a member, and does not know yet what became of it. */
+  get changesMembers(): boolean {
+    return this.#busy && this.#kind !== "move-leader";
+  }
+
   /** Begins a change, unless one is under way. */
   begin(kind: Reconfiguration, machine: Machine): void {
     if (this.#busy) return;
     this.#busy = true;
+    this.#kind = kind;
     void this.#carryOut(kind, machine).finally(() => (this.#busy = false));
   }
 
@@ -66,11 +80,14 @@ export class Operator {
   }
 
   async #add(name: string, isLearner: boolean): Promise<void> {
-    if (this.#cluster.machines.some(({ damaged }) => damaged)) return; // the new voter would be one more that is missing
+    if (this.#cluster.machines.some(({ damaged }) => damaged !== undefined)) return; // the new voter would be one more that is missing
     const members = await this.#ask((member) =>
       member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
     );
-    if (members === undefined) return;
+    if (members === undefined) {
+      this.#unanswered = true;
+      return;
+    }
     this.#count(isLearner ? "learners added" : "members added");
     this.#cluster.join(name, members);
   }
@@ -82,12 +99,17 @@ export class Operator {
     // From two voters to one is left out: raft's commit alone is not durable, so when the one that stays loses power before it is, it asks
     // for ever for the vote of the one that went.
     if (memberId === undefined || voters < 3) return false;
-    // One whose log is damaged counts as lost: no whole one goes before it is replaced.
-    if (!machine.damaged && this.#cluster.machines.some(({ damaged }) => damaged)) return false;
+    // One whose disk is damaged counts as lost: no whole one goes before it is replaced.
+    if (machine.damaged === undefined && this.#cluster.machines.some(({ damaged }) => damaged !== undefined))
+      return false;
     machine.mayBeRemoved = true;
     const members = await this.#ask((member) => member.memberRemove(memberId).then((answer) => answer.members));
-    if (members === undefined || members.some(({ id }) => id === memberId)) return false;
+    if (members === undefined || members.some(({ id }) => id === memberId)) {
+      this.#unanswered = true;
+      return false;
+    }
     this.#count("members removed");
+    this.#world.counts.add(countOf("a member was removed"));
     this.#cluster.giveUp(machine);
     return true;
   }
@@ -97,7 +119,9 @@ export class Operator {
     const learner = members?.find(({ isLearner }) => isLearner);
     if (learner === undefined) return;
     const promoted = await this.#ask((member) => member.memberPromote(learner.id).then((answer) => answer.members));
-    if (promoted !== undefined) this.#count("learners promoted");
+    if (promoted === undefined) return;
+    this.#count("learners promoted");
+    this.#world.counts.add(countOf("a learner was promoted"));
   }
 
   async #moveLeader(): Promise<void> {
@@ -111,7 +135,7 @@ export class Operator {
   /** When nothing goes wrong any more: brings machines and members together. */
   async settle(): Promise<void> {
     for (let round = 0; round < 20; round++) {
-      const lost = this.#cluster.machines.find(({ damaged, process }) => damaged && process?.member === undefined);
+      const lost = this.#cluster.machines.find(needsReplacement);
       if (lost !== undefined) await this.#carryOut("replace", lost);
       const members = await this.#ask((member) => member.memberList(true).then((answer) => answer.members));
       if (members !== undefined && this.#isSettled(members)) return;
@@ -155,6 +179,11 @@ export class Operator {
     if (machines.some(({ process }) => process === undefined))
       this.#world.counts.add(`situation: ${what} while one is down`);
   }
+}
+
+/** One that does not start; and one whose `db` is damaged, for nobody knows when it comes to the place. */
+function needsReplacement({ damaged, process }: Machine): boolean {
+  return damaged === "db" || (damaged !== undefined && process?.member === undefined);
 }
 
 function hasUrl(urls: readonly string[], name: string): boolean {

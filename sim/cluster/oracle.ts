@@ -1,6 +1,7 @@
 /**
  * The laws of raft, held against what a run shows from outside: the messages that members send, what they say of themselves, and what
- * their disks hold on the platter. Nothing of the server's own bookkeeping is trusted.
+ * their disks hold on the platter. Nothing of the server's own bookkeeping is trusted. The same is told to the laws of `check/`, which
+ * know nothing of this world (`raft-witness.ts`).
  *
  * It is asked after every event, so each check is of constant cost, or in proportion to what is new.
  */
@@ -10,6 +11,7 @@ import type { DiskOperation } from "../platter.js";
 import type { EntryMark } from "./durable-log.js";
 import type { Machine, MemberProcess } from "./machine.js";
 import type { PeerProcess } from "./peer-network.js";
+import { RaftWitness } from "./raft-witness.js";
 import { ViolationError } from "./violation.js";
 
 /** What was seen of one life of a member. */
@@ -27,6 +29,7 @@ interface LifeSeen {
 export class Oracle {
   readonly #machines: readonly Machine[];
   readonly #fail: (violation: ViolationError) => void;
+  readonly #witness: RaftWitness;
   readonly #leaders = new Map<number, bigint>();
   /** Every entry that was ever durable anywhere, by index and term. */
   readonly #entries = new Map<number, Map<number, number>>();
@@ -41,6 +44,7 @@ export class Oracle {
   constructor(machines: readonly Machine[], fail: (violation: ViolationError) => void) {
     this.#machines = machines;
     this.#fail = fail;
+    this.#witness = new RaftWitness(fail);
   }
 
   /** The highest index that is known to be committed. */
@@ -52,6 +56,7 @@ export class Oracle {
 
   onSend(from: PeerProcess, message: Message): void {
     const machine = this.#machineOf(from);
+    this.#witness.onSend(machine, message);
     switch (message.type) {
       case MessageType.append:
       case MessageType.heartbeat:
@@ -105,10 +110,31 @@ export class Oracle {
   // ---- disks -------------------------------------------------------------------------------------------------------
 
   onDiskOperation(machine: Machine, operation: DiskOperation): void {
-    for (const record of machine.durableLog.follow(machine.disk, operation)) {
+    const records = machine.durableLog.follow(machine.disk, operation);
+    this.#witness.onDurable(machine, records);
+    for (const record of records) {
       if (record.kind === "entry") this.#onEntry(machine, record.index, record.mark);
       else if (record.kind === "state") this.#onState(machine);
     }
+  }
+
+  onCrash(machine: Machine): void {
+    this.onReload(machine);
+    if (machine.damaged !== undefined) this.#witness.onForgotten(machine);
+    else this.#witness.onCrash(machine);
+  }
+
+  /** A member opened its `db`, which holds the effects of entries up to this index. */
+  onDatabaseOpen(machine: Machine, consistentIndex: number): void {
+    this.#witness.onDatabaseOpen(machine, consistentIndex);
+  }
+
+  /** @param line what raft says of itself when it begins */
+  onRaftBegins(machine: Machine, line: string): void {
+    this.onReload(machine);
+    if (machine.damaged === undefined && !machine.durableLog.endsWithZeros(machine.disk))
+      this.#break("log-ends-with-zeros", `${machine.name} begins on a log with something behind its last record`);
+    this.#witness.onRaftBegins(machine, line);
   }
 
   /** The machine crashed, or its process begins: its disk is read anew. */
@@ -120,6 +146,7 @@ export class Oracle {
   /** The machine got a new disk. */
   onWiped(machine: Machine): void {
     this.#durable.delete(machine);
+    this.#witness.onCrash(machine);
     machine.durableLog.load(machine.disk);
   }
 
@@ -138,7 +165,7 @@ export class Oracle {
     const { term, vote, commit } = machine.durableLog.state;
     const before = this.#durable.get(machine);
     this.#durable.set(machine, { term, vote, commit });
-    if (before === undefined || machine.damaged) return;
+    if (before === undefined || machine.damaged !== undefined) return;
     const back =
       term < before.term ||
       commit < before.commit ||
@@ -186,6 +213,7 @@ export class Oracle {
       this.#onCommitted(machine, life.appliedIndex + 1, seen.appliedIndex, seen.confState);
     }
     life.appliedIndex = seen.appliedIndex;
+    this.#witness.onRest(process, seen);
     return seen;
   }
 
@@ -259,7 +287,7 @@ export class Oracle {
     for (const { durableLog, memberId, damaged } of this.#machines) {
       if (memberId === undefined || !voters.includes(memberId)) continue;
       // What a damaged disk had is not known any more: it may have had this.
-      if (damaged) have++;
+      if (damaged !== undefined) have++;
       else if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
     }
     const least = Math.floor(Math.max(1, voters.length - 1) / 2) + 1;

@@ -4,6 +4,7 @@
  */
 import { describeError } from "../../src/base/errors.js";
 import { checkHistory } from "../check/check-history.js";
+import type { LogFields } from "../../src/platform/index.js";
 import { HistoryRecorder, type History, type Request, type Response } from "../check/history.js";
 import { describeViolation } from "../check/report.js";
 import { SimRandom } from "../random.js";
@@ -16,6 +17,7 @@ import { Oracle } from "./oracle.js";
 import { Operator } from "./operator.js";
 import { CALM_HABITS, SimPeerNetwork } from "./peer-network.js";
 import { Scheduler } from "./scheduler.js";
+import { Situations } from "./situations.js";
 import { StoreLog } from "./store-log.js";
 import { drawPlan, type SeedPlan, type SwarmOptions } from "./swarm.js";
 import { Trace } from "./trace.js";
@@ -59,6 +61,7 @@ class SeedRun {
   readonly #network: SimPeerNetwork;
   readonly #cluster: Cluster;
   readonly #oracle: Oracle;
+  readonly #situations: Situations;
   readonly #recorder: HistoryRecorder;
   readonly #storeLog: StoreLog;
   readonly #clients: Client[] = [];
@@ -93,18 +96,31 @@ class SeedRun {
       this.#random.stream("cluster"),
       {
         onProcessEnded: (process) => {
+          this.#situations.onGone(process.machine);
           for (const client of this.#clients) client.processEnded(process);
         },
         onServing: ({ machine }) => this.#oracle.onReload(machine),
-        onCrash: (machine) => this.#oracle.onReload(machine),
+        onCrashing: (machine, isPowerLossAfterKill) => this.#situations.onCrashing(machine, isPowerLossAfterKill),
+        onCrash: (machine) => this.#oracle.onCrash(machine),
         onWiped: (machine) => this.#oracle.onWiped(machine),
-        onDamageTold: (machine) => this.#operator.begin("replace", machine),
+        onDamageTold: (machine) => {
+          this.#situations.reached("a member refused its damaged disk");
+          this.#operator.begin("replace", machine);
+        },
         onDiskOperation: (machine, operation) => this.#oracle.onDiskOperation(machine, operation),
+        onEntriesReplaced: (machine, by) => this.#situations.onEntriesReplaced(machine, by),
+        onLogLine: (machine, message, fields) => this.#onLogLine(machine, message, fields),
       },
       fail,
     );
     this.#oracle = new Oracle(this.#cluster.everyMachine, fail);
     this.#operator = new Operator(world, this.#cluster, this.#plan.members, this.#random.stream("operator"));
+    this.#situations = new Situations(
+      world,
+      this.#cluster.everyMachine,
+      () => this.#operator.changesMembers,
+      (ambush, machine) => this.#nemesis.onAmbush(ambush, machine),
+    );
     this.#recorder = new HistoryRecorder({ now: () => this.#scheduler.now });
     this.#storeLog = new StoreLog(this.#recorder);
     this.#nemesis = new Nemesis(world, this.#cluster, this.#operator, this.#plan, this.#random.stream("nemesis"));
@@ -153,6 +169,7 @@ class SeedRun {
     this.#counts.add("operations of unknown outcome", verdict.outcomes.unknown);
     this.#counts.add("operations refused", verdict.outcomes.refused);
     if (verdict.kind === "undecided") this.#counts.add("histories undecided");
+    if (verdict.tookEffect > 0) this.#situations.reached("a request of unknown outcome took effect");
     const [first] = verdict.violations;
     if (first !== undefined) throw new ViolationError(first.law, describeViolation(first));
   }
@@ -258,10 +275,20 @@ class SeedRun {
     });
   }
 
+  #onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void {
+    this.#situations.onLogLine(machine, message, fields);
+    if (message === "recovered v3 backend")
+      this.#oracle.onDatabaseOpen(machine, Number(fields?.["consistent-index"] ?? 0));
+    else if (fields?.["logger"] === "raft" && message.startsWith("newRaft "))
+      this.#oracle.onRaftBegins(machine, message);
+  }
+
   /** Something happened to this process, and its promises have come to rest. */
   #onRest(process: MemberProcess): void {
     const seen = this.#oracle.onRest(process);
-    if (seen !== undefined) this.#storeLog.onRevision(process.member!, seen.revision);
+    if (seen === undefined) return;
+    this.#situations.onRest(process.machine, seen.abstains);
+    this.#storeLog.onRevision(process.member!, seen.revision);
   }
 
   /** The last lines of all machines, by time. */
@@ -289,6 +316,27 @@ class SeedRun {
       const client = new Client(world, name, workload, habits, this.#random.stream(`client/${name}`));
       this.#clients.push(client);
       client.begin();
+    });
+    const { crowd } = this.#plan;
+    const random = this.#random.stream("crowd");
+    const members = Array.from({ length: crowd.size }, (_, at) => {
+      const name = `crowd${at + 1}`;
+      return new Client(world, name, workload, crowd.habits, this.#random.stream(`client/${name}`));
+    });
+    this.#clients.push(...members);
+    if (crowd.size > 0) this.#crowdLater(members, random);
+  }
+
+  /** The crowd comes again and again, to the leader; often that is cut off in the same moment. */
+  #crowdLater(members: readonly Client[], random: SimRandom): void {
+    const pauseMs = (this.#plan.crowd.pauseMsMax * random.below(1024)) / 1024;
+    this.#scheduler.after(pauseMs, undefined, () => {
+      const leader = this.#cluster.leader();
+      if (leader !== undefined) {
+        if (random.oneIn(2)) this.#nemesis.cutOff(leader);
+        for (const member of members) member.callNow(leader);
+      }
+      this.#crowdLater(members, random);
     });
   }
 }

@@ -8,6 +8,7 @@ import type { ClientHabits } from "./clients.js";
 import { FAULT_KINDS, type FaultKind } from "./fault-kinds.js";
 import type { DiskHabits } from "./machine.js";
 import type { LinkHabits } from "./peer-network.js";
+import { AMBUSHES, type Ambush } from "./situations.js";
 import type { Mix, WorkloadOptions } from "./workload.js";
 
 export interface SeedPlan {
@@ -17,16 +18,28 @@ export interface SeedPlan {
   readonly links: LinkHabits;
   readonly disks: DiskHabits;
   readonly clients: readonly ClientHabits[];
+  /** Clients that all call the leader in the same moment, now and then: what it cannot commit then makes a long tail. */
+  readonly crowd: CrowdPlan;
   readonly workload: WorkloadOptions;
   /** Calls of all clients together, about; fewer when many wait long. */
   readonly operations: number;
   /** How long clients call and things go wrong. */
   readonly chaosMs: number;
   readonly faults: readonly FaultKind[];
+  /** Moments at which it strikes at once. */
+  readonly ambushes: readonly Ambush[];
   /** Pause between two faults. */
   readonly faultPauseMsMax: number;
   /** Clocks run up to so many parts in a thousand too fast or too slow. */
   readonly driftMax: number;
+}
+
+export interface CrowdPlan {
+  /** 0 for no crowd. */
+  readonly size: number;
+  readonly habits: ClientHabits;
+  /** Pause between two of its calls. */
+  readonly pauseMsMax: number;
 }
 
 export interface SwarmOptions {
@@ -63,10 +76,12 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
     links: drawLinks(random),
     disks: drawDisks(random),
     clients: Array.from({ length: clients }, () => drawClient(random, (2 * clients * chaosMs) / operations)),
+    crowd: drawCrowd(random),
     workload: { keys: random.pick([2, 4, 8, 20]), valueBytesMax: random.pick([20, 100, 600]), mix: drawMix(random) },
     operations,
     chaosMs,
     faults: drawFaults(random),
+    ambushes: drawAmbushes(random),
     faultPauseMsMax: random.pick([300, 1_000, 3_000]),
     driftMax: random.pick([0, 0, 10, 50]),
   };
@@ -78,6 +93,11 @@ function drawFaults(random: SimRandom): FaultKind[] {
   const count = 1 + random.below(5);
   while (chosen.size < count) chosen.add(random.pick(FAULT_KINDS));
   return [...chosen];
+}
+
+function drawAmbushes(random: SimRandom): Ambush[] {
+  if (!random.oneIn(2)) return [];
+  return [random.pick(AMBUSHES), random.pick(AMBUSHES), random.pick(AMBUSHES)];
 }
 
 function drawLinks(random: SimRandom): LinkHabits {
@@ -113,6 +133,14 @@ function drawClient(random: SimRandom, pauseMsMax: number): ClientHabits {
     timeoutMsMax: readsOnly ? 500 : random.pick([1_500, 5_000]),
     lossOneIn: random.pick([0, 0, 0, 200]),
     moveOneIn: readsOnly ? 3 : random.pick([3, 20, 100]),
+  };
+}
+
+function drawCrowd(random: SimRandom): CrowdPlan {
+  return {
+    size: random.pick([0, 0, 10, 30]),
+    habits: { readsOnly: false, pauseMsMax: 0, timeoutMsMin: 500, timeoutMsMax: 2_000, lossOneIn: 0, moveOneIn: 0 },
+    pauseMsMax: random.pick([2_000, 6_000]),
   };
 }
 

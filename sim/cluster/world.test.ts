@@ -207,4 +207,9 @@ test("the log that is read from the platter is the one that a power loss leaves"
     }
   }
   await wal.close();
+  assert.equal(durable.endsWithZeros(disk), true);
+  const segment = [...disk.tree().keys()].filter((path) => path.endsWith(".wal")).sort();
+  const tail = disk.file(segment.at(-1)!);
+  tail.flipBit(8 * (tail.size - 1));
+  assert.equal(durable.endsWithZeros(disk), false);
 });

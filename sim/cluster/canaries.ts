@@ -206,6 +206,12 @@ export const CANARIES: readonly Canary[] = [
         "async (file) => {\n            for await (const chunk of stream) {",
         "async (file) => {\n            const untilBroken = async function* () { try { yield* stream; } catch { return; } };\n            for await (const chunk of untilBroken()) {",
       ),
+      // What came is proved before it is taken, which would see through this one.
+      change(
+        "src/server/snapshot-exchange.js",
+        "await checkReceivedDatabase(platform, snapshots.databasePath(index), index);",
+        "",
+      ),
     ],
   },
   {

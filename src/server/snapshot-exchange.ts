@@ -2,8 +2,9 @@
  * Snapshots between members. raft asks for one when a follower needs entries that are gone from memory; what is sent is the state of
  * now: the v2 store in the message, `db` behind it.
  *
- * Law: message and database are of the same applied entry. Both are fixed in one turn; the database is streamed from a pinned read, and
- * writes go on meanwhile.
+ * Law: the database holds the effects of every entry up to the message's, as both are fixed in one turn; it is streamed from a pinned
+ * read, and writes go on meanwhile. It may be ahead of the message where the sender has just started and still applies entries that its
+ * database holds already: the receiver then passes over them by the database's own index, as the sender does.
  */
 import { describeError, invariant } from "../base/errors.js";
 import { memberIdText } from "../membership/member.js";

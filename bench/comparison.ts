@@ -4,8 +4,9 @@
  * Laws: one server runs at a time; the servers change places every round, since who goes first meets a colder machine; the round
  * before the first one that counts is a rehearsal, in which whatever must be there before is made.
  */
+import type { ServerBinary } from "../test/support/binaries.js";
+import type { Seat, Server, Stage, StartOptions } from "../test/support/servers.js";
 import { readable, spread, type Spread } from "./figures.js";
-import type { Server } from "../test/support/servers.js";
 
 /** One side of a comparison: a server, or a cluster of them, that is started for each round anew. */
 export interface Contestant {
@@ -16,17 +17,46 @@ export interface Contestant {
   end(): Promise<void>;
 }
 
+/** One server, on a seat of its own that stays the same over the rounds. */
+export class SeatedContestant implements Contestant {
+  readonly name: string;
+  readonly seat: Seat;
+  readonly #start: () => Promise<Server>;
+  #server: Server | undefined;
+  #begunAtMs = 0;
+
+  constructor(stage: Stage, binary: ServerBinary, seat: Seat, options: StartOptions = {}) {
+    this.name = binary.name;
+    this.seat = seat;
+    this.#start = async () => stage.start(binary, seat, options);
+  }
+
+  /** When its process was started last, as `performance.now()` tells. */
+  get begunAtMs(): number {
+    return this.#begunAtMs;
+  }
+
+  async begin(): Promise<Server> {
+    this.#begunAtMs = performance.now();
+    return (this.#server = await this.#start());
+  }
+
+  async end(): Promise<void> {
+    await this.#server?.stop();
+  }
+}
+
 /** What is played in each round. */
-export interface Play<Round> {
-  rehearse(contestant: Contestant, server: Server): Promise<void>;
-  measure(contestant: Contestant, server: Server): Promise<Round>;
+export interface Play<Round, Side extends Contestant = Contestant> {
+  rehearse(contestant: Side, server: Server): Promise<void>;
+  measure(contestant: Side, server: Server): Promise<Round>;
 }
 
 /** Lets the contestants take turns; gives the rounds of each, in the order of the contestants. */
-export async function inTurns<Round>(
-  contestants: readonly Contestant[],
+export async function inTurns<Round, Side extends Contestant>(
+  contestants: readonly Side[],
   rounds: number,
-  play: Play<Round>,
+  play: Play<Round, Side>,
 ): Promise<Round[][]> {
   const results: Round[][] = contestants.map(() => []);
   for (let round = -1; round < rounds; round++) {
@@ -42,17 +72,26 @@ export async function inTurns<Round>(
   return results;
 }
 
-/** The judged side's figure over that of the best of the others. @param best which of two medians is the better one */
+/** A figure over the best of the others. */
+export interface Ratio {
+  readonly against: string;
+  readonly value: number;
+}
+
+/**
+ * The judged side's median over that of the best of the others; `undefined` where there is nothing to compare.
+ * @param best which of two medians is the better one: `Math.max` or `Math.min`
+ */
 export function ratio(
   judged: string,
   figures: ReadonlyMap<string, Spread>,
   best: (a: number, b: number) => number,
-): { readonly against: string; readonly value: number } | undefined {
+): Ratio | undefined {
   const others = [...figures].filter(([name]) => name !== judged);
   const own = figures.get(judged);
   if (own === undefined || others.length === 0) return undefined;
-  const against = others.reduce((a, b) => (best(a[1].median, b[1].median) === a[1].median ? a : b));
-  return { against: against[0], value: own.median / against[1].median };
+  const [name, { median }] = others.reduce((a, b) => (best(a[1].median, b[1].median) === a[1].median ? a : b));
+  return { against: name, value: own.median / median };
 }
 
 /** Prints each side's rounds and the ratio of the judged one to the fastest other. */

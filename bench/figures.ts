@@ -32,8 +32,9 @@ export function readable(value: number): string {
   return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
-/** `12,345 (11,000 to 13,000)`. */
+/** `12,345 (11,000 to 13,000)`, or the one figure there is. */
 export function describeSpread({ median, low, high }: Spread): string {
+  if (low === high) return readable(median);
   return `${readable(median)} (${readable(low)} to ${readable(high)})`;
 }
 

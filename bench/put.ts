@@ -14,22 +14,11 @@ import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { reference, serverNamed, underTest, walnut, type ServerBinary } from "../test/support/binaries.js";
-import { Stage, type Server } from "../test/support/servers.js";
-import { inTurns, printSpeeds, type Contestant } from "./comparison.js";
+import { Stage } from "../test/support/servers.js";
+import { inTurns, printSpeeds, SeatedContestant } from "./comparison.js";
 import { connectionsFor, describeMachine } from "./figures.js";
 import { describeRounds, h2loadPuts, H2loadPlay, putBody, VALUE_BYTES } from "./h2load.js";
 import { printProfile } from "./profile.js";
-
-/** A server that is started on the same folder for each round. */
-async function contestant(stage: Stage, binary: ServerBinary): Promise<Contestant> {
-  const seat = await stage.seat();
-  let server: Server | undefined;
-  return {
-    name: binary.name,
-    begin: async () => (server = await stage.start(binary, seat)),
-    end: async () => void (await server?.stop()),
-  };
-}
 
 /** Both servers under one number of requests in flight, in turns. */
 async function compare(
@@ -38,7 +27,8 @@ async function compare(
   body: string,
   options: { readonly inFlight: number; readonly rounds: number; readonly seconds: number },
 ): Promise<void> {
-  const contestants = await Promise.all(servers.map(async (binary) => contestant(stage, binary)));
+  const seated = servers.map(async (binary) => new SeatedContestant(stage, binary, await stage.seat()));
+  const contestants = await Promise.all(seated);
   // Each start meets cold caches and, on node, code that is not compiled yet: a third of the round goes before it.
   const play = new H2loadPlay(body, options, (requests) => 200 + options.inFlight * 10 + Math.ceil(requests / 3));
   const results = await inTurns(contestants, options.rounds, play);

@@ -1,7 +1,7 @@
 /**
  * Walnut beside real etcd on the same machine in the same run: `npm run bench`.
  *
- *     node dist/bench/bench.js [--scenarios put,get,txn] [--rounds 3] [--seconds 2.5] [--servers 3.5.16,3.5.30,walnut] [--judged walnut]
+ *     node dist/bench/bench.js [--scenarios put,get,txn] [--rounds 3] [--seconds 2] [--servers 3.5.16,3.5.30,walnut] [--judged walnut]
  *         [--keys 1000000] [--entries 1000000] [--json FILE] [--write] [--list]
  *
  * The servers take turns, round by round, one at a time; medians are compared, with the better etcd, and the spread is told. The load
@@ -151,7 +151,7 @@ async function main(): Promise<void> {
     options: {
       scenarios: { type: "string" },
       rounds: { type: "string", default: "3" },
-      seconds: { type: "string", default: "2.5" },
+      seconds: { type: "string", default: "2" },
       servers: { type: "string", default: "3.5.16,3.5.30,walnut" },
       judged: { type: "string" },
       keys: { type: "string", default: "1000000" },

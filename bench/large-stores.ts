@@ -73,7 +73,8 @@ export async function playKeys(
     { name: "memory", title: `memory with ${title} keys of 256 B`, unit: "MB", of: resident! },
     { name: "memory-own", title: "of it, without mapped files", unit: "MB", of: anonymous! },
     { name: "db", title: `\`db\` with ${title} keys of 256 B`, unit: "MB", of: size! },
-    { name: "boot-keys", title: `boot on ${title} keys`, unit: "s", of: boot },
+    { name: "memory-restarted", title: `memory with ${title} keys, restarted`, unit: "MB", of: boot.residentMb },
+    { name: "boot-keys", title: `boot on ${title} keys`, unit: "s", of: boot.seconds },
   ];
 }
 
@@ -98,7 +99,7 @@ export async function playEntries(
     boots.push(new SeatedContestant(stage, binary, { ...written, dataDir }, options));
   }
   rmSync(written.dataDir, { recursive: true });
-  const of = await playBoots(boots, rounds);
+  const { seconds } = await playBoots(boots, rounds);
   for (const { name, seat } of boots) {
     const snapshots = filesBelow(seat.dataDir).filter((file) => file.endsWith(".snap"));
     if (snapshots.length > 0)
@@ -106,16 +107,28 @@ export async function playEntries(
     rmSync(seat.dataDir, { recursive: true });
   }
   const title = entries.toLocaleString("en-US");
-  return [{ name: "boot-entries", title: `boot on a log of ${title} entries`, unit: "s", of }];
+  return [{ name: "boot-entries", title: `boot on a log of ${title} entries`, unit: "s", of: seconds }];
 }
 
-async function playBoots(boots: readonly SeatedContestant[], rounds: number): Promise<Record<string, Spread>> {
-  const results = await inTurns(boots, rounds, {
+/** What a boot took, and the memory that the server has when it serves. */
+interface Boot {
+  readonly seconds: number;
+  readonly residentBytes: number;
+}
+
+async function playBoots(
+  contestants: readonly SeatedContestant[],
+  rounds: number,
+): Promise<Record<"seconds" | "residentMb", Record<string, Spread>>> {
+  const results = await inTurns<Boot, SeatedContestant>(contestants, rounds, {
     rehearse: async (_, server) => void (await server.client.revision()),
-    measure: async (contestant, server) => {
+    measure: async ({ begunAtMs }, server) => {
       await server.client.revision(); // a linearizable range
-      return (performance.now() - contestant.begunAtMs) / 1000;
+      const seconds = (performance.now() - begunAtMs) / 1000;
+      return { seconds, residentBytes: memoryOf(server.pid).residentBytes };
     },
   });
-  return Object.fromEntries(boots.map(({ name }, i) => [name, spread(results[i]!)]));
+  const over = (of: (boot: Boot) => number): Record<string, Spread> =>
+    Object.fromEntries(contestants.map(({ name }, i) => [name, spread(results[i]!.map(of))]));
+  return { seconds: over(({ seconds }) => seconds), residentMb: over(({ residentBytes }) => residentBytes / MB) };
 }

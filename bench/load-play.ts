@@ -108,7 +108,7 @@ export class LoadTable {
         seed,
         until: { kind: "time", warmUpSeconds, seconds: measured },
       });
-    let round = 0;
+    const rounds = new Map<string, number>();
     return {
       rehearse: async (contestant, server) => {
         if (keysBefore > 0 && !this.#loaded.has(storeName(contestant.name, { keysBefore })))
@@ -116,7 +116,10 @@ export class LoadTable {
         await run(server, 0, 1);
       },
       measure: async (contestant, server) => {
-        const result = await run(server, seconds, ++round + 1);
+        // Every server gets the same keys in the same round.
+        const round = (rounds.get(contestant.name) ?? 0) + 1;
+        rounds.set(contestant.name, round);
+        const result = await run(server, seconds, round + 1);
         if (result.answered === 0) throw new Error(`${contestant.name}: nothing was answered in time in ${name}`);
         return result;
       },

@@ -28,6 +28,7 @@ const BAR_HEIGHT = 9;
 const ROW_GAP = 9;
 const RATIO_MAX = 4;
 const COLORS = ["#9db4c8", "#5a7fa0", "#b5651d", "#6b8e4e"];
+const PAPER = "#ffffff";
 const TEXT = "#24292f";
 const LINE = "#c8ccd0";
 
@@ -41,7 +42,7 @@ export function picture(report: Report): string {
   ].filter(({ rows }) => rows.length > 0);
   const canvas = new Canvas();
   canvas.text(MARGIN, 24, `${judged} beside ${others.join(" and ")}`, { size: 16, bold: true });
-  canvas.text(MARGIN, 42, report.machine.split("; ")[0]!);
+  canvas.text(MARGIN, 42, report.machine);
   drawLegend(canvas, servers);
   for (const panel of panels) drawPanel(canvas, panel, servers, others.length > 0 ? others : servers);
   return canvas.svg();
@@ -69,10 +70,12 @@ function drawPanel(canvas: Canvas, panel: Panel, servers: readonly string[], oth
   for (let ratio = 0; ratio <= RATIO_MAX; ratio++)
     canvas.text(xOf(ratio), canvas.below + 12, `${ratio}×`, { anchor: "middle" });
   const top = canvas.below + 20;
+  const height = servers.length * BAR_HEIGHT;
+  const bottom = top + panel.rows.length * (height + ROW_GAP);
+  for (let ratio = 0; ratio <= RATIO_MAX; ratio++) canvas.line(xOf(ratio), top, bottom, ratio === 1);
   let y = top + 4;
   for (const row of panel.rows) {
     const base = panel.best(...others.map((server) => row.of[server]!.median));
-    const height = servers.length * BAR_HEIGHT;
     canvas.text(MARGIN, y + height / 2 + 4, row.title.replaceAll("`", ""));
     for (const [i, server] of servers.entries()) {
       const { median } = row.of[server]!;
@@ -81,30 +84,34 @@ function drawPanel(canvas: Canvas, panel: Panel, servers: readonly string[], oth
       const bar = y + i * BAR_HEIGHT;
       const right = xOf(ratio);
       canvas.bar(BARS_LEFT, bar, right - BARS_LEFT, BAR_HEIGHT - 1, colorOf(i), `${server}: ${figure}`);
-      canvas.text(right + 4, bar + BAR_HEIGHT - 1, `${figure}  ${ratio.toFixed(2)}×`, { size: 8 });
+      canvas.text(right + 4, bar + BAR_HEIGHT - 1, `${figure}  ${ratio.toFixed(2)}×`, { size: 8, halo: true });
     }
     y += height + ROW_GAP;
   }
-  for (let ratio = 0; ratio <= RATIO_MAX; ratio++) canvas.line(xOf(ratio), top, y - ROW_GAP + 4, ratio === 1);
-  canvas.below = y + 16;
+  canvas.below = bottom + 20;
 }
 
 const colorOf = (server: number): string => COLORS[server % COLORS.length]!;
+
+interface TextStyle {
+  readonly size?: number;
+  readonly bold?: boolean;
+  readonly anchor?: "start" | "middle";
+  readonly halo?: boolean;
+}
 
 /** Elements of an SVG, and how far down they go. */
 class Canvas {
   readonly #elements: string[] = [];
   below = 0;
 
-  text(
-    x: number,
-    y: number,
-    text: string,
-    { size = 11, bold = false, anchor = "start" }: { size?: number; bold?: boolean; anchor?: "start" | "middle" } = {},
-  ): void {
+  /** @param style `halo`: readable on a line */
+  text(x: number, y: number, text: string, style: TextStyle = {}): void {
+    const { size = 11, bold = false, anchor = "start", halo = false } = style;
     const weight = bold ? ` font-weight="600"` : "";
+    const around = halo ? ` stroke="${PAPER}" stroke-width="3" paint-order="stroke"` : "";
     this.#elements.push(
-      `<text x="${number(x)}" y="${number(y)}" font-size="${size}"${weight} text-anchor="${anchor}">${escape(text)}</text>`,
+      `<text x="${number(x)}" y="${number(y)}" font-size="${size}"${weight}${around} text-anchor="${anchor}">${escape(text)}</text>`,
     );
   }
 
@@ -125,7 +132,7 @@ class Canvas {
     const height = Math.ceil(this.below);
     return [
       `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" fill="${TEXT}">`,
-      `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
+      `<rect width="${WIDTH}" height="${height}" fill="${PAPER}"/>`,
       ...this.#elements,
       `</svg>`,
       "",

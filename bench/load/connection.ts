@@ -213,13 +213,13 @@ export class LoadConnection {
   }
 
   #onSettings(settings: ReadonlyMap<number, number>): void {
-    const streams = settings.get(Setting.streamsMax) ?? Infinity;
-    if (streams < this.#room)
-      throw new Error(`the server allows ${streams} streams on a connection, ${this.#room} are wanted: use more`);
     this.#streamWindow = settings.get(Setting.windowBytes) ?? this.#streamWindow;
     this.#frameBytesMax = Math.min(FRAME_BYTES_DEFAULT, settings.get(Setting.frameBytesMax) ?? FRAME_BYTES_DEFAULT);
     this.#out.head(FrameType.settings, Flag.ack, 0, 0);
     if (this.#headerWriter !== undefined) return; // the server has thought again; the streams under way stay as they are
+    const streams = settings.get(Setting.streamsMax) ?? Infinity;
+    if (streams < this.#room)
+      throw new Error(`the server allows ${streams} streams on a connection, ${this.#room} are wanted: use more`);
     const largest = Math.max(...this.#makers.map(({ frame }) => frame.length));
     if (largest > this.#streamWindow)
       throw new Error(`a request has ${largest} bytes and a stream of this server takes ${this.#streamWindow}`);

@@ -69,6 +69,37 @@ for (const server of ["walnut", "etcd"] as const) {
   );
 }
 
+for (const server of ["walnut", "etcd"] as const) {
+  test(
+    `requests larger than a frame, more than ${server}'s window takes at once, all arrive`,
+    { skip: skipReason() },
+    async (t) => {
+      const stage = Stage.for(t);
+      const member = await stage.start(server === "walnut" ? walnut() : reference(), await stage.seat());
+      const value = Buffer.alloc(40_000, "v");
+      const before = await member.client.revision();
+      const { answered, problems } = await runLoad({
+        address: member.address,
+        pid: member.pid,
+        connections: 2,
+        inFlight: 100,
+        requests: [kvRequest("Put", { key: keyOf(0), value }, { kind: "sequence", step: 1 })],
+        seed: 1,
+        until: { kind: "count", requests: 300 },
+      });
+      assert.deepEqual(problems, []);
+      assert.equal(answered, 300);
+      assert.equal((await member.client.revision()) - before, 300);
+      let keys = 0;
+      for await (const { key, value: stored } of member.client.keys({ pageKeys: 50 })) {
+        assert.deepEqual(Buffer.from(key), Buffer.from(keyOf(keys++)));
+        assert.ok(value.equals(stored));
+      }
+      assert.equal(keys, 300);
+    },
+  );
+}
+
 test("a server that goes away ends the run with an error", { skip: skipReason() }, async (t) => {
   const stage = Stage.for(t);
   const member = await stage.start(walnut(), await stage.seat());

@@ -16,6 +16,11 @@ import { batch, BATCH_PUTS, type LoadScenario, type ScenarioCall } from "./scena
 /** What all servers are started with: etcd's 2 GiB would end a long bench. */
 export const BENCH_FLAGS: readonly string[] = ["--quota-backend-bytes", String(8 * 2 ** 30)];
 
+/** So many calls at a time warm a server up, however few are then measured. */
+const WARM_UP_IN_FLIGHT = 100;
+/** From the first call of a run to the time measured: connections are new, and all calls begin at once. */
+const SETTLE_SECONDS = 0.2;
+
 /** What the rounds of one server gave. */
 export interface LoadFigures {
   readonly perSecond: Spread;
@@ -102,24 +107,28 @@ export class LoadTable {
 
   #playOf({ name, inFlight, calls, keysBefore }: LoadScenario): Play<LoadResult> {
     const { warmUpSeconds, seconds } = this.#options;
-    const run = async (server: Server, measured: number, seed: number): Promise<LoadResult> =>
-      runCalls(this.#generator, server, calls, {
-        inFlight,
-        seed,
-        until: { kind: "time", warmUpSeconds, seconds: measured },
+    const run = async (server: Server, seed: number, how: Pick<LoadJob, "inFlight" | "until">): Promise<LoadResult> =>
+      runCalls(this.#generator, server, calls, { ...how, seed });
+    /** Each start meets cold caches and, on node, code that is not compiled until it was called some thousand times. */
+    const warmUp = async (server: Server): Promise<LoadResult> =>
+      run(server, 1, {
+        inFlight: Math.max(WARM_UP_IN_FLIGHT, inFlight),
+        until: { kind: "time", warmUpSeconds: 0, seconds: warmUpSeconds },
       });
     const rounds = new Map<string, number>();
     return {
       rehearse: async (contestant, server) => {
         if (keysBefore > 0 && !this.#loaded.has(storeName(contestant.name, { keysBefore })))
           await loadKeys(this.#generator, server, keysBefore);
-        await run(server, 0, 1);
+        await warmUp(server);
       },
       measure: async (contestant, server) => {
         // Every server gets the same keys in the same round.
         const round = (rounds.get(contestant.name) ?? 0) + 1;
         rounds.set(contestant.name, round);
-        const result = await run(server, seconds, round + 1);
+        await warmUp(server);
+        const until = { kind: "time", warmUpSeconds: SETTLE_SECONDS, seconds } as const;
+        const result = await run(server, round + 1, { inFlight, until });
         if (result.answered === 0) throw new Error(`${contestant.name}: nothing was answered in time in ${name}`);
         return result;
       },

@@ -168,10 +168,12 @@ async function main(): Promise<void> {
     return;
   }
   const servers = values.servers.split(",").map(serverNamed);
+  const names = servers.map(({ name }) => name);
+  if (new Set(names).size < names.length) throw new Error(`a server is named twice: ${names.join(", ")}`);
   const options: BenchOptions = {
     wanted: chosen(values.scenarios?.split(",")),
     servers,
-    judged: values.judged === undefined ? servers.at(-1)!.name : serverNamed(values.judged).name,
+    judged: values.judged === undefined ? names.at(-1)! : serverNamed(values.judged).name,
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
     keys: Number(values.keys),

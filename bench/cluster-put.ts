@@ -64,7 +64,7 @@ async function compare(
   printSpeeds(
     binaries.map(({ name }) => name),
     results.map((rounds) => rounds.map(({ perSecond }) => perSecond)),
-    binaries[0]!.name,
+    0,
     (side) => describeRounds(results[side]!),
   );
 }

@@ -79,30 +79,32 @@ export interface Ratio {
 }
 
 /**
- * The judged side's median over that of the best of the others; `undefined` where there is nothing to compare.
+ * A side's median over that of the best of the others; `undefined` where there are none.
  * @param best which of two medians is the better one: `Math.max` or `Math.min`
  */
 export function ratio(
-  judged: string,
-  figures: ReadonlyMap<string, Spread>,
+  judged: Spread,
+  others: readonly (readonly [name: string, figure: Spread])[],
   best: (a: number, b: number) => number,
 ): Ratio | undefined {
-  const others = [...figures].filter(([name]) => name !== judged);
-  const own = figures.get(judged);
-  if (own === undefined || others.length === 0) return undefined;
+  if (others.length === 0) return undefined;
   const [name, { median }] = others.reduce((a, b) => (best(a[1].median, b[1].median) === a[1].median ? a : b));
-  return { against: name, value: own.median / median };
+  return { against: name, value: judged.median / median };
 }
 
-/** Prints each side's rounds and the ratio of the judged one to the fastest other. */
+/** Prints each side's rounds and the ratio of the judged one to the fastest other. @param judged its place */
 export function printSpeeds(
   names: readonly string[],
   speeds: readonly (readonly number[])[],
-  judged: string,
+  judged: number,
   describe: (side: number) => string,
 ): void {
   for (const [i, name] of names.entries()) console.log(`  ${name.padEnd(12)} ${describe(i)}`);
-  const figures = new Map(names.map((name, i) => [name, spread(speeds[i]!)]));
-  const found = ratio(judged, figures, Math.max);
-  if (found !== undefined) console.log(`  ratio ${judged} / ${found.against}: ${readable(found.value)}`);
+  const figures = names.map((name, i) => [name, spread(speeds[i]!)] as const);
+  const found = ratio(
+    figures[judged]![1],
+    figures.filter((_, i) => i !== judged),
+    Math.max,
+  );
+  if (found !== undefined) console.log(`  ratio ${names[judged]} / ${found.against}: ${readable(found.value)}`);
 }

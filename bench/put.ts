@@ -36,7 +36,7 @@ async function compare(
   printSpeeds(
     servers.map(({ name }) => name),
     results.map((rounds) => rounds.map(({ perSecond }) => perSecond)),
-    servers[1]!.name,
+    1,
     (side) => describeRounds(results[side]!),
   );
 }

@@ -40,13 +40,10 @@ const report: Report = {
 };
 
 test("a ratio is against the better of the others", () => {
-  const of = new Map(Object.entries(report.loads[0]!.of).map(([name, { perSecond }]) => [name, perSecond]));
-  assert.deepEqual(ratio("walnut", of, Math.max), { against: "etcd-3.5.16", value: 2.5 });
-  assert.deepEqual(ratio("walnut", new Map(Object.entries(report.sizes[0]!.of)), Math.min), {
-    against: "etcd-3.5.30",
-    value: 20,
-  });
-  assert.equal(ratio("walnut", new Map([["walnut", spread([1])]]), Math.max), undefined);
+  const others = [["slow", spread([10])] as const, ["fast", spread([20])] as const];
+  assert.deepEqual(ratio(spread([50]), others, Math.max), { against: "fast", value: 2.5 });
+  assert.deepEqual(ratio(spread([50]), others, Math.min), { against: "slow", value: 5 });
+  assert.equal(ratio(spread([50]), [], Math.max), undefined);
 });
 
 test("the tables hold every figure", () => {

@@ -112,7 +112,8 @@ function spreads(
   return table(
     ["", ...servers, "ratio"],
     rows.map(({ title, of }) => {
-      const found = ratio(judged, new Map(Object.entries(of)), best);
+      const others = Object.entries(of).filter(([server]) => server !== judged);
+      const found = of[judged] === undefined ? undefined : ratio(of[judged], others, best);
       const cells = servers.map((server) => (of[server] === undefined ? "" : describeSpread(of[server])));
       return [title, ...cells, found === undefined ? "" : found.value.toFixed(2)];
     }),

@@ -2,11 +2,11 @@
  * Walnut beside real etcd on the same machine in the same run: `npm run bench`.
  *
  *     node dist/bench/bench.js [--scenarios put,get,txn] [--rounds 3] [--seconds 2] [--servers 3.5.16,3.5.30,walnut] [--judged walnut]
- *         [--keys 1000000] [--entries 1000000] [--json FILE] [--write] [--list]
+ *         [--keys 1000000] [--entries 1000000] [--json FILE] [--from FILE] [--write] [--list]
  *
  * The servers take turns, round by round, one at a time; medians are compared, with the better etcd, and the spread is told. The load
  * comes from the project's own generator (`load/`); its ceiling and `h2load`'s stand beside. `--scenarios` takes beginnings of names;
- * `--list` prints them. `--write` puts tables and picture into `docs/`, `--json` keeps the figures.
+ * `--list` prints them. `--write` puts tables and picture into `docs/`, `--json` keeps the figures; `--from` takes kept ones and plays nothing.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -146,6 +146,29 @@ function chosen(words: readonly string[] | undefined): BenchOptions["wanted"] {
   return (name) => played.has(name);
 }
 
+function optionsOf(values: {
+  readonly scenarios?: string | undefined;
+  readonly servers: string;
+  readonly judged?: string | undefined;
+  readonly rounds: string;
+  readonly seconds: string;
+  readonly keys: string;
+  readonly entries: string;
+}): BenchOptions {
+  const servers = values.servers.split(",").map(serverNamed);
+  const names = servers.map(({ name }) => name);
+  if (new Set(names).size < names.length) throw new Error(`a server is named twice: ${names.join(", ")}`);
+  return {
+    wanted: chosen(values.scenarios?.split(",")),
+    servers,
+    judged: values.judged === undefined ? names.at(-1)! : serverNamed(values.judged).name,
+    rounds: Number(values.rounds),
+    seconds: Number(values.seconds),
+    keys: Number(values.keys),
+    entries: Number(values.entries),
+  };
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -157,6 +180,7 @@ async function main(): Promise<void> {
       keys: { type: "string", default: "1000000" },
       entries: { type: "string", default: "1000000" },
       json: { type: "string" },
+      from: { type: "string" },
       write: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
     },
@@ -167,24 +191,19 @@ async function main(): Promise<void> {
       console.log(`${name.padEnd(24)} ${title}${onRequest === true ? " (only when named)" : ""}`);
     return;
   }
-  const servers = values.servers.split(",").map(serverNamed);
-  const names = servers.map(({ name }) => name);
-  if (new Set(names).size < names.length) throw new Error(`a server is named twice: ${names.join(", ")}`);
-  const options: BenchOptions = {
-    wanted: chosen(values.scenarios?.split(",")),
-    servers,
-    judged: values.judged === undefined ? names.at(-1)! : serverNamed(values.judged).name,
-    rounds: Number(values.rounds),
-    seconds: Number(values.seconds),
-    keys: Number(values.keys),
-    entries: Number(values.entries),
-  };
+  const report =
+    values.from === undefined
+      ? await playAll(optionsOf(values))
+      : (JSON.parse(readFileSync(values.from, "utf8")) as Report);
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (values.write) await write(report);
+  else console.log(`\n${markdown(report, PICTURE)}`);
+}
+
+async function playAll(options: BenchOptions): Promise<Report> {
   const generator = new LoadGenerator();
   try {
-    const report = await Stage.with(async (stage) => play(stage, generator, options));
-    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
-    if (values.write) await write(report);
-    else console.log(`\n${markdown(report, PICTURE)}`);
+    return await Stage.with(async (stage) => play(stage, generator, options));
   } finally {
     await generator.stop();
   }

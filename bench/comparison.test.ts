@@ -30,4 +30,8 @@ test("one runs at a time, places change every round, and the rehearsal does not 
     ["b2", "b5", "b8"],
     ["c1", "c6", "c7"],
   ]);
+
+  seen.length = 0;
+  await inTurns([side("a"), side("b")], 2, { measure: async () => undefined });
+  assert.equal(seen.join(" "), "b a a b", "where nothing is to be made, no round is played for it");
 });

@@ -1,8 +1,8 @@
 /**
  * Servers compared in turns: what every bench of this folder does, whatever it measures.
  *
- * Laws: one server runs at a time; the servers change places every round, since who goes first meets a colder machine; the round
- * before the first one that counts is a rehearsal, in which whatever must be there before is made.
+ * Laws: one server runs at a time; the servers change places every round, since who goes first meets a colder machine; where
+ * something must be there before, a round that does not count goes before the first one and makes it.
  */
 import type { ServerBinary } from "../test/support/binaries.js";
 import type { Seat, Server, Stage, StartOptions } from "../test/support/servers.js";
@@ -48,7 +48,8 @@ export class SeatedContestant implements Contestant {
 
 /** What is played in each round. */
 export interface Play<Round, Side extends Contestant = Contestant> {
-  rehearse(contestant: Side, server: Server): Promise<void>;
+  /** Makes what must be there before; without it there is no round before the first. */
+  rehearse?(contestant: Side, server: Server): Promise<void>;
   measure(contestant: Side, server: Server): Promise<Round>;
 }
 
@@ -59,12 +60,12 @@ export async function inTurns<Round, Side extends Contestant>(
   play: Play<Round, Side>,
 ): Promise<Round[][]> {
   const results: Round[][] = contestants.map(() => []);
-  for (let round = -1; round < rounds; round++) {
+  for (let round = play.rehearse === undefined ? 0 : -1; round < rounds; round++) {
     const order = [...contestants.entries()];
     if (round % 2 === 0) order.reverse();
     for (const [i, contestant] of order) {
       const server = await contestant.begin();
-      if (round === -1) await play.rehearse(contestant, server);
+      if (round === -1) await play.rehearse!(contestant, server);
       else results[i]!.push(await play.measure(contestant, server));
       await contestant.end();
     }

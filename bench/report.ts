@@ -48,7 +48,7 @@ export function placeReport(page: string, report: string): string {
 export function markdown(report: Report, picture: string): string {
   const { machine, rounds, seconds, ceilings, loads, h2loads, sizes } = report;
   const parts = [
-    `${machine}. Medians of ${rounds} rounds of ${seconds} s (lowest to highest), the servers in turns.`,
+    `${machine}. ${rounds === 1 ? "One round" : `Medians (lowest to highest) of ${rounds} rounds`} of ${seconds} s, the servers in turns.`,
     `![Walnut beside etcd](${picture})`,
   ];
   if (loads.length > 0) {

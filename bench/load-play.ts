@@ -1,8 +1,8 @@
 /**
  * Scenarios under load, played on servers in turns.
  *
- * Laws: a run in which one call went wrong is no figure and throws; the store's revision must have grown by exactly as many puts as were
- * answered; answers must have been as large as what was asked for.
+ * Laws: a run in which one call went wrong is no figure and throws; the store's revision must have grown by exactly as many writes as
+ * were answered.
  */
 import { rmSync } from "node:fs";
 import type { ServerBinary } from "../test/support/binaries.js";
@@ -57,14 +57,9 @@ export async function runCalls(
     const told = result.problems.slice(0, 3).map(([problem, times]) => `${times} x ${problem}`);
     throw new Error(`${name}: calls went wrong: ${told.join("; ")}`);
   }
-  const expected = (of: (call: ScenarioCall) => number): number =>
-    calls.reduce((sum, call, i) => sum + of(call) * result.answeredOf[i]!, 0);
+  const revisions = calls.reduce((sum, call, i) => sum + call.revisions * result.answeredOf[i]!, 0);
   const grown = (await server.client.revision()) - before;
-  const revisions = expected((call) => call.revisions);
   if (grown !== revisions) throw new Error(`${name} answered ${revisions} writes and its revision grew by ${grown}`);
-  const bytes = expected((call) => call.answerBytesMin);
-  if (result.bytes < bytes)
-    throw new Error(`${name} answered with ${result.bytes} bytes where ${bytes} were asked for`);
   return result;
 }
 

@@ -7,13 +7,11 @@
 import type { Message } from "../test/support/messages.js";
 import { keyOf, kvRequest, type KeyChoice, type RequestKind } from "./load/requests.js";
 
-/** A call of a scenario, with what its answer proves. */
+/** A call of a scenario. */
 export interface ScenarioCall {
   readonly request: RequestKind;
   /** By so much the store's revision grows for each answer. */
   readonly revisions: number;
-  /** No answer may have fewer bytes: a range that found nothing is not what was to be measured. */
-  readonly answerBytesMin: number;
 }
 
 export interface LoadScenario {
@@ -46,20 +44,20 @@ function valueOf(bytes: number): Uint8Array {
 }
 
 function put(keys: KeyChoice, valueBytes: number, weight = 1): ScenarioCall {
-  const request = kvRequest("Put", { key: keyOf(0), value: valueOf(valueBytes) }, keys, weight);
-  return { request, revisions: 1, answerBytesMin: 0 };
+  const request = kvRequest("Put", { key: keyOf(0), value: valueOf(valueBytes) }, keys, { weight });
+  return { request, revisions: 1 };
 }
 
 function get(serializable: boolean, weight = 1): ScenarioCall {
   const message = { key: keyOf(0), serializable };
-  const request = kvRequest("Range", message, { kind: "random", count: MANY_KEYS }, weight);
-  return { request, revisions: 0, answerBytesMin: VALUE_BYTES };
+  const expected = { weight, answerBytesMin: VALUE_BYTES };
+  return { request: kvRequest("Range", message, { kind: "random", count: MANY_KEYS }, expected), revisions: 0 };
 }
 
 function page(): ScenarioCall {
   const message = { key: keyOf(0), range_end: keyOf(PAGE_KEYS) };
-  const request = kvRequest("Range", message, { kind: "random", count: MANY_KEYS - PAGE_KEYS });
-  return { request, revisions: 0, answerBytesMin: PAGE_KEYS * VALUE_BYTES };
+  const choice: KeyChoice = { kind: "random", count: MANY_KEYS - PAGE_KEYS };
+  return { request: kvRequest("Range", message, choice, { answerBytesMin: PAGE_KEYS * VALUE_BYTES }), revisions: 0 };
 }
 
 /** "If the key is there, put it; if not, read it", as those do who must not write to what was deleted. */
@@ -70,7 +68,7 @@ function transaction(): ScenarioCall {
     failure: [{ request_range: { key: keyOf(0) } }],
   };
   const request = kvRequest("Txn", message, { kind: "random", count: MANY_KEYS });
-  return { request, revisions: 1, answerBytesMin: 0 };
+  return { request, revisions: 1 };
 }
 
 /** Puts that fill a store: `BATCH_PUTS` keys one after the other in a transaction. */
@@ -78,7 +76,7 @@ export function batch(valueBytes = VALUE_BYTES): ScenarioCall {
   const value = valueOf(valueBytes);
   const success = Array.from({ length: BATCH_PUTS }, (_, i) => ({ request_put: { key: keyOf(i), value } }));
   const request = kvRequest("Txn", { success }, { kind: "sequence", step: BATCH_PUTS });
-  return { request, revisions: 1, answerBytesMin: 0 };
+  return { request, revisions: 1 };
 }
 
 /** A put of a few bytes that adds no key to those that `batch` made. */

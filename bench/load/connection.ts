@@ -3,7 +3,7 @@
  *
  * Laws:
  * - What arrives in one turn is read, and the requests that follow it are sent, with one write.
- * - A call went well only when its headers said 200, a message came, and its trailers said `grpc-status: 0`.
+ * - A call went well only when its headers said 200, as many bytes came as were asked for, and its trailers said `grpc-status: 0`.
  * - The server's windows, frame size and number of streams are kept to; a request that must wait for a window counts from when it was
  *   due, not from when it was sent.
  *
@@ -59,10 +59,6 @@ interface KnownBlock {
 /** A server uses two: headers and trailers of calls that go well. Others are read anew each time. */
 const KNOWN_BLOCKS_MAX = 8;
 
-/** What has come of a stream. */
-const SAW_HEADERS = 1;
-const SAW_MESSAGE = 2;
-
 export class LoadConnection {
   readonly #load: Load;
   readonly #makers: readonly RequestMaker[];
@@ -84,7 +80,10 @@ export class LoadConnection {
   readonly #mask: number;
   readonly #startedAt: Float64Array;
   readonly #request: Uint8Array;
-  readonly #saw: Uint8Array;
+  /** 1 when the headers of the answer have come. */
+  readonly #begun: Uint8Array;
+  /** Of DATA, gRPC's prefix included. */
+  readonly #answerBytes: Uint32Array;
   #nextStream = 1;
 
   #out = new FrameBuffer();
@@ -98,7 +97,6 @@ export class LoadConnection {
   #frameBytesMax = FRAME_BYTES_DEFAULT;
   readonly #due: { readonly request: number; readonly startedAt: number }[] = [];
   #unfilled = 0;
-  #bytes = 0;
   #now = 0;
 
   /**
@@ -114,7 +112,8 @@ export class LoadConnection {
     this.#mask = places - 1;
     this.#startedAt = new Float64Array(places);
     this.#request = new Uint8Array(places);
-    this.#saw = new Uint8Array(places);
+    this.#begun = new Uint8Array(places);
+    this.#answerBytes = new Uint32Array(places);
     this.#ready = new Promise((resolve) => (this.#becameReady = resolve));
     this.#reader = new FrameReader({
       onData: (flags, stream, length) => this.#onData(flags, stream, length),
@@ -144,11 +143,6 @@ export class LoadConnection {
   /** The server has told its settings. */
   async ready(): Promise<void> {
     return this.#ready;
-  }
-
-  /** Bytes of DATA that came, gRPC's prefixes included. */
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /** Sends the first requests. */
@@ -255,22 +249,26 @@ export class LoadConnection {
 
   #onHeaders(stream: number, verdict: Verdict): void {
     const place = (stream >>> 1) & this.#mask;
-    const saw = this.#saw[place]!;
-    if (saw === 0 && verdict.httpStatus !== "200") {
+    if (this.#begun[place] === 0 && verdict.httpStatus !== "200") {
       this.#end(stream, `HTTP status ${verdict.httpStatus ?? "is missing"}`);
       return;
     }
-    this.#saw[place] = saw | SAW_HEADERS;
+    this.#begun[place] = 1;
     if (!this.#fragmentsEndStream) return;
     if (!verdict.hasStatus) this.#end(stream, "the trailers have no grpc-status");
-    else if (verdict.problem !== undefined) this.#end(stream, verdict.problem);
-    else this.#end(stream, (saw & SAW_MESSAGE) === 0 ? "status 0 without a message" : undefined);
+    else this.#end(stream, verdict.problem ?? this.#shortfall(place));
+  }
+
+  /** What is wrong with an answer that is too short. */
+  #shortfall(place: number): string | undefined {
+    const bytes = this.#answerBytes[place]!;
+    const { path, answerBytesMin } = this.#makers[this.#request[place]!]!;
+    return bytes < answerBytesMin ? `${path} was answered with ${bytes} bytes, not ${answerBytesMin}` : undefined;
   }
 
   #onData(flags: number, stream: number, length: number): void {
     this.#unfilled += length;
-    this.#bytes += length;
-    if (length > 0) this.#saw[(stream >>> 1) & this.#mask]! |= SAW_MESSAGE;
+    this.#answerBytes[(stream >>> 1) & this.#mask]! += length;
     if ((flags & Flag.endStream) !== 0) this.#end(stream, "the call ended without trailers");
   }
 
@@ -323,7 +321,8 @@ export class LoadConnection {
     const place = (stream >>> 1) & this.#mask;
     this.#startedAt[place] = startedAt;
     this.#request[place] = request;
-    this.#saw[place] = 0;
+    this.#begun[place] = 0;
+    this.#answerBytes[place] = 0;
     this.#out.frame(FrameType.headers, Flag.endHeaders, stream, this.#headerWriter!.next(maker.path));
     const { frame } = maker;
     this.#window -= frame.length;

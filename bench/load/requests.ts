@@ -33,16 +33,25 @@ export interface RequestKind {
   readonly keys: KeyChoice;
   /** So many of this kind for so many of each other. */
   readonly weight: number;
+  /** An answer with fewer bytes is a call that went wrong: a range that found nothing is not what was to be measured. */
+  readonly answerBytesMin: number;
 }
 
 /** A request of the KV service, as etcd names its messages. @param message for key number 0 */
-export function kvRequest(method: "Put" | "Range" | "Txn", message: Message, keys: KeyChoice, weight = 1): RequestKind {
-  return { path: `/etcdserverpb.KV/${method}`, message: encode(`${method}Request`, message), keys, weight };
+export function kvRequest(
+  method: "Put" | "Range" | "Txn",
+  message: Message,
+  keys: KeyChoice,
+  { weight = 1, answerBytesMin = 1 }: Partial<Pick<RequestKind, "weight" | "answerBytesMin">> = {},
+): RequestKind {
+  const bytes = encode(`${method}Request`, message);
+  return { path: `/etcdserverpb.KV/${method}`, message: bytes, keys, weight, answerBytesMin };
 }
 
 /** Makes the requests of one kind, one at a time, all in the same bytes. */
 export class RequestMaker {
   readonly path: string;
+  readonly answerBytesMin: number;
   /** The gRPC frame, good until the next call of `next`. */
   readonly frame: Uint8Array;
   readonly #keys: KeyChoice;
@@ -52,6 +61,7 @@ export class RequestMaker {
 
   constructor(kind: RequestKind, seed: number) {
     this.path = kind.path;
+    this.answerBytesMin = kind.answerBytesMin;
     this.#keys = kind.keys;
     this.#random = Math.imul(seed, 0x9e37_79b1) | 1; // neighbours must not begin alike
     this.frame = new Uint8Array(PREFIX_BYTES + kind.message.length);

@@ -36,9 +36,8 @@ export interface LoadResult {
   readonly latencyMs: { readonly mean: number; readonly p50: number; readonly p99: number; readonly max: number };
   readonly serverCpuSeconds: number;
   readonly generatorCpuSeconds: number;
-  /** Of the whole run: well answered requests of each kind, and the bytes of their messages. */
+  /** Of the whole run: requests of each kind that were answered well. */
   readonly answeredOf: readonly number[];
-  readonly bytes: number;
   /** What went wrong, and how often. */
   readonly problems: readonly (readonly [problem: string, times: number])[];
 }
@@ -180,7 +179,6 @@ class Run implements Load {
       serverCpuSeconds: end.serverCpuSeconds - begin.serverCpuSeconds,
       generatorCpuSeconds: end.generatorCpuSeconds - begin.generatorCpuSeconds,
       answeredOf: this.#answeredOf,
-      bytes: this.#connections.reduce((sum, { bytes }) => sum + bytes, 0),
       problems: [...this.#problems].sort(([, a], [, b]) => b - a),
     };
   }

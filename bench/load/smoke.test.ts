@@ -69,6 +69,27 @@ for (const server of ["walnut", "etcd"] as const) {
   );
 }
 
+test("a range that finds nothing is told as such where something was asked for", { skip: skipReason() }, async (t) => {
+  const stage = Stage.for(t);
+  const member = await stage.start(walnut(), await stage.seat());
+  await member.client.put(keyOf(0), Buffer.alloc(256));
+  const get = kvRequest("Range", { key: keyOf(0) }, { kind: "sequence", step: 1 }, { answerBytesMin: 256 });
+  const { problems, answered } = await runLoad({
+    address: member.address,
+    pid: member.pid,
+    connections: 1,
+    inFlight: 2,
+    requests: [get],
+    seed: 1,
+    until: { kind: "count", requests: 10 },
+  });
+  assert.equal(answered, 1);
+  assert.equal(problems.length, 1);
+  const [problem, times] = problems[0]!;
+  assert.match(problem, /^\/etcdserverpb.KV\/Range was answered with \d+ bytes, not 256$/);
+  assert.equal(times, 9);
+});
+
 for (const server of ["walnut", "etcd"] as const) {
   test(
     `requests larger than a frame, more than ${server}'s window takes at once, all arrive`,

@@ -158,10 +158,12 @@ function optionsOf(values: {
   const servers = values.servers.split(",").map(serverNamed);
   const names = servers.map(({ name }) => name);
   if (new Set(names).size < names.length) throw new Error(`a server is named twice: ${names.join(", ")}`);
+  const judged = values.judged === undefined ? names.at(-1)! : serverNamed(values.judged).name;
+  if (!names.includes(judged)) throw new Error(`${judged} cannot be judged: the servers are ${names.join(", ")}`);
   return {
     wanted: chosen(values.scenarios?.split(",")),
     servers,
-    judged: values.judged === undefined ? names.at(-1)! : serverNamed(values.judged).name,
+    judged,
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
     keys: Number(values.keys),

@@ -41,10 +41,12 @@ export function describeSpread({ median, low, high }: Spread): string {
 /** The machine that a figure belongs to, in words; with its load before the run, since it may have other work. */
 export function describeMachine(folder: string): string {
   const [{ model } = { model: "unknown" }] = cpus();
+  const [load] = loadavg();
+  const busy = load! > cpus().length / 4 ? ", so it had other work" : "";
   return (
     `${new Date().toISOString().slice(0, 10)}, node ${process.version}, Linux ${release()}, ${cpus().length} x ${model}, ` +
     `${Math.round(totalmem() / 2 ** 30)} GiB; fdatasync here: ${Math.round(syncMicroseconds(folder))} µs; ` +
-    `load average before: ${loadavg()[0]!.toFixed(1)}`
+    `load average before: ${load!.toFixed(1)}${busy}`
   );
 }
 

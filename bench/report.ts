@@ -69,9 +69,10 @@ export function markdown(report: Report, picture: string): string {
       "What the generators get out of a server that does nothing, puts of 256 bytes a second:",
       table(
         ["in flight", "this generator", "µs of a core a call", "`h2load`"],
-        ceilings.map(({ inFlight, generatorPerSecond, generatorMicroseconds, h2loadPerSecond }) =>
-          [inFlight, generatorPerSecond, generatorMicroseconds, h2loadPerSecond].map(readable),
-        ),
+        ceilings.map(({ inFlight, generatorPerSecond, generatorMicroseconds, h2loadPerSecond }) => [
+          inFlight.toLocaleString("en-US"),
+          ...[generatorPerSecond, generatorMicroseconds, h2loadPerSecond].map(readable),
+        ]),
       ),
     );
   }

@@ -16,16 +16,9 @@ import { parseArgs } from "node:util";
 import { serverNamed, underTest, walnut, type ServerBinary } from "../test/support/binaries.js";
 import { Cluster } from "../test/support/cluster.js";
 import { Stage } from "../test/support/servers.js";
-import {
-  connectionsFor,
-  describeMachine,
-  describeRounds,
-  h2load,
-  median,
-  putBody,
-  VALUE_BYTES,
-  type Round,
-} from "./h2load.js";
+import { inTurns, printSpeeds, type Contestant } from "./comparison.js";
+import { connectionsFor, describeMachine } from "./figures.js";
+import { describeRounds, h2loadPuts, H2loadPlay, putBody, VALUE_BYTES } from "./h2load.js";
 import { printProfile } from "./profile.js";
 
 interface BenchOptions {
@@ -35,17 +28,26 @@ interface BenchOptions {
   readonly members: number;
 }
 
-/** One server's clusters over the rounds. */
-interface Contestant {
-  readonly binary: ServerBinary;
-  readonly cluster: Cluster;
-  readonly rounds: Round[];
-  /** So many fill the time of a round. */
-  requests: number;
-}
-
 /** Each start meets cold caches and, on node, code that is not compiled yet: so many puts go before each round, whoever serves. */
 const WARM_UP_REQUESTS = 10_000;
+
+/** A cluster whose members are started on the same folders for each round, and must hold the same when it ends. */
+async function contestant(stage: Stage, binary: ServerBinary, options: BenchOptions): Promise<Contestant> {
+  const cluster = await Cluster.start(stage, membersOf(binary, options));
+  await cluster.stop();
+  return {
+    name: binary.name,
+    begin: async () => {
+      await cluster.restartAll();
+      return (await cluster.leader()).server;
+    },
+    end: async () => {
+      await cluster.settled();
+      await cluster.sameHash("after a round");
+      await cluster.stop();
+    },
+  };
+}
 
 async function compare(
   stage: Stage,
@@ -54,43 +56,17 @@ async function compare(
   options: BenchOptions,
 ): Promise<void> {
   const contestants: Contestant[] = [];
-  for (const binary of binaries) {
-    const cluster = await Cluster.start(stage, membersOf(binary, options));
-    contestants.push({ binary, cluster, rounds: [], requests: 0 });
-    await cluster.stop();
-  }
-  // The round before the first one that counts warms up and tells how many requests fill the time.
-  for (let round = -1; round < options.rounds; round++) {
-    // The servers change places every round: who goes first meets a colder machine.
-    const order = round % 2 === 0 ? contestants.toReversed() : contestants;
-    for (const contestant of order) await play(contestant, body, options, round === -1);
-  }
+  for (const binary of binaries) contestants.push(await contestant(stage, binary, options));
+  const results = await inTurns(contestants, options.rounds, new H2loadPlay(body, options, () => WARM_UP_REQUESTS));
   console.log(
     `${options.members} members, ${options.inFlight} in flight to the leader, ${connectionsFor(options.inFlight)} connections:`,
   );
-  for (const { binary, rounds } of contestants) console.log(`  ${binary.name.padEnd(12)} ${describeRounds(rounds)}`);
-  const [judged, ...others] = contestants.map(({ binary, rounds }) => ({
-    name: binary.name,
-    perSecond: median(rounds.map(({ perSecond }) => perSecond)),
-  }));
-  const better = others.reduce((best, other) => (other.perSecond > best.perSecond ? other : best));
-  console.log(`  ratio ${judged!.name} / ${better.name}: ${(judged!.perSecond / better.perSecond).toFixed(2)}`);
-}
-
-async function play(contestant: Contestant, body: string, options: BenchOptions, rehearsal: boolean): Promise<void> {
-  const { cluster } = contestant;
-  await cluster.restartAll();
-  const { server } = await cluster.leader();
-  const warm = await h2load(server, body, options.inFlight, WARM_UP_REQUESTS);
-  if (rehearsal) {
-    const told = await h2load(server, body, options.inFlight, Math.ceil(warm.perSecond / 2) + 1);
-    contestant.requests = Math.ceil(told.perSecond * options.seconds) + options.inFlight;
-  } else {
-    contestant.rounds.push(await h2load(server, body, options.inFlight, contestant.requests));
-  }
-  await cluster.settled();
-  await cluster.sameHash("after a round");
-  await cluster.stop();
+  printSpeeds(
+    binaries.map(({ name }) => name),
+    results.map((rounds) => rounds.map(({ perSecond }) => perSecond)),
+    0,
+    (side) => describeRounds(results[side]!),
+  );
 }
 
 function membersOf(binary: ServerBinary, { members }: BenchOptions): ServerBinary[] {
@@ -106,8 +82,8 @@ async function profile(stage: Stage, body: string, options: BenchOptions): Promi
     folders.map((folder) => walnut(["--cpu-prof", `--cpu-prof-dir=${folder}`])),
   );
   const leader = await cluster.leader();
-  const warm = await h2load(leader.server, body, options.inFlight, 5_000);
-  const measured = await h2load(leader.server, body, options.inFlight, Math.ceil(warm.perSecond * options.seconds));
+  const warm = await h2loadPuts(leader.server, body, options.inFlight, 5_000);
+  const measured = await h2loadPuts(leader.server, body, options.inFlight, Math.ceil(warm.perSecond * options.seconds));
   const led = cluster.members.indexOf(leader);
   await cluster.stop();
   console.log(`\nwhere the leader's time goes (${Math.round(measured.perSecond)} puts/s under the profiler):`);

@@ -15,16 +15,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { reference, serverNamed, underTest, walnut, type ServerBinary } from "../test/support/binaries.js";
 import { Stage } from "../test/support/servers.js";
-import {
-  connectionsFor,
-  describeMachine,
-  describeRounds,
-  h2load,
-  median,
-  putBody,
-  VALUE_BYTES,
-  type Round,
-} from "./h2load.js";
+import { inTurns, printSpeeds, SeatedContestant } from "./comparison.js";
+import { connectionsFor, describeMachine } from "./figures.js";
+import { describeRounds, h2loadPuts, H2loadPlay, putBody, VALUE_BYTES } from "./h2load.js";
 import { printProfile } from "./profile.js";
 
 /** Both servers under one number of requests in flight, in turns. */
@@ -34,37 +27,18 @@ async function compare(
   body: string,
   options: { readonly inFlight: number; readonly rounds: number; readonly seconds: number },
 ): Promise<void> {
-  const seats = await Promise.all(servers.map(async () => stage.seat()));
-  const results: Round[][] = servers.map(() => []);
-  // The round before the first one that counts warms up and tells how many requests fill the time.
-  const requests = servers.map(() => 0);
-  for (let round = -1; round < options.rounds; round++) {
-    // The servers change places every round: who goes first meets a colder machine.
-    const order = [...servers.keys()];
-    if (round % 2 === 0) order.reverse();
-    for (const i of order) {
-      const server = await stage.start(servers[i]!, seats[i]!);
-      // Each start meets cold caches and, on node, code that is not compiled yet: a third of the round goes before it.
-      const warm = await h2load(
-        server,
-        body,
-        options.inFlight,
-        200 + options.inFlight * 10 + Math.ceil(requests[i]! / 3),
-      );
-      if (round === -1) {
-        const rehearsal = await h2load(server, body, options.inFlight, Math.ceil(warm.perSecond / 2) + 1);
-        requests[i] = Math.ceil(rehearsal.perSecond * options.seconds) + options.inFlight;
-      } else {
-        results[i]!.push(await h2load(server, body, options.inFlight, requests[i]!));
-      }
-      await server.stop();
-    }
-  }
+  const seated = servers.map(async (binary) => new SeatedContestant(stage, binary, await stage.seat()));
+  const contestants = await Promise.all(seated);
+  // Each start meets cold caches and, on node, code that is not compiled yet: a third of the round goes before it.
+  const play = new H2loadPlay(body, options, (requests) => 200 + options.inFlight * 10 + Math.ceil(requests / 3));
+  const results = await inTurns(contestants, options.rounds, play);
   console.log(`${options.inFlight} in flight, ${connectionsFor(options.inFlight)} connections:`);
-  for (const [i, binary] of servers.entries())
-    console.log(`  ${binary.name.padEnd(12)} ${describeRounds(results[i]!)}`);
-  const [left, right] = results.map((rounds) => median(rounds.map(({ perSecond }) => perSecond)));
-  console.log(`  ratio ${servers[1]!.name} / ${servers[0]!.name}: ${(right! / left!).toFixed(2)}`);
+  printSpeeds(
+    servers.map(({ name }) => name),
+    results.map((rounds) => rounds.map(({ perSecond }) => perSecond)),
+    1,
+    (side) => describeRounds(results[side]!),
+  );
 }
 
 /** Runs Walnut under the profiler at 100 in flight and prints the functions by their own time. */
@@ -72,8 +46,8 @@ async function profile(stage: Stage, body: string, seconds: number): Promise<voi
   const folder = mkdtempSync(join(stage.folder, "profile-"));
   const binary = walnut(["--cpu-prof", `--cpu-prof-dir=${folder}`]);
   const server = await stage.start(binary, await stage.seat());
-  const warm = await h2load(server, body, 100, 5_000);
-  const measured = await h2load(server, body, 100, Math.ceil(warm.perSecond * seconds));
+  const warm = await h2loadPuts(server, body, 100, 5_000);
+  const measured = await h2loadPuts(server, body, 100, Math.ceil(warm.perSecond * seconds));
   await server.stop();
   console.log(`\nwhere the time goes at 100 in flight (${Math.round(measured.perSecond)} puts/s under the profiler):`);
   printProfile(folder);

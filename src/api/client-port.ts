@@ -54,13 +54,13 @@ export function serveClientPort(
   const { clock, member, observer } = dependencies;
   const messageBytesMax = member.limits.requestBytesMax + REQUEST_OVERHEAD_BYTES;
   const handlers = createHandlers(dependencies);
-  const grpc = new GrpcServer(
-    { ...GRPC_SERVER_DEFAULTS, messageBytesMax, ...options },
-    { clock, handlers, mapError: toClientError, ...(observer === undefined ? {} : { observer }) },
-  );
   const http = new HttpServer(
     { bodyBytesMax: messageBytesMax, commonHeaders: CROSS_ORIGIN },
     { clock, table: createHttpTable(dependencies) },
+  );
+  const grpc = new GrpcServer(
+    { ...GRPC_SERVER_DEFAULTS, messageBytesMax, ...options },
+    { clock, handlers, mapError: toClientError, plain: http, ...(observer === undefined ? {} : { observer }) },
   );
   return port.serve({ clock, grpc, http });
 }

@@ -13,7 +13,7 @@
  */
 import { readUint32BE } from "../base/bytes.js";
 import { ErrorCode, type FieldBlock, type Http2Stream, type OutgoingField, OutgoingFields } from "../http2/index.js";
-import type { GrpcConnection } from "./connection.js";
+import type { ConnectionCall, GrpcConnection } from "./connection.js";
 import { WheelEntry } from "./deadline-wheel.js";
 import { Deframer, encodeStatusText, messagePrefix, PREFIX_BYTES, tooLarge, writePrefix } from "./framing.js";
 import type { Handler, MessageStream, UnaryCall } from "./handler.js";
@@ -43,7 +43,7 @@ type CallState =
 
 export class ServerCall extends WheelEntry implements UnaryCall {
   readonly #connection: GrpcConnection;
-  readonly #stream: Http2Stream<ServerCall>;
+  readonly #stream: Http2Stream<ConnectionCall>;
   readonly #fields: FieldBlock;
   readonly #route: Route;
   #state: CallState = "running";
@@ -71,7 +71,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   constructor(
     connection: GrpcConnection,
-    stream: Http2Stream<ServerCall>,
+    stream: Http2Stream<ConnectionCall>,
     fields: FieldBlock,
     route: Route,
     now: number,
@@ -97,7 +97,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     }
     return this.#abortController.signal;
   }
-  get stream(): Http2Stream<ServerCall> {
+  get stream(): Http2Stream<ConnectionCall> {
     return this.#stream;
   }
   get isRunning(): boolean {

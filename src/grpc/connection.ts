@@ -20,12 +20,16 @@ import {
   OutgoingFields,
 } from "../http2/index.js";
 import { ServerCall } from "./call.js";
-import type { DeadlineWheel } from "./deadline-wheel.js";
+import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
 import type { CallObserver, ErrorMapper } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
+import { PlainCall, type PlainHandler } from "./plain-call.js";
 import type { Router } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
+
+/** What a stream carries. */
+export type ConnectionCall = ServerCall | PlainCall;
 
 /** What all connections of a server share. */
 export interface ConnectionHost {
@@ -39,10 +43,18 @@ export interface ConnectionHost {
   readonly mapError: ErrorMapper;
   readonly observer: CallObserver | undefined;
   readonly wheel: DeadlineWheel;
+  /** Requests that are no gRPC; they are refused where there is none. */
+  readonly plain: PlainService | undefined;
   now(): number;
   /** Calls `flush` when the turn is over. */
   flushLater(connection: GrpcConnection): void;
   onClosed(connection: GrpcConnection): void;
+}
+
+/** Who answers requests that are no gRPC, and how large they may be. */
+export interface PlainService {
+  readonly bodyBytesMax: number;
+  readonly answer: PlainHandler;
 }
 
 /** Pings too many before a connection is closed (grpc-go's). */
@@ -62,11 +74,11 @@ const NOT_GRPC_TEXT = Buffer.from(
 );
 const NO_FIELDS = OutgoingFields.of();
 
-export class GrpcConnection implements Http2Listener<ServerCall> {
+export class GrpcConnection implements Http2Listener<ConnectionCall> {
   readonly #host: ConnectionHost;
   readonly #socket: Duplex;
   readonly peer: string;
-  readonly #http2: Http2Connection<ServerCall>;
+  readonly #http2: Http2Connection<ConnectionCall>;
   readonly #startedAt: number;
   /** The time of the input that is being read, or of the last look. */
   now: number;
@@ -143,7 +155,7 @@ export class GrpcConnection implements Http2Listener<ServerCall> {
   }
 
   answer(
-    stream: Http2Stream<ServerCall>,
+    stream: Http2Stream<ConnectionCall>,
     head: OutgoingFields,
     prefix: Uint8Array,
     body: Uint8Array,
@@ -152,20 +164,20 @@ export class GrpcConnection implements Http2Listener<ServerCall> {
     this.#http2.answer(stream, head, prefix, body, trailers);
     this.flushSoon();
   }
-  respond(stream: Http2Stream<ServerCall>, head: OutgoingFields): void {
+  respond(stream: Http2Stream<ConnectionCall>, head: OutgoingFields): void {
     this.#http2.respond(stream, head);
   }
-  send(stream: Http2Stream<ServerCall>, prefix: Uint8Array, body: Uint8Array): boolean {
+  send(stream: Http2Stream<ConnectionCall>, prefix: Uint8Array, body: Uint8Array): boolean {
     return this.#http2.send(stream, prefix, body);
   }
-  finish(stream: Http2Stream<ServerCall>, fields: OutgoingFields): void {
+  finish(stream: Http2Stream<ConnectionCall>, fields: OutgoingFields): void {
     this.#http2.finish(stream, fields);
   }
-  reset(stream: Http2Stream<ServerCall>, code: ErrorCode): void {
+  reset(stream: Http2Stream<ConnectionCall>, code: ErrorCode): void {
     this.#http2.reset(stream, code);
     this.flushSoon();
   }
-  allow(stream: Http2Stream<ServerCall>, bytes: number): void {
+  allow(stream: Http2Stream<ConnectionCall>, bytes: number): void {
     this.#http2.allow(stream, bytes);
     this.flushSoon();
   }
@@ -243,10 +255,10 @@ export class GrpcConnection implements Http2Listener<ServerCall> {
     } else if (call.timeoutMs !== undefined) this.wheel.set(call, this.now + call.timeoutMs);
   }
 
-  onRequest(stream: Http2Stream<ServerCall>, fields: FieldBlock, ended: boolean): void {
+  onRequest(stream: Http2Stream<ConnectionCall>, fields: FieldBlock, ended: boolean): void {
     const route = this.#host.router.routeOf(fields);
     if (!route.isGrpc) {
-      this.#refuseOther(stream);
+      this.#beginPlain(stream, fields, ended);
       return;
     }
     const call = new ServerCall(this, stream, fields, route, this.now);
@@ -255,26 +267,47 @@ export class GrpcConnection implements Http2Listener<ServerCall> {
     call.begin(ended);
   }
 
-  #refuseOther(stream: Http2Stream<ServerCall>): void {
+  #beginPlain(stream: Http2Stream<ConnectionCall>, fields: FieldBlock, ended: boolean): void {
+    const { plain } = this.#host;
+    if (plain === undefined || fields.get(":method") === "CONNECT") {
+      this.#refuseOther(stream);
+      return;
+    }
+    const call = new PlainCall(this, stream, plain.bodyBytesMax);
+    stream.user = call;
+    void call.begin(fields, ended, plain.answer);
+  }
+
+  /** Closes the stream of a plain answer whose client goes on sending. */
+  watchLate(call: PlainCall): void {
+    const { stream } = call;
+    if (stream.remoteEnded || stream.closed) return;
+    const late = new LateStream(() => {
+      if (stream.localEnded && !stream.remoteEnded) this.reset(stream, ErrorCode.noError);
+    });
+    this.wheel.set(late, this.#host.now() + this.#host.limits.lateClientMs);
+  }
+
+  #refuseOther(stream: Http2Stream<ConnectionCall>): void {
     this.#http2.respond(stream, NOT_GRPC);
     this.#http2.send(stream, NO_BYTES, NOT_GRPC_TEXT);
     this.#http2.finish(stream, NO_FIELDS);
     if (!stream.remoteEnded) this.#http2.reset(stream, ErrorCode.noError);
   }
 
-  onData(stream: Http2Stream<ServerCall>, bytes: Uint8Array, start: number, end: number, ended: boolean): void {
+  onData(stream: Http2Stream<ConnectionCall>, bytes: Uint8Array, start: number, end: number, ended: boolean): void {
     stream.user?.receive(bytes, start, end, ended);
   }
 
-  onTrailers(stream: Http2Stream<ServerCall>): void {
+  onTrailers(stream: Http2Stream<ConnectionCall>): void {
     stream.user?.endInput();
   }
 
-  onReset(stream: Http2Stream<ServerCall>): void {
+  onReset(stream: Http2Stream<ConnectionCall>): void {
     stream.user?.abort("the client has gone");
   }
 
-  onDrain(stream: Http2Stream<ServerCall>): void {
+  onDrain(stream: Http2Stream<ConnectionCall>): void {
     stream.user?.onDrain();
   }
 
@@ -448,5 +481,19 @@ export class GrpcConnection implements Http2Listener<ServerCall> {
     this.#endCalls();
     this.#socket.destroy();
     this.#host.onClosed(this);
+  }
+}
+
+/** A stream that is looked at once more. */
+class LateStream extends WheelEntry {
+  readonly #look: () => void;
+
+  constructor(look: () => void) {
+    super();
+    this.#look = look;
+  }
+
+  override onDue(): void {
+    this.#look();
   }
 }

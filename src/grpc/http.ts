@@ -50,6 +50,8 @@ const HEAD_MS = 60_000;
 export class HttpServer {
   readonly #server: http.Server;
   readonly #clock: Clock;
+  readonly #table: HttpTable;
+  readonly #options: HttpServerOptions;
   /** Each connection with the timer that waits for the head of its request; undefined while one is answered. */
   readonly #connections = new Map<Duplex, Timer | undefined>();
   #stopping = false;
@@ -57,12 +59,32 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions, dependencies: { readonly clock: Clock; readonly table: HttpTable }) {
     this.#clock = dependencies.clock;
+    this.#table = dependencies.table;
+    this.#options = options;
     this.#server = http.createServer({ keepAliveTimeout: 5000 }, (request, response) => {
       this.#begin(request.socket);
       response.on("close", () => this.#end(request.socket));
       if (this.#stopping) response.setHeader("connection", "close");
       void serve(request, response, dependencies.table, options);
     });
+  }
+
+  /** Largest body of a request. */
+  get bodyBytesMax(): number {
+    return this.#options.bodyBytesMax;
+  }
+
+  /** Answers a request that came another way (HTTP/2). Never rejects. */
+  async answer(
+    target: string,
+    request: Omit<HttpRequest, "path" | "query">,
+  ): Promise<HttpAnswer & { readonly body: Uint8Array }> {
+    const { status, headers, body } = await answer(target, request, this.#table);
+    return {
+      status,
+      headers: { ...this.#options.commonHeaders, ...headers },
+      body: typeof body === "string" ? Buffer.from(body) : body,
+    };
   }
 
   /** Serves a connection; what was read of it must have been put back. */
@@ -122,30 +144,36 @@ async function serve(
   table: HttpTable,
   { bodyBytesMax, commonHeaders }: HttpServerOptions,
 ): Promise<void> {
-  const { status, headers, body } = await answer(request, table, bodyBytesMax);
-  response.writeHead(status, { ...commonHeaders, ...headers, "content-length": Buffer.byteLength(body) });
-  response.end(request.method === "HEAD" ? undefined : body);
-}
-
-async function answer(request: http.IncomingMessage, table: HttpTable, bodyBytesMax: number): Promise<HttpAnswer> {
-  try {
-    // What a browser asks before it sends a request to another origin; the headers that every answer has say the rest.
-    if (request.method === "OPTIONS") return { status: 200, body: "" };
-    const url = new URL(request.url ?? "/", "http://localhost");
-    const handler = table.get(url.pathname);
-    if (handler === undefined) return plainAnswer(404, "404 page not found");
-    const { remoteAddress, remotePort } = request.socket;
-    return await handler({
+  const { remoteAddress, remotePort } = request.socket;
+  const { status, headers, body } = await answer(
+    request.url ?? "/",
+    {
       method: request.method ?? "GET",
-      path: url.pathname,
-      query: url.searchParams,
       peer: `${remoteAddress ?? ""}:${remotePort ?? 0}`,
       header: (name) => {
         const value = request.headers[name];
         return typeof value === "string" ? value : value?.[0];
       },
       body: () => readBody(request, bodyBytesMax),
-    });
+    },
+    table,
+  );
+  response.writeHead(status, { ...commonHeaders, ...headers, "content-length": Buffer.byteLength(body) });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
+
+async function answer(
+  target: string,
+  request: Omit<HttpRequest, "path" | "query">,
+  table: HttpTable,
+): Promise<HttpAnswer> {
+  try {
+    // What a browser asks before it sends a request to another origin; the headers that every answer has say the rest.
+    if (request.method === "OPTIONS") return { status: 200, body: "" };
+    const url = new URL(target, "http://localhost");
+    const handler = table.get(url.pathname);
+    if (handler === undefined) return plainAnswer(404, "404 page not found");
+    return await handler({ ...request, path: url.pathname, query: url.searchParams });
   } catch {
     // A handler answers its own errors; what comes here is a bug or a URL that is none. No stack leaves the house.
     return plainAnswer(500, "Internal Server Error");

@@ -1,12 +1,14 @@
 /**
  * One port for gRPC and HTTP/1.1. A connection that begins as HTTP/2's preface does ("PRI", which is no HTTP/1.1 method) goes to the
- * gRPC server, any other to the HTTP server.
+ * gRPC server, any other to the HTTP server. Over TLS the two agree on the protocol while they shake hands (ALPN); a client that does
+ * not take part in that is told apart by its first bytes, too.
  *
  * A `BoundPort` has its address and serves nobody yet: who comes waits. It becomes a `SharedPort` when there is something to serve.
  *
  * Laws: a connection that says nothing is closed in time; after `stop` has resolved no socket is left.
  */
 import net from "node:net";
+import tls from "node:tls";
 import { stat, unlink } from "node:fs/promises";
 import { CodedError } from "../base/errors.js";
 import type { Clock } from "../platform/clock.js";
@@ -22,10 +24,12 @@ export interface SharedPortDependencies {
   readonly clock: Clock;
   readonly grpc: GrpcServer;
   readonly http: HttpServer;
+  /** With it the port speaks TLS, and nothing else. Certificates, authorities and versions as `node:tls` has them. */
+  readonly tls?: tls.TlsOptions;
 }
 
-/** A connection that has not sent its first bytes after this time is closed. */
-const FIRST_BYTES_MS = 20_000;
+/** What the port speaks inside TLS, in the order of its liking. */
+const PROTOCOLS = ["h2", "http/1.1"];
 
 /** "PRI": three bytes are enough, and every client sends more at once. */
 const PREFACE = Buffer.from("PRI");
@@ -126,6 +130,8 @@ export class SharedPort {
   readonly #dependencies: SharedPortDependencies;
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
+  /** Never listens: connections are handed to it. */
+  readonly #secure: tls.Server | undefined;
   /** Where it listens, with the port that the system chose. */
   readonly address: Address;
 
@@ -139,6 +145,7 @@ export class SharedPort {
     this.#server = server;
     this.address = address;
     this.#dependencies = dependencies;
+    if (dependencies.tls !== undefined) this.#secure = this.#createSecure(dependencies.tls);
     server.on("connection", (socket) => this.#onConnection(socket));
     for (const socket of waiting) this.#onConnection(socket);
   }
@@ -150,12 +157,30 @@ export class SharedPort {
 
   #onConnection(socket: net.Socket): void {
     this.#sockets.add(socket);
-    const timer = this.#dependencies.clock.after(FIRST_BYTES_MS, () => socket.destroy());
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => {
-      timer.cancel();
-      this.#sockets.delete(socket);
+    socket.on("close", () => this.#sockets.delete(socket));
+    if (this.#secure === undefined) this.#tellApart(socket);
+    else this.#secure.emit("connection", socket);
+  }
+
+  #createSecure(options: tls.TlsOptions): tls.Server {
+    const handshakeTimeout = this.#dependencies.grpc.limits.tlsHandshakeMs;
+    const secure = tls.createServer({ handshakeTimeout, ...options, ALPNProtocols: PROTOCOLS });
+    // A handshake that fails or takes too long. Without a listener Node would leave the socket open.
+    secure.on("tlsClientError", (_error, socket) => socket.destroy());
+    secure.on("secureConnection", (socket) => {
+      socket.on("error", () => socket.destroy());
+      if (socket.alpnProtocol === "h2") this.#dependencies.grpc.accept(socket);
+      else if (socket.alpnProtocol === "http/1.1") this.#dependencies.http.accept(socket);
+      else this.#tellApart(socket);
     });
+    return secure;
+  }
+
+  #tellApart(socket: net.Socket): void {
+    const { firstBytesMs } = this.#dependencies.grpc.limits;
+    const timer = this.#dependencies.clock.after(firstBytesMs, () => socket.destroy());
+    socket.on("close", () => timer.cancel());
     // Put back only once it is known where to: unshift makes the socket readable again at once.
     let first = Buffer.alloc(0);
     const look = (): void => {

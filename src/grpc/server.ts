@@ -9,7 +9,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { Clock, Timer } from "../platform/clock.js";
-import { type ConnectionHost, GrpcConnection } from "./connection.js";
+import { type ConnectionHost, GrpcConnection, type PlainService } from "./connection.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
 import type { CallObserver, ErrorMapper, HandlerTable } from "./handler.js";
 import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
@@ -42,6 +42,8 @@ export interface GrpcServerDependencies {
   readonly handlers: HandlerTable;
   readonly mapError: ErrorMapper;
   readonly observer?: CallObserver;
+  /** Answers requests over HTTP/2 that are no gRPC: an `HttpServer`. They are refused with a sentence where there is none. */
+  readonly plain?: PlainService;
 }
 
 export class GrpcServer {
@@ -56,7 +58,7 @@ export class GrpcServer {
   #onQuiet: (() => void) | undefined;
 
   constructor(options: GrpcServerOptions, dependencies: GrpcServerDependencies) {
-    const { clock, handlers, mapError, observer } = dependencies;
+    const { clock, handlers, mapError, observer, plain } = dependencies;
     const { streamsMax, messageBytesMax, pingGapMsMin, keepAliveMs, keepAliveTimeoutMs } = options;
     const { gzip = false, limits = GRPC_LIMITS } = options;
     this.#clock = clock;
@@ -72,6 +74,7 @@ export class GrpcServer {
       mapError,
       observer,
       wheel: this.#wheel,
+      plain: plain && { bodyBytesMax: plain.bodyBytesMax, answer: async (...request) => plain.answer(...request) },
       now: () => clock.now(),
       flushLater: (connection) => this.#flushLater(connection),
       onClosed: (connection) => this.#onClosed(connection),
@@ -88,6 +91,11 @@ export class GrpcServer {
     const peer = `${remoteAddress ?? ""}:${remotePort ?? 0}`;
     this.#connections.add(new GrpcConnection(this.#host, connection, peer));
     this.#sweeper ??= this.#clock.every(this.#host.limits.sweepMs, () => this.#sweep());
+  }
+
+  /** What it, and the port it serves, asks of connections. */
+  get limits(): GrpcLimits {
+    return this.#host.limits;
   }
 
   /** Calls under way. */

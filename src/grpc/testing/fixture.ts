@@ -1,6 +1,7 @@
 /** A server on a port of its own with a client beside it, both gone when the test ends. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import type { TlsOptions } from "node:tls";
 import * as grpc from "@grpc/grpc-js";
 import type { Clock } from "../../platform/clock.js";
 import type { Call, CallObserver, Handler } from "../handler.js";
@@ -49,31 +50,44 @@ const same = (message: Buffer): Buffer => message;
 export async function grpcFixture(
   t: TestContext,
   handlers: Record<string, Handler>,
-  parts: { options?: Partial<GrpcServerOptions>; http?: Record<string, HttpHandler>; observer?: CallObserver } = {},
+  parts: {
+    options?: Partial<GrpcServerOptions>;
+    http?: Record<string, HttpHandler>;
+    /** Whether the HTTP handlers answer over HTTP/2, too. */
+    plain?: boolean;
+    observer?: CallObserver;
+    clock?: Clock;
+    tls?: TlsOptions;
+  } = {},
 ): Promise<Fixture> {
+  const { clock = testClock, tls } = parts;
+  const http = new HttpServer({ bodyBytesMax: 1000 }, { clock, table: new Map(Object.entries(parts.http ?? {})) });
   const server = new GrpcServer(
     { ...GRPC_SERVER_DEFAULTS, messageBytesMax: 1024 * 1024, ...parts.options },
     {
-      clock: testClock,
+      clock,
       handlers: new Map(Object.entries(handlers)),
       mapError: (error) => ({ status: 2, text: error instanceof Error ? error.message : String(error) }),
       ...(parts.observer === undefined ? {} : { observer: parts.observer }),
+      ...(parts.plain === true ? { plain: http } : {}),
     },
-  );
-  const http = new HttpServer(
-    { bodyBytesMax: 1000 },
-    { clock: testClock, table: new Map(Object.entries(parts.http ?? {})) },
   );
   const sharedPort = await SharedPort.listen(
     { kind: "tcp", host: "127.0.0.1", port: 0 },
-    { clock: testClock, grpc: server, http },
+    { clock, grpc: server, http, ...(tls === undefined ? {} : { tls }) },
   );
   assert.equal(sharedPort.address.kind, "tcp");
   const port = sharedPort.address.kind === "tcp" ? sharedPort.address.port : 0;
-  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure());
+  const authority = tls === undefined ? undefined : Buffer.from(tls.cert as string);
+  const client = new grpc.Client(
+    `${tls === undefined ? "127.0.0.1" : "localhost"}:${port}`,
+    authority === undefined ? grpc.credentials.createInsecure() : grpc.credentials.createSsl(authority),
+  );
   t.after(async () => {
     client.close();
-    await sharedPort.stop(5000);
+    // Time that stands still would never end a graceful stop.
+    if (parts.clock === undefined) await sharedPort.stop(5000);
+    else sharedPort.destroy();
     assert.equal(server.callCount, 0, "no call is left under way");
   });
   const unary: Fixture["unary"] = (path, request = new Uint8Array(0), options = {}, metadata = new grpc.Metadata()) =>

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import { GRPC_SERVER_DEFAULTS, GrpcServer, HttpServer, SharedPort } from "../src/grpc/index.js";
 import { NodeClock } from "../src/platform/node/clock.js";
 import { run } from "../test/support/tools.js";
-import { median } from "./h2load.js";
+import { median } from "./figures.js";
 import { printProfile } from "./profile.js";
 
 const PATH = "/bench.Empty/Call";

@@ -13,7 +13,7 @@ import { Walnut } from "../src/embed/walnut.js";
 import { latin1FromBytes } from "../src/base/text.js";
 import type { Member } from "../src/server/index.js";
 import type { Receiver } from "../src/server/contract.js";
-import { describeMachine } from "./h2load.js";
+import { describeMachine } from "./figures.js";
 
 const VALUE = new Uint8Array(256).fill(0x76);
 const LOOK_EVERY = 200;

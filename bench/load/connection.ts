@@ -95,6 +95,8 @@ export class LoadConnection {
   #window = WINDOW_BYTES_DEFAULT;
   #streamWindow = WINDOW_BYTES_DEFAULT;
   #frameBytesMax = FRAME_BYTES_DEFAULT;
+  /** What is left of requests that are larger than their stream's window, and what of it may be sent. */
+  readonly #rests = new Map<number, { rest: Uint8Array; window: number }>();
   readonly #due: { readonly request: number; readonly startedAt: number }[] = [];
   #unfilled = 0;
   #now = 0;
@@ -190,8 +192,8 @@ export class LoadConnection {
         if ((flags & Flag.ack) === 0) this.#out.frame(FrameType.ping, Flag.ack, 0, bytes.subarray(start, end));
         return;
       case FrameType.windowUpdate:
-        // A request fits into the first window of its stream, so only the connection's is of interest.
         if (stream === 0) this.#window += readUint32(bytes, start);
+        else this.#sendRest(stream, readUint32(bytes, start));
         return;
       case FrameType.reset:
         // One that was answered before may be reset: the server will hear no more of it.
@@ -214,9 +216,6 @@ export class LoadConnection {
     const streams = settings.get(Setting.streamsMax) ?? Infinity;
     if (streams < this.#room)
       throw new Error(`the server allows ${streams} streams on a connection, ${this.#room} are wanted: use more`);
-    const largest = Math.max(...this.#makers.map(({ frame }) => frame.length));
-    if (largest > this.#streamWindow)
-      throw new Error(`a request has ${largest} bytes and a stream of this server takes ${this.#streamWindow}`);
     const common: HeaderField[] = [
       { name: ":method", value: "POST" },
       { name: ":scheme", value: "http" },
@@ -277,6 +276,7 @@ export class LoadConnection {
     const startedAt = this.#startedAt[place]!;
     if (startedAt === 0) throw new Error(`the server answered on stream ${stream}, which is not under way`);
     this.#startedAt[place] = 0;
+    this.#rests.delete(stream); // answered before all of it was there: a refusal
     this.#room++;
     this.#load.ended(this.#request[place]!, startedAt, this.#now, problem);
   }
@@ -326,10 +326,35 @@ export class LoadConnection {
     this.#out.frame(FrameType.headers, Flag.endHeaders, stream, this.#headerWriter!.next(maker.path));
     const { frame } = maker;
     this.#window -= frame.length;
+    if (frame.length <= this.#streamWindow) {
+      this.#sendData(stream, frame, true);
+      return;
+    }
+    // The maker writes its next request into the same bytes.
+    this.#rests.set(stream, { rest: frame.slice(this.#streamWindow), window: 0 });
+    this.#sendData(stream, frame.subarray(0, this.#streamWindow), false);
+  }
+
+  #sendData(stream: number, bytes: Uint8Array, isLast: boolean): void {
     let at = 0;
-    for (; frame.length - at > this.#frameBytesMax; at += this.#frameBytesMax)
-      this.#out.frame(FrameType.data, 0, stream, frame.subarray(at, at + this.#frameBytesMax));
-    this.#out.frame(FrameType.data, Flag.endStream, stream, at === 0 ? frame : frame.subarray(at));
+    for (; bytes.length - at > this.#frameBytesMax; at += this.#frameBytesMax)
+      this.#out.frame(FrameType.data, 0, stream, bytes.subarray(at, at + this.#frameBytesMax));
+    this.#out.frame(FrameType.data, isLast ? Flag.endStream : 0, stream, at === 0 ? bytes : bytes.subarray(at));
+  }
+
+  /** The server takes more of a stream. */
+  #sendRest(stream: number, more: number): void {
+    const waiting = this.#rests.get(stream);
+    if (waiting === undefined) return;
+    waiting.window += more;
+    const { rest, window } = waiting;
+    const isLast = rest.length <= window;
+    if (isLast) this.#rests.delete(stream);
+    else {
+      waiting.rest = rest.subarray(window);
+      waiting.window = 0;
+    }
+    this.#sendData(stream, rest.subarray(0, window), isLast);
   }
 
   #refill(): void {

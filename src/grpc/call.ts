@@ -36,6 +36,10 @@ const HEAD_ALONE: readonly OutgoingField[] = [
 /** The prefix under way: it is copied into the output, or by its queue, before the next is written. */
 const sharedPrefix = messagePrefix(0);
 
+/** What signals are aborted with. Made once: the place where an error is made tells nothing here, and finding it out costs. */
+const OVER = new Error("the call is over");
+const GONE = new Error("the client has gone");
+
 type CallState =
   | "running" //
   | "ended" //   its status was given
@@ -48,7 +52,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   readonly #route: Route;
   #state: CallState = "running";
   #abortController: AbortController | undefined = undefined;
-  #abortReason: string | undefined = undefined;
+  #abortReason: Error | undefined = undefined;
   #headSent = false;
   /** The one request of a unary or server-streaming call has come. */
   #requestCame = false;
@@ -93,7 +97,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   get signal(): AbortSignal {
     if (this.#abortController === undefined) {
       this.#abortController = new AbortController();
-      if (this.#abortReason !== undefined) this.#abortController.abort(new Error(this.#abortReason));
+      if (this.#abortReason !== undefined) this.#abortController.abort(this.#abortReason);
     }
     return this.#abortController.signal;
   }
@@ -441,21 +445,21 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#connection.releaseGrant(this);
     this.#wakeDrained();
     this.#observeEnd(status);
-    this.#signalAbort("the call is over");
+    this.#signalAbort(OVER);
   }
 
-  #signalAbort(reason: string): void {
+  #signalAbort(reason: Error): void {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
-    this.#abortController?.abort(new Error(reason));
+    this.#abortController?.abort(reason);
   }
 
   /** The client has gone, or is sent away: nothing more can be told to it. */
-  abort(reason: string): void {
+  abort(): void {
     this.#connection.wheel.cancel(this);
     if (this.#state !== "running") return;
     this.#state = "aborted";
-    this.#signalAbort(reason);
+    this.#signalAbort(GONE);
     this.#inbox = undefined;
     this.#deframer = undefined;
     if (this.#promised) this.#connection.hold();

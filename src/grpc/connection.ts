@@ -304,7 +304,7 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   }
 
   onReset(stream: Http2Stream<ConnectionCall>): void {
-    stream.user?.abort("the client has gone");
+    stream.user?.abort();
   }
 
   onDrain(stream: Http2Stream<ConnectionCall>): void {

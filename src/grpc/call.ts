@@ -20,19 +20,7 @@ import type { Handler, MessageStream, UnaryCall } from "./handler.js";
 import type { Route } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
 
-const HEAD = OutgoingFields.constant([":status", "200"], ["content-type", "application/grpc"]);
-const GZIP_HEAD = OutgoingFields.constant(
-  [":status", "200"],
-  ["content-type", "application/grpc"],
-  ["grpc-encoding", "gzip"],
-);
 const OK_TRAILERS = OutgoingFields.constant(["grpc-status", "0"]);
-/** An answer without messages is one frame. */
-const HEAD_ALONE: readonly OutgoingField[] = [
-  { name: ":status", value: "200", reused: true },
-  { name: "content-type", value: "application/grpc", reused: true },
-];
-
 /** The prefix under way: it is copied into the output, or by its queue, before the next is written. */
 const sharedPrefix = messagePrefix(0);
 
@@ -60,7 +48,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   #promised = false;
   #deframer: Deframer | undefined = undefined;
   /** Messages that wait for those before them, or for `resume`. */
-  #inbox: { readonly message: Uint8Array; readonly compressed: boolean }[] | undefined = undefined;
+  #inbox: { readonly message: Uint8Array; readonly format: number }[] | undefined = undefined;
   #paused = false;
   #decompressing = false;
   /** Messages to the client that are being compressed. */
@@ -159,9 +147,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   }
 
   #receiveParts(bytes: Uint8Array, start: number, end: number, ended: boolean): void {
-    this.#deframer ??= new Deframer(this.#connection.messageBytesMax, (message, compressed) => {
+    this.#deframer ??= new Deframer(this.#connection.messageBytesMax, (message, format) => {
       this.#connection.releaseGrant(this);
-      this.#deliver(message, compressed);
+      this.#deliver(message, format);
     });
     try {
       this.#deframer.push(bytes, start, end);
@@ -210,12 +198,14 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   }
 
   /** Hands a message on, or keeps it until its turn. */
-  #deliver(message: Uint8Array, compressed: boolean): void {
+  #deliver(message: Uint8Array, format: number): void {
     if (this.#state !== "running") return;
     if (this.#paused || this.#decompressing) {
-      (this.#inbox ??= []).push({ message, compressed });
-    } else if (!compressed) this.#takeMessage(message);
-    else if (!this.#route.gzip) {
+      (this.#inbox ??= []).push({ message, format });
+    } else if (format === 0) this.#takeMessage(message);
+    else if (format > 1) {
+      this.fail(new GrpcError(GrpcStatus.internal, `grpc: received unexpected payload format ${format}`));
+    } else if (!this.#route.gzip) {
       this.fail(new GrpcError(GrpcStatus.internal, "grpc: compressed flag set with identity or empty encoding"));
     } else this.#decompress(message);
   }
@@ -237,17 +227,20 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   /** What waited, then the end of the input where that has come. */
   #readInbox(): void {
     while (this.#inbox !== undefined && this.#inbox.length > 0 && !this.#paused && !this.#decompressing) {
-      const { message, compressed } = this.#inbox.shift()!;
-      this.#deliver(message, compressed);
+      const { message, format } = this.#inbox.shift()!;
+      this.#deliver(message, format);
     }
     if (this.#paused || this.#decompressing || this.#state !== "running") return;
     if (!this.#inputEnded) {
       if (this.#deframer !== undefined) this.#allowMore();
       return;
     }
-    if (this.#deframer?.midMessage === true) this.fail(new GrpcError(GrpcStatus.internal, "unexpected EOF"));
-    else if (this.#messages !== undefined) this.#messages.ended();
-    else if (!this.#requestCame) this.fail(new GrpcError(GrpcStatus.internal, "the request holds no message"));
+    // What follows the one request of a call is passed over, its end as well.
+    if (this.#messages === undefined && this.#requestCame) return;
+    if (this.#deframer?.midMessage === true) {
+      this.fail(new GrpcError(GrpcStatus.unknown, this.#deframer.hasPrefix ? "unexpected EOF" : "EOF"));
+    } else if (this.#messages !== undefined) this.#messages.ended();
+    else this.fail(new GrpcError(GrpcStatus.unknown, "EOF"));
   }
 
   #takeMessage(message: Uint8Array): void {
@@ -312,7 +305,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#headSent = true;
     writePrefix(sharedPrefix, message.length, false);
     this.#close(GrpcStatus.ok);
-    this.#connection.answer(this.#stream, HEAD, sharedPrefix, message, OK_TRAILERS);
+    this.#connection.answer(this.#stream, this.#route.head, sharedPrefix, message, OK_TRAILERS);
     this.#connection.ended(this);
   }
 
@@ -400,7 +393,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   #sendHead(): void {
     if (this.#headSent) return;
     this.#headSent = true;
-    this.#connection.respond(this.#stream, this.#route.gzip ? GZIP_HEAD : HEAD);
+    this.#connection.respond(this.#stream, this.#route.head);
     this.#connection.flushSoon();
   }
 
@@ -423,7 +416,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       { name: "grpc-message", value: encodeStatusText(text) },
       ...(error instanceof GrpcError ? metadataFields(error) : []),
     ];
-    const fields = OutgoingFields.of(...(this.#headSent ? trailers : [...HEAD_ALONE, ...trailers]));
+    const fields = OutgoingFields.of(...(this.#headSent ? trailers : [...this.#route.headAlone, ...trailers]));
     this.#end(fields, status);
   }
 

@@ -41,7 +41,7 @@ export function frameMessage(message: Uint8Array): Uint8Array {
 /** Takes DATA as it comes, gives messages. */
 export class Deframer {
   readonly #messageBytesMax: number;
-  readonly #onMessage: (message: Uint8Array, compressed: boolean) => void;
+  readonly #onMessage: (message: Uint8Array, format: number) => void;
   readonly #prefix = new Uint8Array(PREFIX_BYTES);
   #prefixBytes = 0;
   /** The message whose prefix is whole, as far as it has come. */
@@ -49,8 +49,8 @@ export class Deframer {
   #messageBytes = 0;
   #size = 0;
 
-  /** `onMessage` must not push. */
-  constructor(messageBytesMax: number, onMessage: (message: Uint8Array, compressed: boolean) => void) {
+  /** `onMessage` must not push. `format` is the first byte: 1 for a compressed message. */
+  constructor(messageBytesMax: number, onMessage: (message: Uint8Array, format: number) => void) {
     this.#messageBytesMax = messageBytesMax;
     this.#onMessage = onMessage;
   }
@@ -58,6 +58,11 @@ export class Deframer {
   /** Whether the bytes so far end in the midst of a message. */
   get midMessage(): boolean {
     return this.#prefixBytes > 0;
+  }
+
+  /** Whether a message's prefix is whole, and its end is not. */
+  get hasPrefix(): boolean {
+    return this.#prefixBytes === PREFIX_BYTES;
   }
 
   /** Bytes that the message under way still lacks; of one whose prefix is not whole, those of the prefix. */
@@ -79,7 +84,7 @@ export class Deframer {
         const from = at + PREFIX_BYTES;
         if (end - from >= size) {
           at = from + size;
-          this.#onMessage(bytes.subarray(from, at), bytes[from - PREFIX_BYTES] !== 0);
+          this.#onMessage(bytes.subarray(from, at), bytes[from - PREFIX_BYTES]!);
           continue;
         }
       }
@@ -105,7 +110,7 @@ export class Deframer {
       const message = this.#message.subarray(0, this.#size);
       this.#prefixBytes = 0;
       this.#message = NO_BYTES;
-      this.#onMessage(message, this.#prefix[0] !== 0);
+      this.#onMessage(message, this.#prefix[0]!);
     }
     return at + count;
   }
@@ -141,8 +146,20 @@ export function encodeStatusText(text: string): string {
 
 const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Milliseconds in a header `grpc-timeout` (up to 8 digits and a unit); undefined when it is malformed. */
-export function parseTimeout(text: string): number | undefined {
-  const match = /^(\d{1,8})([HMSmun])$/.exec(text);
-  return match === null ? undefined : Number(match[1]) * TIMEOUT_UNITS[match[2]!]!;
+/** Milliseconds in a header `grpc-timeout` (up to 8 digits and a unit), or why it is none, in grpc-go's words. */
+export function parseTimeout(text: string): number | GrpcError {
+  const digits = text.slice(0, -1);
+  const unit = TIMEOUT_UNITS[text.slice(-1)];
+  const why =
+    text.length < 2
+      ? `transport: timeout string is too short: ${JSON.stringify(text)}`
+      : text.length > 9
+        ? `transport: timeout string is too long: ${JSON.stringify(text)}`
+        : unit === undefined
+          ? `transport: timeout unit is not recognized: ${JSON.stringify(text)}`
+          : /^\d+$/.test(digits)
+            ? undefined
+            : `strconv.ParseUint: parsing ${JSON.stringify(digits)}: invalid syntax`;
+  if (why !== undefined) return new GrpcError(GrpcStatus.internal, `malformed grpc-timeout: ${why}`);
+  return Number(digits) * unit!;
 }

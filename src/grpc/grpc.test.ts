@@ -60,12 +60,23 @@ test("status texts keep every character on their way", () => {
   fc.assert(fc.property(fc.string(), (text) => assert.equal(decodeURIComponent(encodeStatusText(text)), text)));
 });
 
-test("timeouts are read in all units; others are none", () => {
+test("timeouts are read in all units; others are refused in etcd's words", () => {
   assert.deepEqual(
     ["1H", "2M", "3S", "4m", "5000u", "6000000n"].map(parseTimeout),
     [3_600_000, 120_000, 3000, 4, 5, 6],
   );
-  assert.deepEqual(["", "1", "S", "123456789S", "-1S", "1s"].map(parseTimeout), Array(6).fill(undefined));
+  const refusal = (text: string): string => {
+    const found = parseTimeout(text);
+    return found instanceof GrpcError ? found.text.replace("malformed grpc-timeout: ", "") : String(found);
+  };
+  assert.deepEqual(["", "1", "S", "123456789S", "-1S", "1s"].map(refusal), [
+    'transport: timeout string is too short: ""',
+    'transport: timeout string is too short: "1"',
+    'transport: timeout string is too short: "S"',
+    'transport: timeout string is too long: "123456789S"',
+    'strconv.ParseUint: parsing "-1": invalid syntax',
+    'transport: timeout unit is not recognized: "1s"',
+  ]);
 });
 
 test("a unary call is answered, at once or later, with what the client sent beside it in view", async (t) => {

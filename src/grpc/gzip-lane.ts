@@ -17,7 +17,7 @@ export class GzipLane {
   decompress(bytes: Uint8Array, bytesMax: number, then: (message: Uint8Array | GrpcError) => void): void {
     this.#run((done) => {
       gunzip(bytes, { maxOutputLength: bytesMax }, (error, message) => {
-        then(error === null ? message : refusal(error, bytesMax));
+        then(error === null ? message : refusal(error, bytes, bytesMax));
         done();
       });
     });
@@ -54,11 +54,29 @@ export class GzipLane {
   }
 }
 
-/** grpc-go's texts. */
-function refusal(error: Error & { code?: string }, bytesMax: number): GrpcError {
+/** In grpc-go's words: those of a header that is none, and those of what follows it. */
+function refusal(error: Error & { code?: string }, bytes: Uint8Array, bytesMax: number): GrpcError {
   if (error.code === "ERR_BUFFER_TOO_LARGE") {
-    const text = `grpc: received message after decompression larger than max (${bytesMax + 1} vs. ${bytesMax})`;
+    const text = `grpc: received message after decompression larger than max ${bytesMax}`;
     return new GrpcError(GrpcStatus.resourceExhausted, text);
   }
-  return new GrpcError(GrpcStatus.internal, `grpc: failed to decompress the received message: ${error.message}`);
+  const why = headerFlaw(bytes);
+  const text =
+    why === undefined ? `read decompressed data: ${dataFlaw(error.message)}` : `decompress the message: ${why}`;
+  return new GrpcError(GrpcStatus.internal, `grpc: failed to ${text}`);
+}
+
+/** The ten bytes that gzip begins with (RFC 1952). */
+const HEADER_BYTES = 10;
+
+function headerFlaw(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 0) return "EOF";
+  if (bytes.length < HEADER_BYTES) return "unexpected EOF";
+  return bytes[0] === 0x1f && bytes[1] === 0x8b && bytes[2] === 8 ? undefined : "gzip: invalid header";
+}
+
+/** From zlib's words; where Go tells an offset, none is known here. */
+function dataFlaw(message: string): string {
+  if (message === "unexpected end of file") return "unexpected EOF";
+  return /^incorrect (?:data|length) check$/.test(message) ? "gzip: invalid checksum" : "flate: corrupt input";
 }

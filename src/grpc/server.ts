@@ -25,7 +25,7 @@ export interface GrpcServerOptions {
   /** A connection this long without traffic is asked whether it lives (etcd's 2 h), and closed without an answer in time (20 s). */
   readonly keepAliveMs: number;
   readonly keepAliveTimeoutMs: number;
-  /** Whether messages may be compressed with gzip. etcd's server has no compressor. */
+  /** Whether messages may be compressed with gzip; a client that compresses is answered so. They may where left out, as in etcd. */
   readonly gzip?: boolean;
   readonly limits?: GrpcLimits;
 }
@@ -60,7 +60,7 @@ export class GrpcServer {
   constructor(options: GrpcServerOptions, dependencies: GrpcServerDependencies) {
     const { clock, handlers, mapError, observer, plain } = dependencies;
     const { streamsMax, messageBytesMax, pingGapMsMin, keepAliveMs, keepAliveTimeoutMs } = options;
-    const { gzip = false, limits = GRPC_LIMITS } = options;
+    const { gzip = true, limits = GRPC_LIMITS } = options;
     this.#clock = clock;
     this.#wheel = new DeadlineWheel(clock);
     this.#host = {

@@ -107,7 +107,7 @@ test("metadata come as text and as bytes, and go with a status", async (t) => {
 
 const GZIP = { "grpc.default_compression_algorithm": 2 } as const;
 
-test("gzip: calls of all kinds, in their order; without leave it is refused as etcd refuses it", async (t) => {
+test("gzip: calls of all kinds, in their order; where it is off it is refused", async (t) => {
   const handlers: Record<string, Handler> = {
     "/t.T/Echo": echo,
     "/t.T/Chat": {
@@ -118,8 +118,8 @@ test("gzip: calls of all kinds, in their order; without leave it is refused as e
       },
     },
   };
-  const open = await grpcFixture(t, handlers, { options: { gzip: true } });
-  const closed = await grpcFixture(t, handlers);
+  const open = await grpcFixture(t, handlers);
+  const closed = await grpcFixture(t, handlers, { options: { gzip: false } });
   const clientOf = ({ port }: Fixture): grpc.Client => {
     const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), GZIP);
     t.after(() => client.close());
@@ -149,16 +149,31 @@ const ENCODED = [...REQUEST, ["grpc-encoding", "gzip"]] as const;
 const compressed = (bytes: Uint8Array): Uint8Array => joined(messagePrefix(bytes.length, true), bytes);
 
 test("gzip: what is larger unpacked than the limit, or no gzip at all, is refused by its status", async (t) => {
-  const { port } = await grpcFixture(t, { "/t.T/Echo": echo }, { options: { gzip: true, messageBytesMax: 100_000 } });
+  const { port } = await grpcFixture(t, { "/t.T/Echo": echo }, { options: { messageBytesMax: 100_000 } });
   const raw = await RawClient.connect(t, port);
-  raw.send(headers(1, ENCODED), data(1, compressed(gzipSync(Buffer.alloc(100_001)))));
-  assert.equal(await raw.status(1), "8");
-  raw.send(headers(3, ENCODED), data(3, compressed(Buffer.from("this is no gzip"))));
-  assert.equal(await raw.status(3), "13");
-  raw.send(headers(5, ENCODED), data(5, compressed(gzipSync(Buffer.alloc(100_000)))));
-  assert.equal(await raw.status(5), "0");
-  raw.send(headers(7), data(7, compressed(gzipSync(Buffer.alloc(10)))));
-  assert.equal(await raw.status(7), "13", "a flag without the encoding");
+  const bad = gzipSync(Buffer.from("checked"));
+  bad[bad.length - 6]! ^= 1;
+  let id = -1;
+  for (const [bytes, status, text] of [
+    [compressed(gzipSync(Buffer.alloc(100_000))), "0", undefined],
+    [
+      compressed(gzipSync(Buffer.alloc(100_001))),
+      "8",
+      "grpc: received message after decompression larger than max 100000",
+    ],
+    [compressed(Buffer.from("this is no gzip")), "13", "grpc: failed to decompress the message: gzip: invalid header"],
+    [compressed(Buffer.alloc(0)), "13", "grpc: failed to decompress the message: EOF"],
+    [compressed(Buffer.from([31])), "13", "grpc: failed to decompress the message: unexpected EOF"],
+    [compressed(gzipSync("cut off").subarray(0, 15)), "13", "grpc: failed to read decompressed data: unexpected EOF"],
+    [compressed(bad), "13", "grpc: failed to read decompressed data: gzip: invalid checksum"],
+    [Uint8Array.of(2, 0, 0, 0, 1, 0), "13", "grpc: received unexpected payload format 2"],
+  ] as const) {
+    id += 2;
+    raw.send(headers(id, ENCODED), data(id, bytes));
+    assert.deepEqual(await raw.outcome(id), [status, text]);
+  }
+  raw.send(headers(id + 2), data(id + 2, compressed(gzipSync(Buffer.alloc(10)))));
+  assert.deepEqual(await raw.outcome(id + 2), ["13", "grpc: compressed flag set with identity or empty encoding"]);
 });
 
 // ---- Requests in pieces, broken and late.
@@ -167,9 +182,9 @@ test("a request that ends in the midst of a message, or without one, fails by it
   const { port } = await grpcFixture(t, { "/t.T/Echo": echo });
   const raw = await RawClient.connect(t, port);
   raw.send(headers(1), data(1, messagePrefix(10)));
-  assert.equal(await raw.status(1), "13");
+  assert.deepEqual(await raw.outcome(1), ["2", "unexpected EOF"]);
   raw.send(headers(3, REQUEST, ENDED));
-  assert.equal(await raw.status(3), "13");
+  assert.deepEqual(await raw.outcome(3), ["2", "EOF"]);
   raw.send(headers(5), data(5, frameMessage(Buffer.from("a")), 0), headers(5, [["x", "y"]], ENDED));
   assert.equal(await raw.status(5), "0", "trailers end a request, too");
 });
@@ -204,6 +219,39 @@ test("a client that sends on after its status is told that nobody listens", asyn
     raw.answers.find(({ kind }) => kind === "reset"),
     { kind: "reset", streamId: 1, code: ErrorCode.noError },
   );
+});
+
+test("what etcd refuses by HTTP's status, too, is refused so; a format is repeated in the answer", async (t) => {
+  const { port } = await grpcFixture(t, { "/t.T/Echo": echo });
+  const raw = await RawClient.connect(t, port);
+  const ask = async (id: number, fields: readonly (readonly [string, string])[]): Promise<unknown> => {
+    raw.send(headers(id, fields), data(id, frameMessage(new Uint8Array(0))));
+    await raw.status(id);
+    const [head] = raw.answers.flatMap((answer) =>
+      answer.kind === "headers" && answer.streamId === id ? [answer] : [],
+    );
+    return [head!.fields[":status"], head!.fields["content-type"], head!.fields["grpc-message"]];
+  };
+  const type = (value: string): [string, string][] =>
+    REQUEST.map(([name, old]) => [name, name === "content-type" ? value : old]);
+  const get = REQUEST.map(([name, old]) => [name, name === ":method" ? "GET" : old] as const);
+  assert.deepEqual(await ask(1, get), [
+    "405",
+    "application/grpc",
+    'Received a HEADERS frame with :method "GET" which should be POST',
+  ]);
+  assert.deepEqual(await ask(3, [...REQUEST, ["grpc-timeout", "1S2"]]), [
+    "400",
+    "application/grpc",
+    'malformed grpc-timeout: transport: timeout unit is not recognized: "1S2"',
+  ]);
+  assert.deepEqual(await ask(5, type("application/grpc+proto")), ["200", "application/grpc+proto", undefined]);
+  assert.deepEqual(await ask(7, type("application/grpc;a=b")), ["200", "application/grpc+a=b", undefined]);
+  assert.deepEqual(await ask(9, [...REQUEST, ["grpc-timeout", "1n"]]), [
+    "200",
+    "application/grpc",
+    "context deadline exceeded",
+  ]);
 });
 
 test("a malformed timeout is refused; one that has passed ends the call, and tells the handler", async (t) => {

@@ -108,4 +108,13 @@ export class RawClient {
     await this.until(() => find() !== undefined);
     return find()!;
   }
+
+  /** The same with the text beside it. */
+  async outcome(streamId: number): Promise<[status: string, text: string | undefined]> {
+    const status = await this.status(streamId);
+    const text = this.answers
+      .map((answer) => (answer.kind === "headers" && answer.streamId === streamId ? answer.fields : {}))
+      .find((fields) => fields["grpc-status"] !== undefined)?.["grpc-message"];
+    return [status, text];
+  }
 }

@@ -25,6 +25,7 @@ import { GzipLane } from "./gzip-lane.js";
 import type { CallObserver, ErrorMapper } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
 import { PlainCall, type PlainHandler } from "./plain-call.js";
+import type { BufferPool } from "./buffer-pool.js";
 import type { Router } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
 
@@ -45,6 +46,7 @@ export interface ConnectionHost {
   readonly wheel: DeadlineWheel;
   /** Requests that are no gRPC; they are refused where there is none. */
   readonly plain: PlainService | undefined;
+  readonly buffers: BufferPool;
   now(): number;
   /** Calls `flush` when the turn is over. */
   flushLater(connection: GrpcConnection): void;
@@ -87,7 +89,6 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   #writing = false;
   #writingSince = 0;
   #written: Uint8Array = NO_BYTES;
-  #spare: Uint8Array = NO_BYTES;
   readonly #onWritten = (): void => this.#finishWrite();
 
   /** Calls of this turn that have a deadline, or a client that may go on sending; most are over when the turn is. */
@@ -118,7 +119,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     this.#startedAt = this.now;
     this.#heardAt = this.now;
     this.#progressAt = this.now;
-    this.#http2 = new Http2Connection(host.http2Limits, this, this.now);
+    const { buffers } = host;
+    this.#http2 = new Http2Connection(host.http2Limits, this, this.now, (bytesMin) => buffers.take(bytesMin));
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     socket.on("end", () => this.destroy());
     socket.on("error", () => this.destroy());
@@ -355,16 +357,13 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   #write(): void {
     this.#writing = true;
     this.#writingSince = this.now;
-    this.#written = this.#http2.takeOutput(this.#spare);
-    this.#spare = NO_BYTES;
+    this.#written = this.#http2.takeOutput();
     this.#socket.write(this.#written, this.#onWritten);
   }
 
   #finishWrite(): void {
     this.#writing = false;
-    // The buffer is whole again; the view is of what was written.
-    const { buffer } = this.#written;
-    if (buffer.byteLength <= this.#host.limits.spareBytesMax) this.#spare = new Uint8Array(buffer);
+    if (!this.#closed) this.#host.buffers.give(this.#written);
     this.#written = NO_BYTES;
     this.flush();
   }
@@ -382,13 +381,14 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     if (this.#closingAt !== undefined) return;
     this.#closingAt = this.#host.now();
     // The farewell does not wait for a write under way: nothing comes after it.
-    if (this.#http2.outputBytes > 0) this.#socket.write(this.#http2.takeOutput(NO_BYTES));
+    if (this.#http2.outputBytes > 0) this.#socket.write(this.#http2.takeOutput());
     this.#endCalls();
     this.#socket.end();
   }
 
   #endCalls(): void {
     this.#http2.close();
+    this.#gzipLane?.clear();
     this.#parked = [];
     this.#waitingForGrant = [];
     this.#young = [];
@@ -468,8 +468,9 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
       const waited = now - call.waitsSince;
       if (call.isRunning && waited >= requestStallMs) {
         call.fail(new GrpcError(GrpcStatus.cancelled, "the request did not come in time"));
-      } else if (!call.isRunning && waited >= answerStallMs && !stream.localEnded) {
-        this.#http2.reset(stream, ErrorCode.cancel);
+      } else if (!call.isRunning && waited >= answerStallMs) {
+        // Not read by the client; or read, and the client has never said its own end.
+        this.#http2.reset(stream, stream.localEnded ? ErrorCode.noError : ErrorCode.cancel);
       }
     }
   }

@@ -9,6 +9,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { Clock, Timer } from "../platform/clock.js";
+import { BufferPool } from "./buffer-pool.js";
 import { type ConnectionHost, GrpcConnection, type PlainService } from "./connection.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
 import type { CallObserver, ErrorMapper, HandlerTable } from "./handler.js";
@@ -74,6 +75,7 @@ export class GrpcServer {
       mapError,
       observer,
       wheel: this.#wheel,
+      buffers: new BufferPool(limits.spareBytesMax),
       plain: plain && { bodyBytesMax: plain.bodyBytesMax, answer: async (...request) => plain.answer(...request) },
       now: () => clock.now(),
       flushLater: (connection) => this.#flushLater(connection),

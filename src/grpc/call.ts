@@ -44,8 +44,9 @@ export class ServerCall extends WheelEntry implements Call {
   #headSent = false;
   /** The one request of a unary or server-streaming call has come. */
   #requestCame = false;
-  /** Whether a unary handler's promise is under way. */
+  /** Whether a handler's promise is under way; and whether it outlives its call, which the connection counts. */
   #promised = false;
+  #outlives = false;
   #deframer: Deframer | undefined = undefined;
   /** Messages that wait for those before them, or for `resume`. */
   #inbox: { readonly message: Uint8Array; readonly format: number }[] | undefined = undefined;
@@ -56,8 +57,9 @@ export class ServerCall extends WheelEntry implements Call {
   #inputEnded = false;
   #messages: Messages | undefined = undefined;
   #onDrained: (() => void) | undefined = undefined;
-  /** Bytes of the connection's budget for large messages that this call has. */
+  /** Bytes of the connection's budget for large messages that this call has, and whether it waits for some. */
   granted = 0;
+  #asksGrant = false;
   /** Since when the client owes a message, or has not read its answer; `Infinity` when it owes nothing. */
   waitsSince: number;
 
@@ -171,13 +173,17 @@ export class ServerCall extends WheelEntry implements Call {
     const { missingBytes } = deframer;
     const full = this.#connection.streamWindowBytes;
     if (missingBytes > full) {
-      if (missingBytes > window && this.granted === 0) this.#connection.requestGrant(this, missingBytes);
+      if (missingBytes > window && this.granted === 0 && !this.#asksGrant) {
+        this.#asksGrant = true;
+        this.#connection.requestGrant(this, missingBytes);
+      }
     } else if (window < missingBytes || window * 2 < full) this.#connection.allow(this.#stream, full - window);
   }
 
   /** The connection has room for the rest of a large message. */
   onGrant(): void {
-    this.#connection.allow(this.#stream, this.granted - this.#stream.receiveWindow);
+    this.#asksGrant = false;
+    this.#connection.allow(this.#stream, (this.#deframer?.missingBytes ?? 0) - this.#stream.receiveWindow);
   }
 
   get #isReading(): boolean {
@@ -201,7 +207,8 @@ export class ServerCall extends WheelEntry implements Call {
   #deliver(message: Uint8Array, format: number): void {
     if (this.#state !== "running") return;
     if (this.#paused || this.#decompressing) {
-      (this.#inbox ??= []).push({ message, format });
+      // Copied: a small message must not hold what it came in.
+      (this.#inbox ??= []).push({ message: message.slice(), format });
     } else if (format === 0) this.#takeMessage(message);
     else if (format > 1) {
       this.fail(new GrpcError(GrpcStatus.internal, `grpc: received unexpected payload format ${format}`));
@@ -292,7 +299,14 @@ export class ServerCall extends WheelEntry implements Call {
 
   #settle(): void {
     this.#promised = false;
-    if (this.#state === "aborted") this.#connection.release();
+    if (this.#outlives) this.#connection.release();
+  }
+
+  /** The call ends while its handler works on. */
+  #leaveHandler(): void {
+    if (!this.#promised) return;
+    this.#outlives = true;
+    this.#connection.hold();
   }
 
   #answer(message: Uint8Array): void {
@@ -303,8 +317,8 @@ export class ServerCall extends WheelEntry implements Call {
       return;
     }
     this.#headSent = true;
-    writePrefix(sharedPrefix, message.length, false);
     this.#close(GrpcStatus.ok);
+    writePrefix(sharedPrefix, message.length, false);
     this.#connection.answer(this.#stream, this.#route.head, sharedPrefix, message, OK_TRAILERS);
     this.#connection.ended(this);
   }
@@ -313,15 +327,18 @@ export class ServerCall extends WheelEntry implements Call {
     handle: Extract<Handler, { kind: "serverStreaming" }>["handle"],
     request: Uint8Array,
   ): Promise<void> {
+    this.#promised = true;
     try {
       for await (const message of handle(request, this)) {
-        if (this.#state !== "running") return;
+        if (this.#state !== "running") break;
         if (!this.#send(message)) await this.#drained();
       }
+      this.#settle();
       if (this.#state !== "running") return;
       this.#sendHead();
       this.#end(OK_TRAILERS, GrpcStatus.ok);
     } catch (error) {
+      this.#settle();
       this.fail(error);
     }
   }
@@ -434,6 +451,7 @@ export class ServerCall extends WheelEntry implements Call {
     this.#state = "ended";
     this.#inbox = undefined;
     this.waitsSince = this.#connection.now;
+    this.#leaveHandler();
     this.#connection.releaseGrant(this);
     this.#wakeDrained();
     this.#observeEnd(status);
@@ -454,7 +472,7 @@ export class ServerCall extends WheelEntry implements Call {
     this.#signalAbort(GONE);
     this.#inbox = undefined;
     this.#deframer = undefined;
-    if (this.#promised) this.#connection.hold();
+    this.#leaveHandler();
     this.#connection.releaseGrant(this);
     this.#wakeDrained();
     this.#observeEnd(GrpcStatus.cancelled);

@@ -19,13 +19,13 @@ import {
   type Http2Stream,
   OutgoingFields,
 } from "../http2/index.js";
+import type { BufferPool } from "./buffer-pool.js";
 import { ServerCall } from "./call.js";
 import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
 import type { CallObserver, ErrorMapper } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
 import { PlainCall, type PlainHandler } from "./plain-call.js";
-import type { BufferPool } from "./buffer-pool.js";
 import type { Router } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
 
@@ -61,6 +61,8 @@ export interface PlainService {
 
 /** Pings too many before a connection is closed (grpc-go's). */
 const PING_STRIKES_MAX = 2;
+/** Between two pings while no call is under way: etcd does not permit such pings, and grpc-go then wants two hours. */
+const PING_GAP_IDLE_MS_MIN = 7_200_000;
 
 const KEEP_ALIVE_PING = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
 const SHUTDOWN_PING = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 2);
@@ -199,7 +201,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
 
   /** Keeps a request until the client has read enough. */
   park(call: ServerCall, message: Uint8Array): void {
-    this.#parked.push({ call, message });
+    // Copied: a small message must not hold what it came in.
+    this.#parked.push({ call, message: message.slice() });
   }
 
   /** Asks for room for a large message: now, or when those before it are whole. */
@@ -313,7 +316,7 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     stream.user?.onDrain();
   }
 
-  /** etcd's rule (grpc-go's): pings closer than the gap are strikes, those after something was sent are forgiven. */
+  /** etcd's rule (grpc-go's): pings closer than the gap are strikes; the first one after an answer is forgiven with those before. */
   onPing(): void {
     const answers = this.#http2.answerFramesSent;
     const gap = this.now - this.#lastPingAt;
@@ -323,7 +326,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
       this.#pingStrikes = 0;
       return;
     }
-    if (gap >= this.#host.pingGapMsMin) return;
+    const gapMin = this.#http2.streamCount === 0 ? PING_GAP_IDLE_MS_MIN : this.#host.pingGapMsMin;
+    if (gap >= gapMin) return;
     this.#pingStrikes++;
     if (this.#pingStrikes > PING_STRIKES_MAX) this.#http2.fail(ErrorCode.enhanceYourCalm, "too_many_pings");
   }

@@ -21,7 +21,7 @@ export interface GrpcServerOptions {
   readonly messageBytesMax: number;
   /** Calls under way on one connection. */
   readonly streamsMax: number;
-  /** Shortest time between two pings of a client (etcd's 5 s). Who pings more often is disconnected. */
+  /** Shortest time between two pings of a client with calls under way (etcd's 5 s). Who pings more often is disconnected. */
   readonly pingGapMsMin: number;
   /** A connection this long without traffic is asked whether it lives (etcd's 2 h), and closed without an answer in time (20 s). */
   readonly keepAliveMs: number;

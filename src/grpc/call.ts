@@ -44,8 +44,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   #headSent = false;
   /** The one request of a unary or server-streaming call has come. */
   #requestCame = false;
-  /** Whether a unary handler will answer later, through its promise or through this call. */
+  /** Whether a handler works on, to answer later; and whether that outlives its call, which the connection counts. */
   #promised = false;
+  #outlives = false;
   #deframer: Deframer | undefined = undefined;
   /** Messages that wait for those before them, or for `resume`. */
   #inbox: { readonly message: Uint8Array; readonly format: number }[] | undefined = undefined;
@@ -56,8 +57,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   #inputEnded = false;
   #messages: Messages | undefined = undefined;
   #onDrained: (() => void) | undefined = undefined;
-  /** Bytes of the connection's budget for large messages that this call has. */
+  /** Bytes of the connection's budget for large messages that this call has, and whether it waits for some. */
   granted = 0;
+  #asksGrant = false;
   /** Since when the client owes a message, or has not read its answer; `Infinity` when it owes nothing. */
   waitsSince: number;
 
@@ -117,7 +119,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   begin(ended: boolean): void {
     const { handler, refusal } = this.#route;
     if (handler !== undefined) this.#connection.observer?.started(this.path, handler.kind);
-    if (refusal !== undefined) this.fail(refusal);
+    if (refusal !== undefined) this.refuse(refusal);
     else if (handler!.kind === "bidirectional") this.#runBidirectional(handler!.handle);
     if (ended) this.#endInput();
   }
@@ -139,7 +141,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       readUint32BE(bytes, start + 1) === size;
     if (whole) {
       this.#inputEnded = true;
-      if (size > max) this.fail(tooLarge(size, max));
+      if (size > max) this.refuse(tooLarge(size, max));
       else this.#takeRequest(bytes.subarray(start + PREFIX_BYTES, end));
       return;
     }
@@ -154,7 +156,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     try {
       this.#deframer.push(bytes, start, end);
     } catch (error) {
-      this.fail(error);
+      this.refuse(error);
       return;
     }
     if (ended) this.#endInput();
@@ -171,13 +173,17 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     const { missingBytes } = deframer;
     const full = this.#connection.streamWindowBytes;
     if (missingBytes > full) {
-      if (missingBytes > window && this.granted === 0) this.#connection.requestGrant(this, missingBytes);
+      if (missingBytes > window && this.granted === 0 && !this.#asksGrant) {
+        this.#asksGrant = true;
+        this.#connection.requestGrant(this, missingBytes);
+      }
     } else if (window < missingBytes || window * 2 < full) this.#connection.allow(this.#stream, full - window);
   }
 
   /** The connection has room for the rest of a large message. */
   onGrant(): void {
-    this.#connection.allow(this.#stream, this.granted - this.#stream.receiveWindow);
+    this.#asksGrant = false;
+    this.#connection.allow(this.#stream, (this.#deframer?.missingBytes ?? 0) - this.#stream.receiveWindow);
   }
 
   get #isReading(): boolean {
@@ -201,12 +207,13 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   #deliver(message: Uint8Array, format: number): void {
     if (this.#state !== "running") return;
     if (this.#paused || this.#decompressing) {
-      (this.#inbox ??= []).push({ message, format });
+      // Copied: a small message must not hold what it came in.
+      (this.#inbox ??= []).push({ message: message.slice(), format });
     } else if (format === 0) this.#takeMessage(message);
     else if (format > 1) {
-      this.fail(new GrpcError(GrpcStatus.internal, `grpc: received unexpected payload format ${format}`));
+      this.refuse(new GrpcError(GrpcStatus.internal, `grpc: received unexpected payload format ${format}`));
     } else if (!this.#route.gzip) {
-      this.fail(new GrpcError(GrpcStatus.internal, "grpc: compressed flag set with identity or empty encoding"));
+      this.refuse(new GrpcError(GrpcStatus.internal, "grpc: compressed flag set with identity or empty encoding"));
     } else this.#decompress(message);
   }
 
@@ -215,7 +222,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#connection.gzipLane.decompress(message, this.#connection.messageBytesMax, (result) => {
       this.#decompressing = false;
       if (this.#state !== "running") return;
-      if (result instanceof GrpcError) this.fail(result);
+      if (result instanceof GrpcError) this.refuse(result);
       else {
         this.#takeMessage(result);
         this.#readInbox();
@@ -238,9 +245,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     // What follows the one request of a call is passed over, its end as well.
     if (this.#messages === undefined && this.#requestCame) return;
     if (this.#deframer?.midMessage === true) {
-      this.fail(new GrpcError(GrpcStatus.unknown, this.#deframer.hasPrefix ? "unexpected EOF" : "EOF"));
+      this.refuse(new GrpcError(GrpcStatus.unknown, this.#deframer.hasPrefix ? "unexpected EOF" : "EOF"));
     } else if (this.#messages !== undefined) this.#messages.ended();
-    else this.fail(new GrpcError(GrpcStatus.unknown, "EOF"));
+    else this.refuse(new GrpcError(GrpcStatus.unknown, "EOF"));
   }
 
   #takeMessage(message: Uint8Array): void {
@@ -273,7 +280,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       else if (answer !== undefined) this.#answer(answer);
       else if (this.#state === "running") this.#promised = true;
     } catch (error) {
-      this.fail(error);
+      this.refuse(error);
     }
   }
 
@@ -292,7 +299,14 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   #settle(): void {
     this.#promised = false;
-    if (this.#state === "aborted") this.#connection.release();
+    if (this.#outlives) this.#connection.release();
+  }
+
+  /** The call ends while its handler works on. */
+  #leaveHandler(): void {
+    if (!this.#promised) return;
+    this.#outlives = true;
+    this.#connection.hold();
   }
 
   #answer(message: Uint8Array): void {
@@ -303,8 +317,8 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       return;
     }
     this.#headSent = true;
-    writePrefix(sharedPrefix, message.length, false);
     this.#close(GrpcStatus.ok);
+    writePrefix(sharedPrefix, message.length, false);
     this.#connection.answer(this.#stream, this.#route.head, sharedPrefix, message, OK_TRAILERS);
     this.#connection.ended(this);
   }
@@ -313,16 +327,19 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     handle: Extract<Handler, { kind: "serverStreaming" }>["handle"],
     request: Uint8Array,
   ): Promise<void> {
+    this.#promised = true;
     try {
       for await (const message of handle(request, this)) {
-        if (this.#state !== "running") return;
+        if (this.#state !== "running") break;
         if (!this.#send(message)) await this.#drained();
       }
+      this.#settle();
       if (this.#state !== "running") return;
       this.#sendHead();
       this.#end(OK_TRAILERS, GrpcStatus.ok);
     } catch (error) {
-      this.fail(error);
+      this.#settle();
+      this.refuse(error);
     }
   }
 
@@ -339,7 +356,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     const messages = new Messages(
       (message) => this.#state === "running" && this.#send(message),
       (error) => {
-        if (error !== undefined) this.fail(error);
+        if (error !== undefined) this.refuse(error);
         else if (this.#state === "running") {
           this.#sendHead();
           this.#end(OK_TRAILERS, GrpcStatus.ok);
@@ -364,7 +381,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     try {
       run();
     } catch (error) {
-      this.fail(error);
+      this.refuse(error);
     }
   }
 
@@ -406,9 +423,13 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     if (this.#messages !== undefined) this.#guard(() => this.#messages!.onDrain());
   }
 
-  /** Ends the call with what was thrown. Does nothing when it has ended. */
   fail(error: unknown): void {
     if (this.#promised) this.#settle();
+    this.refuse(error);
+  }
+
+  /** Ends the call with what was thrown, whatever its handler does. Does nothing when it has ended. */
+  refuse(error: unknown): void {
     if (this.#state !== "running") return;
     const { status, text } = error instanceof GrpcError ? error : this.#connection.mapError(error);
     const trailers: OutgoingField[] = [
@@ -435,6 +456,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#state = "ended";
     this.#inbox = undefined;
     this.waitsSince = this.#connection.now;
+    this.#leaveHandler();
     this.#connection.releaseGrant(this);
     this.#wakeDrained();
     this.#observeEnd(status);
@@ -455,7 +477,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#signalAbort(GONE);
     this.#inbox = undefined;
     this.#deframer = undefined;
-    if (this.#promised) this.#connection.hold();
+    this.#leaveHandler();
     this.#connection.releaseGrant(this);
     this.#wakeDrained();
     this.#observeEnd(GrpcStatus.cancelled);
@@ -475,7 +497,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   /** The deadline; or, after the end, the time in which a client may still have been sending. */
   override onDue(): void {
     if (this.#state === "running") {
-      this.fail(new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded"));
+      this.refuse(new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded"));
     } else if (!this.#stream.closed && !this.#stream.remoteEnded && this.#stream.localEnded) {
       this.#connection.reset(this.#stream, ErrorCode.noError);
     }

@@ -19,6 +19,7 @@ import {
   type Http2Stream,
   OutgoingFields,
 } from "../http2/index.js";
+import type { BufferPool } from "./buffer-pool.js";
 import { ServerCall } from "./call.js";
 import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
@@ -45,6 +46,7 @@ export interface ConnectionHost {
   readonly wheel: DeadlineWheel;
   /** Requests that are no gRPC; they are refused where there is none. */
   readonly plain: PlainService | undefined;
+  readonly buffers: BufferPool;
   now(): number;
   /** Calls `flush` when the turn is over. */
   flushLater(connection: GrpcConnection): void;
@@ -59,6 +61,8 @@ export interface PlainService {
 
 /** Pings too many before a connection is closed (grpc-go's). */
 const PING_STRIKES_MAX = 2;
+/** Between two pings while no call is under way: etcd does not permit such pings, and grpc-go then wants two hours. */
+const PING_GAP_IDLE_MS_MIN = 7_200_000;
 
 const KEEP_ALIVE_PING = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
 const SHUTDOWN_PING = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 2);
@@ -87,7 +91,6 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   #writing = false;
   #writingSince = 0;
   #written: Uint8Array = NO_BYTES;
-  #spare: Uint8Array = NO_BYTES;
   readonly #onWritten = (): void => this.#finishWrite();
 
   /** Calls of this turn that have a deadline, or a client that may go on sending; most are over when the turn is. */
@@ -118,7 +121,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     this.#startedAt = this.now;
     this.#heardAt = this.now;
     this.#progressAt = this.now;
-    this.#http2 = new Http2Connection(host.http2Limits, this, this.now);
+    const { buffers } = host;
+    this.#http2 = new Http2Connection(host.http2Limits, this, this.now, (bytesMin) => buffers.take(bytesMin));
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     socket.on("end", () => this.destroy());
     socket.on("error", () => this.destroy());
@@ -197,7 +201,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
 
   /** Keeps a request until the client has read enough. */
   park(call: ServerCall, message: Uint8Array): void {
-    this.#parked.push({ call, message });
+    // Copied: a small message must not hold what it came in.
+    this.#parked.push({ call, message: message.slice() });
   }
 
   /** Asks for room for a large message: now, or when those before it are whole. */
@@ -311,7 +316,7 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     stream.user?.onDrain();
   }
 
-  /** etcd's rule (grpc-go's): pings closer than the gap are strikes, those after something was sent are forgiven. */
+  /** etcd's rule (grpc-go's): pings closer than the gap are strikes; the first one after an answer is forgiven with those before. */
   onPing(): void {
     const answers = this.#http2.answerFramesSent;
     const gap = this.now - this.#lastPingAt;
@@ -321,7 +326,8 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
       this.#pingStrikes = 0;
       return;
     }
-    if (gap >= this.#host.pingGapMsMin) return;
+    const gapMin = this.#http2.streamCount === 0 ? PING_GAP_IDLE_MS_MIN : this.#host.pingGapMsMin;
+    if (gap >= gapMin) return;
     this.#pingStrikes++;
     if (this.#pingStrikes > PING_STRIKES_MAX) this.#http2.fail(ErrorCode.enhanceYourCalm, "too_many_pings");
   }
@@ -355,16 +361,13 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   #write(): void {
     this.#writing = true;
     this.#writingSince = this.now;
-    this.#written = this.#http2.takeOutput(this.#spare);
-    this.#spare = NO_BYTES;
+    this.#written = this.#http2.takeOutput();
     this.#socket.write(this.#written, this.#onWritten);
   }
 
   #finishWrite(): void {
     this.#writing = false;
-    // The buffer is whole again; the view is of what was written.
-    const { buffer } = this.#written;
-    if (buffer.byteLength <= this.#host.limits.spareBytesMax) this.#spare = new Uint8Array(buffer);
+    if (!this.#closed) this.#host.buffers.give(this.#written);
     this.#written = NO_BYTES;
     this.flush();
   }
@@ -382,13 +385,14 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     if (this.#closingAt !== undefined) return;
     this.#closingAt = this.#host.now();
     // The farewell does not wait for a write under way: nothing comes after it.
-    if (this.#http2.outputBytes > 0) this.#socket.write(this.#http2.takeOutput(NO_BYTES));
+    if (this.#http2.outputBytes > 0) this.#socket.write(this.#http2.takeOutput());
     this.#endCalls();
     this.#socket.end();
   }
 
   #endCalls(): void {
     this.#http2.close();
+    this.#gzipLane?.clear();
     this.#parked = [];
     this.#waitingForGrant = [];
     this.#young = [];
@@ -467,9 +471,10 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
       if (call === undefined) continue;
       const waited = now - call.waitsSince;
       if (call.isRunning && waited >= requestStallMs) {
-        call.fail(new GrpcError(GrpcStatus.cancelled, "the request did not come in time"));
-      } else if (!call.isRunning && waited >= answerStallMs && !stream.localEnded) {
-        this.#http2.reset(stream, ErrorCode.cancel);
+        call.refuse(new GrpcError(GrpcStatus.cancelled, "the request did not come in time"));
+      } else if (!call.isRunning && waited >= answerStallMs) {
+        // Not read by the client; or read, and the client has never said its own end.
+        this.#http2.reset(stream, stream.localEnded ? ErrorCode.noError : ErrorCode.cancel);
       }
     }
   }

@@ -42,6 +42,11 @@ export class GzipLane {
     });
   }
 
+  /** Forgets what has not begun: the connection is gone. */
+  clear(): void {
+    this.#tasks.length = 0;
+  }
+
   #run(task: Task): void {
     this.#tasks.push(task);
     if (!this.#busy) this.#next();

@@ -36,7 +36,7 @@ export interface GrpcLimits {
   readonly queuedBytesMax: number;
   /** What parts of large messages may hold, of one connection: each is allowed as a whole, in turns. */
   readonly gatheredBytesMax: number;
-  /** A connection's write buffer is kept for the next write up to this size. */
+  /** A buffer that was written is kept for the next write, of any connection, up to this size. */
   readonly spareBytesMax: number;
 }
 

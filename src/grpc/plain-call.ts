@@ -31,6 +31,7 @@ export class PlainCall {
   /** Who waits for the end of the request. */
   #onEnd: (() => void)[] = [];
   #answered = false;
+  /** Since when the client owes its request, or has not read its answer. */
   waitsSince: number;
 
   constructor(connection: GrpcConnection, stream: Http2Stream<ConnectionCall>, bodyBytesMax: number) {
@@ -48,7 +49,7 @@ export class PlainCall {
   }
 
   async begin(fields: FieldBlock, ended: boolean, handle: PlainHandler): Promise<void> {
-    this.#inputEnded = ended;
+    if (ended) this.endInput();
     const method = fields.get(":method") ?? "GET";
     const answer = await handle(fields.get(":path") ?? "/", {
       method,
@@ -105,13 +106,14 @@ export class PlainCall {
     this.#partBytes += end - start;
     const fits = this.#partBytes <= this.#bodyBytesMax;
     if (fits && end > start) this.#parts.push(bytes.slice(start, end));
-    if (ended) this.#inputEnded = true;
-    if (ended || !fits) this.#tellEnd();
+    if (ended) this.endInput();
+    else if (!fits) this.#tellEnd();
     else this.#connection.allow(this.stream, end - start);
   }
 
   endInput(): void {
     this.#inputEnded = true;
+    this.waitsSince = Infinity;
     this.#tellEnd();
   }
 
@@ -125,7 +127,7 @@ export class PlainCall {
   }
 
   /** The request did not come in time. */
-  fail(): void {
+  refuse(): void {
     this.#connection.reset(this.stream, ErrorCode.cancel);
     this.#tellEnd();
   }

@@ -9,6 +9,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { Clock, Timer } from "../platform/clock.js";
+import { BufferPool } from "./buffer-pool.js";
 import { type ConnectionHost, GrpcConnection, type PlainService } from "./connection.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
 import type { CallObserver, ErrorMapper, HandlerTable } from "./handler.js";
@@ -20,7 +21,7 @@ export interface GrpcServerOptions {
   readonly messageBytesMax: number;
   /** Calls under way on one connection. */
   readonly streamsMax: number;
-  /** Shortest time between two pings of a client (etcd's 5 s). Who pings more often is disconnected. */
+  /** Shortest time between two pings of a client with calls under way (etcd's 5 s). Who pings more often is disconnected. */
   readonly pingGapMsMin: number;
   /** A connection this long without traffic is asked whether it lives (etcd's 2 h), and closed without an answer in time (20 s). */
   readonly keepAliveMs: number;
@@ -74,6 +75,7 @@ export class GrpcServer {
       mapError,
       observer,
       wheel: this.#wheel,
+      buffers: new BufferPool(limits.spareBytesMax),
       plain: plain && { bodyBytesMax: plain.bodyBytesMax, answer: async (...request) => plain.answer(...request) },
       now: () => clock.now(),
       flushLater: (connection) => this.#flushLater(connection),

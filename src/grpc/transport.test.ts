@@ -447,13 +447,16 @@ test("rapid reset: handlers of streams that are gone count, so no more than the 
 const ping = frame(FrameType.ping, 0, 0, new Uint8Array(8));
 
 test("pings: closer than the gap they are strikes, and the third ends it; an answer between forgives", async (t) => {
-  const { raw, clock } = await timed(t);
+  const slow = new Slow();
+  const { raw, clock } = await timed(t, { "/t.T/Echo": echo, "/t.T/Slow": slow.handler });
   const pings = (): number => raw.answers.filter(({ kind }) => kind === "ping").length;
   const pinged = async (): Promise<void> => {
     const before = pings();
     raw.send(ping);
     await raw.until(() => pings() > before);
   };
+  raw.send(headers(1, pathOf("/t.T/Slow")), data(1, frameMessage(new Uint8Array(1))));
+  await slow.calls(1);
   for (let i = 0; i < 5; i++) {
     await pinged();
     clock.advance(5_000);
@@ -461,14 +464,48 @@ test("pings: closer than the gap they are strikes, and the third ends it; an ans
   await pinged();
   await pinged();
   await pinged();
-  raw.send(headers(1), data(1, frameMessage(new Uint8Array(1))));
-  await raw.status(1);
+  raw.send(headers(3), data(3, frameMessage(new Uint8Array(1))));
+  await raw.status(3);
   await pinged();
   await pinged();
   await pinged();
   raw.send(ping);
   const goaway = await raw.end();
   assert.deepEqual([goaway?.code, goaway?.text], [ErrorCode.enhanceYourCalm, "too_many_pings"]);
+  slow.answers[0]!(new Uint8Array(0));
+});
+
+test("pings: without a call under way etcd permits none, however far apart", async (t) => {
+  const { raw, clock } = await timed(t);
+  raw.send(headers(1), data(1, frameMessage(new Uint8Array(1))));
+  await raw.status(1);
+  for (let i = 1; i <= 3; i++) {
+    raw.send(ping);
+    await raw.until(() => raw.answers.filter(({ kind }) => kind === "ping").length === i);
+    clock.advance(60_000);
+  }
+  raw.send(ping);
+  assert.equal((await raw.end())?.text, "too_many_pings");
+});
+
+test("work that outlives its deadline counts as under way", async (t) => {
+  const slow = new Slow();
+  const { raw, clock } = await timed(t, { "/t.T/Echo": slow.handler }, { options: { streamsMax: 3 } });
+  const fields = [...REQUEST, ["grpc-timeout", "1S"]] as const;
+  for (const id of [1, 3, 5]) raw.send(headers(id, fields), data(id, frameMessage(new Uint8Array(1))));
+  await slow.calls(3);
+  await pass(clock, 1_200);
+  for (const id of [1, 3, 5]) assert.equal(await raw.status(id), "4");
+  raw.send(headers(7, fields), data(7, frameMessage(new Uint8Array(1))));
+  await raw.until(() =>
+    raw.answers.some((answer) => answer.kind === "reset" && answer.code === ErrorCode.refusedStream),
+  );
+  for (const answer of slow.answers.splice(0)) answer(new Uint8Array(0));
+  await pass(clock, 0);
+  raw.send(headers(9, fields), data(9, frameMessage(new Uint8Array(1))));
+  await slow.calls(1);
+  slow.answers[0]!(new Uint8Array(0));
+  assert.equal(await raw.status(9), "0");
 });
 
 // ---- Time.

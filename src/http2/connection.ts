@@ -28,7 +28,7 @@ import {
 } from "./frames.js";
 import { HpackDecoder, HpackError } from "./hpack-decoder.js";
 import { Budget, ControlCost, type Http2Limits } from "./limits.js";
-import { Sender } from "./sender.js";
+import { type Allocate, Sender } from "./sender.js";
 import { Http2Stream } from "./stream.js";
 
 export interface Http2Listener<User> {
@@ -56,6 +56,8 @@ export interface Http2Fault {
 const RESETS_REMEMBERED = 256;
 
 const NO_BYTES = new Uint8Array(0);
+
+const newBytes: Allocate = (bytesMin) => new Uint8Array(bytesMin);
 
 export class Http2Connection<User> {
   readonly #limits: Http2Limits;
@@ -101,7 +103,8 @@ export class Http2Connection<User> {
   #fault: Http2Fault | undefined;
   #closed = false;
 
-  constructor(limits: Http2Limits, listener: Http2Listener<User>, now: number) {
+  /** `allocate` gives the buffers for output, which `takeOutput` hands on: new ones where it is left out. */
+  constructor(limits: Http2Limits, listener: Http2Listener<User>, now: number, allocate: Allocate = newBytes) {
     this.#limits = limits;
     this.#listener = listener;
     this.#now = now;
@@ -112,10 +115,11 @@ export class Http2Connection<User> {
       listBytesMax: limits.headerListBytesMax,
       fieldsMax: limits.headerFieldsMax,
     });
-    this.#sender = new Sender(limits, {
-      onSent: (stream) => this.#onSent(stream),
-      onDrained: (stream) => listener.onDrain(stream),
-    });
+    const events = {
+      onSent: (stream: Http2Stream<User>) => this.#onSent(stream),
+      onDrained: (stream: Http2Stream<User>) => listener.onDrain(stream),
+    };
+    this.#sender = new Sender(limits, events, allocate);
     this.#greet();
   }
 
@@ -178,9 +182,9 @@ export class Http2Connection<User> {
     this.#sender.pump();
   }
 
-  /** The bytes to write now; `spare` is filled next. */
-  takeOutput(spare: Uint8Array): Uint8Array {
-    return this.#sender.take(spare);
+  /** The bytes to write now, in a buffer that is the taker's from now on. */
+  takeOutput(): Uint8Array {
+    return this.#sender.take();
   }
 
   answer(

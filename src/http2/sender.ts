@@ -28,6 +28,9 @@ const FIRST_BUFFER_BYTES = 4_096;
 /** A frame is not larger than this even where the client takes larger ones, so that streams have their turns. */
 const SENT_FRAME_BYTES_MAX = DEFAULT_FRAME_BYTES_MAX;
 
+/** A buffer of so many bytes or more; what it holds does not matter. */
+export type Allocate = (bytesMin: number) => Uint8Array;
+
 export interface SenderEvents<User> {
   /** A stream's last frame has gone into the buffer. */
   onSent(stream: Http2Stream<User>): void;
@@ -38,8 +41,10 @@ export interface SenderEvents<User> {
 export class Sender<User> {
   readonly #limits: Http2Limits;
   readonly #events: SenderEvents<User>;
+  readonly #allocate: Allocate;
   readonly #encoder = new HpackEncoder();
-  #buffer: Uint8Array = new Uint8Array(FIRST_BUFFER_BYTES);
+  /** Empty while nothing waits: a connection at rest holds none. */
+  #buffer: Uint8Array = NO_BYTES;
   #end = 0;
   #ring: Http2Stream<User>[] = [];
 
@@ -50,9 +55,10 @@ export class Sender<User> {
   #dataFrames = 0;
   #fieldFrames = 0;
 
-  constructor(limits: Http2Limits, events: SenderEvents<User>) {
+  constructor(limits: Http2Limits, events: SenderEvents<User>, allocate: Allocate) {
     this.#limits = limits;
     this.#events = events;
+    this.#allocate = allocate;
   }
 
   /** Bytes that wait in the queues of streams. */
@@ -81,10 +87,10 @@ export class Sender<User> {
     return this.#initialWindow;
   }
 
-  /** What is to be written to the socket; `spare` becomes the buffer for what comes next. */
-  take(spare: Uint8Array): Uint8Array {
+  /** What is to be written to the socket, in a buffer that is the taker's from now on. */
+  take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#end);
-    this.#buffer = spare.length >= FIRST_BUFFER_BYTES ? spare : new Uint8Array(FIRST_BUFFER_BYTES);
+    this.#buffer = NO_BYTES;
     this.#end = 0;
     return taken;
   }
@@ -92,8 +98,8 @@ export class Sender<User> {
   #reserve(count: number): Uint8Array {
     const needed = this.#end + count;
     if (needed <= this.#buffer.length) return this.#buffer;
-    const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2));
-    grown.set(this.#buffer.subarray(0, this.#end));
+    const grown = this.#allocate(Math.max(needed, this.#buffer.length * 2, FIRST_BUFFER_BYTES));
+    if (this.#end > 0) grown.set(this.#buffer.subarray(0, this.#end));
     this.#buffer = grown;
     return grown;
   }

@@ -257,7 +257,7 @@ class Run implements Http2Listener<undefined> {
   /** Takes what there is to write, as the I/O half does, and reads it. */
   take(): void {
     this.connection.pump();
-    const output = this.connection.takeOutput(NONE).slice();
+    const output = this.connection.takeOutput().slice();
     for (const answer of this.#reader.read(output)) {
       this.answers.push(
         JSON.stringify(answer, (_key, value: unknown) =>

@@ -7,7 +7,8 @@ import { attack, endsAs } from "./hostile.js";
 import { hostileServer } from "./hostile-server.js";
 import { HOSTILE_SCRIPTS } from "./hostile-table.js";
 
-const FRAMES = 12_000;
+/** Enough for every budget, with what fills it again on a busy machine. */
+const FRAMES = 16_000;
 const WAIT_MS = 8_000;
 
 let server: Awaited<ReturnType<typeof hostileServer>>;

@@ -239,7 +239,7 @@ export class TestPeer {
   /** What came since the last call. */
   answers(): Answer[] {
     this.connection.pump();
-    return this.#reader.read(this.connection.takeOutput(new Uint8Array(0)).slice());
+    return this.#reader.read(this.connection.takeOutput().slice());
   }
 
   /** The fault's code, by its name. */

@@ -126,7 +126,7 @@ export class Http2Connection<User> {
     this.#greet();
   }
 
-  /** Streams under way, and those whose work goes on although the client has left them. */
+  /** Streams under way. */
   get streamCount(): number {
     return this.#streams.size;
   }

@@ -128,22 +128,22 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   receive(bytes: Uint8Array, start: number, end: number, ended: boolean): void {
     if (this.#state !== "running") return;
-    const { handler } = this.#route;
-    const max = this.#connection.messageBytesMax;
-    const size = end - start - PREFIX_BYTES;
-    const whole =
-      ended &&
-      handler!.kind !== "bidirectional" &&
-      !this.#requestCame &&
-      this.#deframer === undefined &&
-      size >= 0 &&
-      bytes[start] === 0 &&
-      readUint32BE(bytes, start + 1) === size;
-    if (whole) {
-      this.#inputEnded = true;
-      if (size > max) this.refuse(tooLarge(size, max));
-      else this.#takeRequest(bytes.subarray(start + PREFIX_BYTES, end));
-      return;
+    if (this.#messages === undefined) {
+      if (this.#requestCame) {
+        // What follows the one request of a call is passed over, as grpc-go does.
+        if (ended) this.#endInput();
+        return;
+      }
+      const size = end - start - PREFIX_BYTES;
+      const whole =
+        this.#deframer === undefined && size >= 0 && bytes[start] === 0 && readUint32BE(bytes, start + 1) === size;
+      if (whole) {
+        this.#inputEnded = ended;
+        const max = this.#connection.messageBytesMax;
+        if (size > max) this.refuse(tooLarge(size, max));
+        else this.#takeRequest(bytes.subarray(start + PREFIX_BYTES, end));
+        return;
+      }
     }
     this.#receiveParts(bytes, start, end, ended);
   }
@@ -252,7 +252,6 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   #takeMessage(message: Uint8Array): void {
     if (this.#messages !== undefined) this.#guard(() => this.#messages!.onMessage(message));
-    // What follows the one request of such a call is passed over, as grpc-go does.
     else if (!this.#requestCame) this.#takeRequest(message);
   }
 

@@ -50,6 +50,10 @@ export interface ConnectionHost {
   now(): number;
   /** Calls `flush` when the turn is over. */
   flushLater(connection: GrpcConnection): void;
+  /** Whether so much input was read in this turn of the loop that others must have theirs. */
+  isTurnOver(now: number): boolean;
+  /** Calls `resume` in the next turn. */
+  resumeLater(connection: GrpcConnection): void;
   onClosed(connection: GrpcConnection): void;
 }
 
@@ -243,6 +247,15 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     this.#receiving = false;
     if (this.#young.length > 0) this.#endTurn();
     this.flush();
+    if (this.#closed || !this.#host.isTurnOver(this.now)) return;
+    // One socket can bring two megabytes in a turn, and all of them as much each.
+    this.#socket.pause();
+    this.#host.resumeLater(this);
+  }
+
+  /** Reads on. */
+  resume(): void {
+    if (!this.#closed) this.#socket.resume();
   }
 
   /** Calls that the turn has not ended get their deadlines. */

@@ -15,7 +15,7 @@ export interface Call {
   metadata(name: string): string | undefined;
   /** The values under a name that ends in `-bin`, as bytes. */
   binaryMetadata(name: string): readonly Uint8Array[];
-  /** Aborted when the client has gone, the deadline has passed or the server stops. Made at the first look at it. */
+  /** Aborted when the call is over: answered, its client gone, its deadline passed, the server stopped. Made at the first look at it. */
   readonly signal: AbortSignal;
 }
 

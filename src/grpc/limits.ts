@@ -4,6 +4,7 @@
  * etcd closes no connection that merely rests: a client may keep one for days (keep-alive pings ask whether it lives). So all of these
  * are about a connection that owes something: its beginning, the end of what it began, or the reading of what it asked for.
  */
+import { SLICE_MS_MAX } from "../base/limits.js";
 import { kibibytes, mebibytes } from "../base/units.js";
 import { HTTP2_LIMITS, type Http2Limits } from "../http2/limits.js";
 
@@ -36,6 +37,8 @@ export interface GrpcLimits {
   readonly queuedBytesMax: number;
   /** What parts of large messages may hold, of one connection: each is allowed as a whole, in turns. */
   readonly gatheredBytesMax: number;
+  /** Input that is read in one turn of the loop, over all connections, in milliseconds: then others have theirs (heart-beats share it). */
+  readonly turnMs: number;
   /** A buffer that was written is kept for the next write, of any connection, up to this size. */
   readonly spareBytesMax: number;
 }
@@ -56,5 +59,6 @@ export const GRPC_LIMITS: GrpcLimits = {
   lateClientMs: 100,
   queuedBytesMax: mebibytes(16),
   gatheredBytesMax: mebibytes(16),
+  turnMs: SLICE_MS_MAX,
   spareBytesMax: kibibytes(256),
 };

@@ -54,6 +54,10 @@ export class GrpcServer {
   readonly #connections = new Set<GrpcConnection>();
   /** Connections that have something to write when the turn is over. */
   #toFlush: GrpcConnection[] = [];
+  /** When the first input of this turn came; undefined before. */
+  #turnBegan: number | undefined;
+  /** Connections that have had their share of this turn. */
+  #toResume: GrpcConnection[] = [];
   #sweeper: Timer | undefined;
   #stopping = false;
   #onQuiet: (() => void) | undefined;
@@ -79,6 +83,8 @@ export class GrpcServer {
       plain: plain && { bodyBytesMax: plain.bodyBytesMax, answer: async (...request) => plain.answer(...request) },
       now: () => clock.now(),
       flushLater: (connection) => this.#flushLater(connection),
+      isTurnOver: (now) => this.#isTurnOver(now),
+      resumeLater: (connection) => void this.#toResume.push(connection),
       onClosed: (connection) => this.#onClosed(connection),
     };
   }
@@ -136,6 +142,22 @@ export class GrpcServer {
     const connections = this.#toFlush;
     this.#toFlush = [];
     for (const connection of connections) connection.flush();
+  }
+
+  /** `now`: when the input that was just read came. */
+  #isTurnOver(now: number): boolean {
+    if (this.#turnBegan === undefined) {
+      this.#turnBegan = now;
+      setImmediate(() => this.#beginTurn());
+    }
+    return this.#clock.now() - this.#turnBegan >= this.#host.limits.turnMs;
+  }
+
+  #beginTurn(): void {
+    this.#turnBegan = undefined;
+    const connections = this.#toResume;
+    this.#toResume = [];
+    for (const connection of connections) connection.resume();
   }
 
   #sweep(): void {

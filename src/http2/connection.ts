@@ -55,6 +55,9 @@ export interface Http2Fault {
 /** Streams that this side reset while the client was still sending: what is on its way of so many is no mistake. */
 const RESETS_REMEMBERED = 256;
 
+/** A list over the limit that SETTINGS told costs as much as so many streams: reading it is work, and no honest client sends one twice. */
+const OVER_LIMIT_COST = 20;
+
 const NO_BYTES = new Uint8Array(0);
 
 const newBytes: Allocate = (bytesMin) => new Uint8Array(bytesMin);
@@ -123,7 +126,7 @@ export class Http2Connection<User> {
     this.#greet();
   }
 
-  /** Streams under way, and those whose work goes on although the client has left them. */
+  /** Streams under way. */
   get streamCount(): number {
     return this.#streams.size;
   }
@@ -434,8 +437,8 @@ export class Http2Connection<User> {
     }
   }
 
-  #spendReset(): void {
-    if (!this.#resets.spend(1, this.#now))
+  #spendReset(cost = 1): void {
+    if (!this.#resets.spend(cost, this.#now))
       this.fail(ErrorCode.enhanceYourCalm, "too many streams that come to nothing");
   }
 
@@ -510,6 +513,7 @@ export class Http2Connection<User> {
       if (!(error instanceof HpackError)) throw error;
       return this.fail(ErrorCode.compressionError, error.detail);
     }
+    if (fields.abandoned) return this.fail(ErrorCode.enhanceYourCalm, "a list of fields far over the limit");
     if (streamId > this.#lastStreamId) this.#begin(streamId, fields, endsStream);
     else this.#readTrailers(streamId, fields, endsStream);
   }
@@ -517,7 +521,7 @@ export class Http2Connection<User> {
   #begin(streamId: number, fields: FieldBlock, ended: boolean): void {
     this.#lastStreamId = streamId;
     if (this.#lastServedId !== undefined) return; // Section 6.8: passed over after the last GOAWAY.
-    if (fields.overLimit) return this.#refuse(streamId, ended, ErrorCode.enhanceYourCalm);
+    if (fields.overLimit) return this.#refuse(streamId, ended, ErrorCode.enhanceYourCalm, OVER_LIMIT_COST);
     if (fields.requestFlaw !== undefined) return this.#refuse(streamId, ended, ErrorCode.protocolError);
     if (this.#streams.size + this.#heldStreams >= this.#limits.streamsMax) {
       return this.#refuse(streamId, ended, ErrorCode.refusedStream);
@@ -531,10 +535,10 @@ export class Http2Connection<User> {
   }
 
   /** Resets a stream that the listener never hears of. */
-  #refuse(streamId: number, ended: boolean, code: ErrorCode): void {
+  #refuse(streamId: number, ended: boolean, code: ErrorCode, cost = 1): void {
     if (!ended) this.#rememberReset(streamId);
     this.#sender.controlNumber(FrameType.rstStream, streamId, code);
-    this.#spendReset();
+    this.#spendReset(cost);
   }
 
   #readTrailers(streamId: number, fields: FieldBlock, endsStream: boolean): void {

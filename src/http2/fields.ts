@@ -13,16 +13,25 @@ export class FieldBlock {
   /** As the limit on lists counts it: bytes and 32 for each line. Larger than the limit when the lines were not kept. */
   readonly listBytes: number;
   readonly overLimit: boolean;
+  /** Whether the rest was not read: the connection's table is lost. */
+  readonly abandoned: boolean;
   /** For whoever reads requests: made once for each block. */
   memo: unknown = undefined;
   #requestFlaw: string | undefined | null = null;
   #contentLength: number | undefined;
 
-  constructor(names: readonly string[], values: readonly string[], listBytes: number, overLimit: boolean) {
+  constructor(
+    names: readonly string[],
+    values: readonly string[],
+    listBytes: number,
+    overLimit: boolean,
+    abandoned: boolean,
+  ) {
     this.names = names;
     this.values = values;
     this.listBytes = listBytes;
     this.overLimit = overLimit;
+    this.abandoned = abandoned;
   }
 
   /** The first value of a field. */

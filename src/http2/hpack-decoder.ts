@@ -6,7 +6,8 @@
  *
  * Laws:
  * - Whatever comes, the table is what the client thinks it is, or `HpackError` is thrown and the connection must end.
- * - Lines beyond the limits are read (the table needs them) and not kept: the block says `overLimit`.
+ * - Lines beyond the limits are read (the table needs them) and not kept: the block says `overLimit`. Far beyond them nothing more is
+ *   read: the block says `abandoned`, the table is not the client's any more, and the connection must end.
  * - Memory: the table's size, `CACHE_SLOTS` blocks of `CACHED_LIST_BYTES_MAX`, and the block under way.
  */
 import { CodedError } from "../base/errors.js";
@@ -31,6 +32,9 @@ export interface HpackDecoderLimits {
   readonly listBytesMax: number;
   readonly fieldsMax: number;
 }
+
+/** Times a limit, past which a block is abandoned: a bomb must not cost its reader more than a large list does. */
+const ABANDON_FACTOR = 4;
 
 /** Blocks kept: a client calls few methods, and each is one block. */
 const CACHE_SLOTS = 32;
@@ -59,6 +63,7 @@ export class HpackDecoder {
   #values: string[] = [];
   #listBytes = 0;
   #overLimit = false;
+  #fields = 0;
 
   constructor(limits: HpackDecoderLimits) {
     this.#limits = limits;
@@ -79,7 +84,7 @@ export class HpackDecoder {
     }
     const epoch = this.#table.epoch;
     const block = this.#read(bytes, start, end);
-    const keep = end - start <= CACHED_BYTES_MAX && block.listBytes <= CACHED_LIST_BYTES_MAX;
+    const keep = !block.abandoned && end - start <= CACHED_BYTES_MAX && block.listBytes <= CACHED_LIST_BYTES_MAX;
     if (keep && epoch === this.#table.epoch) this.#cache[slot] = { bytes: bytes.slice(start, end), epoch, block };
     return block;
   }
@@ -92,18 +97,24 @@ export class HpackDecoder {
     this.#values = [];
     this.#listBytes = 0;
     this.#overLimit = false;
-    while (this.#at < end) {
+    this.#fields = 0;
+    while (this.#at < end && !this.#isAbandoned) {
       const lead = bytes[this.#at]!;
       if (lead >= 0x80) this.#indexed();
       else if (lead >= 0x40) this.#literal(6, true);
       else if (lead >= 0x20) this.#resize();
       else this.#literal(4, false);
     }
-    const block = new FieldBlock(this.#names, this.#values, this.#listBytes, this.#overLimit);
+    const block = new FieldBlock(this.#names, this.#values, this.#listBytes, this.#overLimit, this.#isAbandoned);
     this.#bytes = EMPTY;
     this.#names = [];
     this.#values = [];
     return block;
+  }
+
+  get #isAbandoned(): boolean {
+    const { listBytesMax, fieldsMax } = this.#limits;
+    return this.#listBytes > listBytesMax * ABANDON_FACTOR || this.#fields > fieldsMax * ABANDON_FACTOR;
   }
 
   #indexed(): void {
@@ -152,6 +163,7 @@ export class HpackDecoder {
 
   #keep(name: string, value: string): void {
     this.#listBytes += name.length + value.length + ENTRY_OVERHEAD_BYTES;
+    this.#fields++;
     if (this.#overLimit) return;
     if (this.#listBytes > this.#limits.listBytesMax || this.#names.length >= this.#limits.fieldsMax) {
       this.#overLimit = true;

@@ -279,6 +279,8 @@ test("lines beyond the limits are not kept, and the table goes on", () => {
   const many = new HpackDecoder({ ...LIMITS, fieldsMax: 10 });
   assert.equal(decode(many, new Uint8Array(10).fill(0x82)).overLimit, false);
   assert.equal(decode(many, new Uint8Array(11).fill(0x82)).overLimit, true);
+  assert.equal(decode(many, new Uint8Array(40).fill(0x82)).abandoned, false);
+  assert.equal(decode(many, new Uint8Array(42).fill(0x82)).abandoned, true);
 });
 
 const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,12}$/);

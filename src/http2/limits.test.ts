@@ -153,22 +153,30 @@ const resetsOf = (peer: TestPeer): string[] =>
   peer.answers().flatMap((answer) => (answer.kind === "reset" ? [codeName(answer.code)] : []));
 
 test("header bomb: one big value that is named again and again", () => {
-  const peer = TestPeer.greeted();
   const value = "b".repeat(4_000);
   const entry = joined(hex("40"), literalBlock(["x", value]).subarray(1));
-  const block = joined(literalBlock(...REQUEST), entry, new Uint8Array(16_000 - entry.length).fill(0xbe));
-  peer.send(frame(FrameType.headers, ENDED, 1, block));
+  const bomb = (times: number): Uint8Array => joined(literalBlock(...REQUEST), entry, new Uint8Array(times).fill(0xbe));
+  const peer = TestPeer.greeted();
+  peer.send(frame(FrameType.headers, ENDED, 1, bomb(20)));
   assert.deepEqual(resetsOf(peer), ["enhanceYourCalm"]);
   assert.deepEqual(peer.events, []);
+  const count = endures(peer, (i) => frame(FrameType.headers, ENDED, i * 2 + 3, bomb(20)));
+  assert.equal(count, HTTP2_LIMITS.resetsBurst / 20 - 1);
+  const worse = TestPeer.greeted();
+  worse.send(frame(FrameType.headers, ENDED, 1, bomb(10_000)));
+  assert.equal(worse.fault, "enhanceYourCalm", "what is far over the limit is not read to its end");
 });
 
 test("header bomb: tiny entries", () => {
+  const tiny = (count: number): Uint8Array =>
+    joined(literalBlock(...REQUEST), ...Array.from({ length: count }, () => hex("40 01 61 01 62")));
   const peer = TestPeer.greeted();
-  const block = joined(literalBlock(...REQUEST), ...Array.from({ length: 300 }, () => hex("40 01 61 01 62")));
-  peer.send(frame(FrameType.headers, ENDED, 1, block));
+  peer.send(frame(FrameType.headers, ENDED, 1, tiny(300)));
   assert.deepEqual(resetsOf(peer), ["enhanceYourCalm"]);
   peer.send(frame(FrameType.headers, ENDED, 3, joined(literalBlock(...REQUEST), hex("be"))));
   assert.deepEqual(peer.events, ["request 3 /t.T/Echo ended"], "the table has them all the same");
+  peer.send(frame(FrameType.headers, ENDED, 5, tiny(1_100)));
+  assert.equal(peer.fault, "enhanceYourCalm");
 });
 
 test("header bomb: cookie crumbs", () => {

@@ -1,6 +1,6 @@
 /**
  * The server that hostile clients meet: handlers of all kinds, short patience. As a process of its own it prints its port, for each line of
- * its standard input how long the loop was held, and ends with that input:
+ * its standard input how long the loop was held, for `memory` what it uses, and ends with that input:
  *
  *   node dist/test/grpc/hostile-server.js
  */
@@ -70,8 +70,15 @@ if (process.argv[1] === import.meta.filename) {
   console.log(port);
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
-  // Asked by a line: the longest that the loop was held since the last question, in milliseconds.
-  process.stdin.on("data", () => {
+  // Asked by a line: the longest that the loop was held since the last question, in milliseconds; and what is in use, once the
+  // garbage is gone.
+  process.stdin.on("data", (line: Buffer) => {
+    if (String(line) === "memory\n") {
+      global.gc?.();
+      const { heapUsed, external } = process.memoryUsage();
+      console.log(heapUsed + external);
+      return;
+    }
     console.log((delay.max / 1e6).toFixed(1));
     delay.reset();
   });

@@ -47,8 +47,8 @@ export interface ClusterObserver {
 export type CrashKind = "kill" | CrashMode;
 
 const RESTART_MS_MAX = 2_000;
-/** Reasons why a machine may not be able to join yet. */
-const JOIN_CODES: readonly string[] = ["CLUSTER_UNREACHABLE", "CLUSTER_MISMATCH"];
+/** Reasons why a machine may not be able to join yet. Who lags behind may tell it of the member that it takes the place of. */
+const JOIN_CODES: readonly string[] = ["CLUSTER_UNREACHABLE", "CLUSTER_MISMATCH", "MEMBER_BOOTSTRAPPED"];
 
 export class Cluster {
   /** Those that are members, as far as is known. */

@@ -135,6 +135,8 @@ export class Machine implements NetworkMachine {
   damaged: DiskPart | undefined;
   /** Who the member on this machine is; undefined before one has started there. */
   memberId: bigint | undefined;
+  /** Who those were that lost their disk. */
+  readonly formerIds = new Set<bigint>();
   /** The members of the cluster that it joins; undefined for one of a new cluster. */
   joins: ReadonlyMap<string, readonly string[]> | undefined;
   /** Members that this machine was before: each has a name of its own in the history. */
@@ -240,6 +242,7 @@ export class Machine implements NetworkMachine {
     invariant(this.process === undefined, () => `${this.name} runs`);
     this.disk = this.#freshDisk();
     this.damaged = undefined;
+    if (this.memberId !== undefined) this.formerIds.add(this.memberId);
     this.memberId = undefined;
     this.generation++;
     this.mayBeRemoved = false;

@@ -2,7 +2,8 @@
  * Who changes the members of a simulated cluster: adds, removes, replaces and promotes them, and moves leadership, one change at a time.
  *
  * A change whose outcome it does not learn may still take effect. What became of it is found out at the end, when all members can be
- * reached: a member that nobody started is started, a machine that is no member any more is given up.
+ * reached: a member that nobody started is started, a machine that is no member any more is given up. The first is done on the word of any member,
+ * for the others may wait for the vote of the one that is missing; the second only on that of a majority.
  */
 import type { Member as ClusterMember } from "../../src/membership/member.js";
 import type { Member } from "../../src/server/index.js";
@@ -16,6 +17,8 @@ export type Reconfiguration = "add" | "remove" | "replace" | "promote" | "move-l
 
 /** How long an answer is waited for. */
 const ANSWER_MS_MAX = 12_000;
+/** So long it waits before it looks again whether a member serves. */
+const ROUND_MS = 1_000;
 /** A cluster does not grow beyond this many machines. */
 const MACHINES_MAX = 7;
 
@@ -132,13 +135,31 @@ export class Operator {
     if (moved !== undefined) this.#count("leadership moved");
   }
 
-  /** When nothing goes wrong any more: brings machines and members together. */
+  /** When nothing goes wrong any more: brings machines and members together. Resolves when a member serves and they are the same. */
   async settle(): Promise<void> {
-    for (let round = 0; round < 20; round++) {
+    for (;;) {
+      this.#startMissing();
+      if (this.#cluster.serving.length === 0) {
+        await this.#world.scheduler.sleep(ROUND_MS, undefined);
+        continue;
+      }
       const lost = this.#cluster.machines.find(needsReplacement);
       if (lost !== undefined) await this.#carryOut("replace", lost);
       const members = await this.#ask((member) => member.memberList(true).then((answer) => answer.members));
       if (members !== undefined && this.#isSettled(members)) return;
+    }
+  }
+
+  /** Starts the members that nobody has started, as far as the running member with the longest commit knows them. */
+  #startMissing(): void {
+    const [newest] = this.#cluster.running.sort((a, b) => b.durableLog.state.commit - a.durableLog.state.commit);
+    const members = newest === undefined ? undefined : this.#world.network.membersKnownTo(newest.name);
+    for (const { id, peerUrls } of members ?? []) {
+      const name = machineNameIn(peerUrls);
+      const known = this.#cluster.everyMachine.find((machine) => machine.name === name);
+      // One that ran and was given up was removed; this member has not heard of it yet.
+      if (known?.memberId === id || known?.formerIds.has(id) === true) continue;
+      this.#cluster.join(name, members!);
     }
   }
 
@@ -152,7 +173,7 @@ export class Operator {
     });
     for (const machine of gone) this.#cluster.giveUp(machine);
     for (const { peerUrls } of members) {
-      const name = /^http:\/\/([^:]+):/.exec(peerUrls[0]!)![1]!;
+      const name = machineNameIn(peerUrls);
       if (this.#cluster.machines.some((machine) => machine.name === name)) continue;
       this.#cluster.join(name, members);
     }
@@ -184,6 +205,10 @@ export class Operator {
 /** One that does not start; and one whose `db` is damaged, for nobody knows when it comes to the place. */
 function needsReplacement({ damaged, process }: Machine): boolean {
   return damaged === "db" || (damaged !== undefined && process?.member === undefined);
+}
+
+function machineNameIn(peerUrls: readonly string[]): string {
+  return /^http:\/\/([^:]+):/.exec(peerUrls[0]!)![1]!;
 }
 
 function hasUrl(urls: readonly string[], name: string): boolean {

@@ -5,6 +5,7 @@
  * object. Each direction between two machines is a link of its own, with its own cuts and clogs; a cut is counted, so that
  * partitions may overlap and heal independently.
  */
+import type { Member as ClusterMember } from "../../src/membership/member.js";
 import { decodeMessage, encodeMessage, MessageType, type Message } from "../../src/proto/raft.js";
 import type { Clock } from "../../src/platform/index.js";
 import type { DatabaseStream } from "../../src/server/contract.js";
@@ -112,6 +113,11 @@ export class SimPeerNetwork {
     this.#processes.set(process.machine.name, process);
     this.#observer.onOpen(process);
     this.#refreshLinks();
+  }
+
+  /** The members as this machine tells them, up to date or not; undefined while nothing of it listens. */
+  membersKnownTo(machine: string): readonly ClusterMember[] | undefined {
+    return this.#processes.get(machine)?.receiver.members();
   }
 
   /** The process listens no more; streams to and from it break. Resolves when its member is done with those that it was reading. */

@@ -14,7 +14,7 @@ import { invariant } from "../../src/base/errors.js";
 import { MessageType, type ConfState, type Message } from "../../src/proto/raft.js";
 import type { MemberObservation } from "../../src/server/index.js";
 import { RaftInvariants, type HardState, type LogEntry, type Observation } from "../check/raft-invariants.js";
-import type { LogRecord } from "./durable-log.js";
+import type { LogRecord, SnapshotMark } from "./durable-log.js";
 import type { Machine, MemberProcess } from "./machine.js";
 import { ViolationError } from "./violation.js";
 
@@ -105,7 +105,7 @@ export class RaftWitness {
       }
       entries.push({ index, term: mark.term, content: String(mark.hash) });
     }
-    this.#tellReplaced(name, entries);
+    this.#tellReplaced(name, snapshot, entries);
     this.#observe({
       kind: "started",
       member: name,
@@ -114,15 +114,20 @@ export class RaftWitness {
       snapshotTerm: snapshot.term,
       entries,
     });
-    this.#terms.set(name, new Map(entries.map(({ index, term: entryTerm }) => [index, entryTerm])));
+    this.#terms.set(name, new Map([snapshot, ...entries].map((each) => [each.index, each.term])));
     const applyFrom = this.#consistentIndexes.get(machine) ?? 0;
     this.#lives.set(machine, { name, applyFrom, lastIndex, seen: undefined, ...NOT_SEEN, commit: state.commit });
     this.#told.add(name);
   }
 
-  /** A crash may leave a write that replaces entries on the disk although no sync made it durable: it was going there. */
-  #tellReplaced(member: string, entries: readonly LogEntry[]): void {
+  /**
+   * A crash may leave a write that replaces entries on the disk although no sync made it durable: it was going there. And a leader's
+   * snapshot may have taken the place of the log while nothing was told.
+   */
+  #tellReplaced(member: string, snapshot: SnapshotMark, entries: readonly LogEntry[]): void {
     const terms = this.#terms.get(member);
+    if (terms !== undefined && snapshot.index > 0 && terms.get(snapshot.index) !== snapshot.term)
+      this.#observe({ kind: "restored", member, ...snapshot });
     const first = entries.findIndex(({ index, term }) => term > (terms?.get(index) ?? term));
     if (first >= 0) this.#observe({ kind: "appended", member, entries: entries.slice(first) });
   }
@@ -162,6 +167,7 @@ export class RaftWitness {
         tellEntries();
         life.lastIndex = record.index;
         life.applyFrom = this.#consistentIndexMax;
+        this.#terms.set(member, new Map([[record.index, record.term]]));
         this.#observe({ kind: "restored", member, index: record.index, term: record.term });
       }
     }

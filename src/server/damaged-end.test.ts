@@ -67,14 +67,16 @@ test("the only voter goes on at once", async () => {
   assert.equal(abstention.holds, false);
 });
 
-test("after ten election timeouts without any leader it votes again; a leader in between begins the count anew", async () => {
-  const { abstention, look } = await play();
-  for (let tick = 0; tick < 10 * ELECTION_TICKS - 1; tick++) look({ hasLeader: false });
-  look();
-  for (let tick = 0; tick < 10 * ELECTION_TICKS - 1; tick++) look({ hasLeader: false });
-  assert.equal(abstention.holds, true);
-  look({ hasLeader: false });
-  assert.equal(abstention.holds, false);
+test("after ten election timeouts without a word from a leader it votes again; a word in between begins the count anew", async () => {
+  for (const hasLeader of [false, true]) {
+    const { abstention, look } = await play();
+    for (let tick = 0; tick < 10 * ELECTION_TICKS - 1; tick++) look({ hasLeader });
+    abstention.onLeaderMessage();
+    for (let tick = 0; tick < 10 * ELECTION_TICKS; tick++) look({ hasLeader });
+    assert.equal(abstention.holds, true);
+    look({ hasLeader });
+    assert.equal(abstention.holds, false);
+  }
 });
 
 test("a second damage does not shorten what the first one asks for", async () => {

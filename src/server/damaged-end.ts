@@ -11,7 +11,7 @@
  * - an entry of a later term than the one at boot was applied: its leader was elected without this member's vote, so a majority without
  *   it had all that was committed, and the leader had it, too.
  *
- * After `LEADERLESS_TIMEOUTS_MAX` election timeouts without any leader it is taken as a crash left it, as etcd always takes it: when
+ * After `DAMAGED_END_LEADERLESS_TIMEOUTS` election timeouts without a word from any leader it is taken as a crash left it, as etcd always takes it: when
  * power fails for all members at once every log may have a torn end, and a cluster in which nobody votes would never come back.
  */
 import { textFromUtf8, utf8FromText } from "../base/text.js";
@@ -91,6 +91,7 @@ export interface AbstentionDependencies {
 
 /** What a look at the member shows. */
 export interface Standing {
+  /** Whether raft knows a leader. A witness does not notice when that falls silent, for its raft waits for no election timeout. */
   readonly hasLeader: boolean;
   /** Last index that this member's disk has. */
   readonly durableIndex: number;
@@ -103,6 +104,8 @@ export class Abstention {
   readonly #d: AbstentionDependencies;
   #damage: DamagedEnd | undefined;
   #leaderlessTicks = 0;
+  /** Whether the leader spoke since the last look. */
+  #wasSpokenTo = false;
 
   constructor(d: AbstentionDependencies, damage: DamagedEnd | undefined) {
     this.#d = d;
@@ -127,11 +130,17 @@ export class Abstention {
     return type !== MessageType.vote && type !== MessageType.preVote && type !== MessageType.timeoutNow;
   }
 
+  /** A message of the leader that raft knows. */
+  onLeaderMessage(): void {
+    this.#wasSpokenTo = true;
+  }
+
   /** Looks, once a tick, whether it may end. */
   onTick(standing: Standing): void {
     const damage = this.#damage;
     if (damage === undefined) return;
-    this.#leaderlessTicks = standing.hasLeader ? 0 : this.#leaderlessTicks + 1;
+    this.#leaderlessTicks = this.#wasSpokenTo ? 0 : this.#leaderlessTicks + 1;
+    this.#wasSpokenTo = false;
     const fields = { "durable-index": standing.durableIndex, "applied-term": standing.appliedTerm };
     if (standing.hasLeader && (standing.durableIndex >= damage.healedAt || standing.appliedTerm > this.#d.term)) {
       this.#end("a leader brought this member past the damaged end of its log: it votes again", fields);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Member } from "../membership/member.js";
-import { checkNotBootstrapped, findCluster, matchMembers, otherPeerUrls } from "./join.js";
+import { checkNotBootstrapped, chooseCluster, findCluster, matchMembers, otherPeerUrls } from "./join.js";
 import { defaultOptions, type MemberOptions } from "./options.js";
 import type { PeerDoor, PeerVersions, RemoteCluster } from "./peers.js";
 
@@ -79,4 +79,37 @@ test("a seat that was taken before is not taken again without its data", async (
   await assert.rejects(checkNotBootstrapped(found, options("a"), 1n), { code: "MEMBER_BOOTSTRAPPED" });
   await checkNotBootstrapped(found, options("c"), 3n); // never started
   await checkNotBootstrapped(door(undefined), options("a"), 1n); // nobody there
+});
+
+test("a member that was replaced is not begun again because one lags behind", () => {
+  const before = { clusterId: CLUSTER, members: [...members.slice(0, 2), member(3n, URLS["c"]!)] };
+  const after = { clusterId: CLUSTER, members: [...members.slice(0, 2), member(4n, URLS["c"]!, [])] };
+  for (const remotes of [
+    [before, after],
+    [after, before],
+  ])
+    assert.equal(chooseCluster(options("c"), remotes).memberId, 4n);
+});
+
+test("an ID that was used is not taken with an empty log, whoever knows it", () => {
+  const unaware = { clusterId: CLUSTER, members };
+  const aware = { clusterId: CLUSTER, members: [...members.slice(0, 2), member(3n, URLS["c"]!)] };
+  const removed = { clusterId: CLUSTER, members: members.slice(0, 2) };
+  for (const remotes of [[aware], [aware, unaware], [unaware, aware], [removed, aware]])
+    assert.throws(() => chooseCluster(options("c"), remotes), { code: "MEMBER_BOOTSTRAPPED", message: /member 3 has/ });
+});
+
+test("members that do not agree on an ID that nobody used are waited for", () => {
+  const others = members.slice(0, 2);
+  const remotes = [3n, 4n].map((id) => ({
+    clusterId: CLUSTER,
+    members: [...others, member(id, URLS["c"]!, [])],
+  }));
+  assert.throws(() => chooseCluster(options("c"), remotes), {
+    code: "CLUSTER_MISMATCH",
+    message: /one says member 3 of cluster cafe, another member 4 of cluster cafe/,
+  });
+  const [first] = remotes;
+  const behind = { clusterId: CLUSTER, members: others };
+  assert.equal(chooseCluster(options("c"), [behind, first!]).memberId, 3n);
 });

@@ -597,6 +597,7 @@ export class Member implements MemberService {
       return;
     }
     if (!this.#abstention.admits(message)) return;
+    if (message.from === this.#leader) this.#abstention.onLeaderMessage();
     const why = whyUnreadable(message);
     if (why !== undefined) {
       this.#log.warn("dropped a proposal of another member", {

@@ -437,3 +437,18 @@ test("a last segment that ends with a record, without zeros behind it, is flagge
   await writer.close();
   assert.equal((await world.read()).damagedTail, undefined, "opening puts the zeros back");
 });
+
+test("a segment that its last save filled is whole, although its writer died before it cut", async () => {
+  const segmentBytes = 16_384;
+  const world = await worldWith(10);
+  const { writer } = await world.open(ORIGIN, { segmentBytes, prepareNextSegment: false });
+  world.disk.fail({ kinds: ["rename"], nth: 1, code: "DISK_IO" });
+  await assert.rejects(writer.save(state(1, 10), entries(11, 12, segmentBytes)));
+  const killed = new World(world.disk.kill());
+  const { size } = (await killed.disk.stat(`${FOLDER}/${FIRST}`))!;
+  assert.ok(size > segmentBytes, "nothing lies behind the save");
+  const { writer: next, contents } = await killed.open(ORIGIN, { segmentBytes });
+  assert.deepEqual([contents.entries.length, contents.damagedTail, contents.repaired], [11, undefined, undefined]);
+  await next.close();
+  killed.assertAtRest();
+});

@@ -184,11 +184,11 @@ export async function readWal(
   dependencies: ReadDependencies,
   folder: string,
   at: SnapshotPoint,
-  options: { readonly onProgress?: OnProgress } = {},
+  options: Pick<OpenOptions, "onProgress" | "segmentBytes"> = {},
 ): Promise<WalContents> {
   const segments = await openForReading(dependencies.disk, folder, at.index);
   try {
-    const { contents } = await readContents(dependencies.clock, folder, segments, at, options.onProgress);
+    const { contents } = await readContents(dependencies.clock, folder, segments, at, options);
     return { ...contents, repaired: undefined };
   } finally {
     await closeAll(segments);
@@ -205,9 +205,11 @@ async function readContents(
   folder: string,
   segments: readonly OpenSegment[],
   at: SnapshotPoint,
-  onProgress: OnProgress | undefined,
+  options: Pick<OpenOptions, "onProgress" | "segmentBytes">,
 ): Promise<{ contents: Omit<WalContents, "repaired">; end: LogEnd }> {
-  const { sink, end } = await readLog(clock, segments, () => new ContentsSink(at), { openAt: at.index, onProgress });
+  const { onProgress, segmentBytes } = options;
+  const reading = { openAt: at.index, onProgress, segmentBytes };
+  const { sink, end } = await readLog(clock, segments, () => new ContentsSink(at), reading);
   sink.match.require(folder, segments[0]!.name);
   const { metadata, hardState, damagedTail } = end;
   return { contents: { metadata, hardState: hardState ?? EMPTY_HARD_STATE, entries: sink.entries, damagedTail }, end };
@@ -417,7 +419,7 @@ export async function openWal(
   const names = segmentsFrom(folder, await listSegments(disk, folder), at.index);
   const segments = await openSegments(names, ({ name }) => openLocked(disk, folder, name));
   try {
-    const { contents, end } = await readContents(clock, folder, segments, at, options.onProgress);
+    const { contents, end } = await readContents(clock, folder, segments, at, options);
     await options.beforeChange?.({ ...contents, repaired: undefined });
     if (end.damagedTail !== undefined) log.warn("the WAL has a damaged end", { ...end.damagedTail });
     const repaired = await cutDamagedEnd(disk, folder, segments.at(-1)!, end);

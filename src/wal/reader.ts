@@ -9,6 +9,7 @@
  * nothing speaks against it, the log ends there, with `damage` set (faults.md 5.4 d). All else etcd refuses, and so do we.
  */
 import { describeError } from "../base/errors.js";
+import { SEGMENT_BYTES } from "../base/limits.js";
 import type { Clock } from "../platform/clock.js";
 import type { DiskFile } from "../platform/disk.js";
 import type { EntryType, HardState } from "../proto/raft.js";
@@ -50,7 +51,7 @@ export interface RecordSink {
  *
  * - `torn-record` a record of which a sector is missing; `cut-record` one that the file is too short for
  * - `bytes-after-end` the log ends, but bytes follow that a save had begun to write
- * - `short-file` the file ends with its last record, without the zeros that every writer leaves behind it
+ * - `short-file` the file ends with its last record, without the zeros that every writer leaves behind it until the segment is full
  * - `incomplete-save` the last entries have a term that no state was saved for: their save was not complete
  */
 export type DamageKind = "torn-record" | "cut-record" | "bytes-after-end" | "short-file" | "incomplete-save";
@@ -103,6 +104,8 @@ export interface ReadOptions {
   /** Index of the snapshot that is opened: holes up to it do not matter. */
   readonly openAt: number;
   readonly onProgress?: ((progress: ReadProgress) => void) | undefined;
+  /** From so many bytes on a segment is full: its writer leaves no zeros behind what filled it, and cuts next. `SEGMENT_BYTES` when left out. */
+  readonly segmentBytes?: number | undefined;
 }
 
 /** Chunks between two turns of the loop: about 5 ms of work. */
@@ -338,7 +341,8 @@ class LogRun {
       if (clean) return { offset, dirtyEnd, damage: undefined };
       throw this.#corrupt(codeInOldSegment(stop, total, size), offset, this.#describeStop(stop, offset, total), tail);
     }
-    if (clean && (stop === "zero" || size > offset)) return { offset, dirtyEnd, damage: undefined };
+    const full = size >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
+    if (clean && (stop === "zero" || size > offset || full)) return { offset, dirtyEnd, damage: undefined };
     const harmless =
       stop === "end" || stop === "zero" || stop === "cut" || stop === "oversize" || stop === "incomplete-save";
     if (!harmless && !torn) {

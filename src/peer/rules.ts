@@ -3,7 +3,7 @@ import { WireReader } from "../base/bytes.js";
 import { kibibytes } from "../base/units.js";
 import { PEER_MESSAGE_ENTRIES_MAX, RAFT_TERM_MAX } from "../base/limits.js";
 import { memberIdText } from "../membership/index.js";
-import { type Message, MessageType } from "../proto/raft.js";
+import { isLocalMessage, type Message, MessageType } from "../proto/raft.js";
 import { PeerError } from "./errors.js";
 
 /** The ways to another member. */
@@ -17,19 +17,6 @@ export function channelOf(
   if (type === MessageType.append && working.append) return "append stream";
   return working.message ? "message stream" : "pipeline";
 }
-
-/** Kinds that a member tells itself. From another one they are an attack or a bug, and raft would obey them. */
-const LOCAL: ReadonlySet<MessageType> = new Set([
-  MessageType.hup,
-  MessageType.beat,
-  MessageType.unreachable,
-  MessageType.snapshotStatus,
-  MessageType.checkQuorum,
-  MessageType.storageAppend,
-  MessageType.storageAppendResponse,
-  MessageType.storageApply,
-  MessageType.storageApplyResponse,
-]);
 
 /**
  * Whether a decoded message may go to raft. What is refused here raft would take for a bug of its own: it trusts the members.
@@ -48,7 +35,7 @@ export function assertAcceptable(message: Message): void {
 
 function whyUnacceptable(message: Message): string | undefined {
   const { type, entries } = message;
-  if (LOCAL.has(type)) return "only a member itself may make it";
+  if (isLocalMessage(type)) return "only a member itself may make it";
   if (message.from === 0n) return "it has no sender";
   if (message.term > RAFT_TERM_MAX) return `its term ${message.term} is higher than any cluster comes to`;
   if (type === MessageType.snapshot && message.snapshot === undefined) return "it has no snapshot";

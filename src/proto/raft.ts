@@ -73,6 +73,23 @@ export const MessageType = {
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
+const LOCAL_MESSAGES: ReadonlySet<MessageType> = new Set([
+  MessageType.hup,
+  MessageType.beat,
+  MessageType.unreachable,
+  MessageType.snapshotStatus,
+  MessageType.checkQuorum,
+  MessageType.storageAppend,
+  MessageType.storageAppendResponse,
+  MessageType.storageApply,
+  MessageType.storageApplyResponse,
+]);
+
+/** Whether only the member itself, or a worker of its, may make such a message. From another member it is an attack or a bug, and raft would obey. */
+export function isLocalMessage(type: MessageType): boolean {
+  return LOCAL_MESSAGES.has(type);
+}
+
 export interface Message {
   readonly type: MessageType;
   readonly to: bigint;

@@ -20,7 +20,7 @@ import {
 } from "./describe.js";
 import { LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD } from "./ids.js";
 import { messageTypeName, messageTypeNamed } from "./message-kinds.js";
-import { quoteBytes } from "./quote.js";
+import { quoteBytes } from "../base/go-quote.js";
 import { entry, snapshotAt } from "./testing/messages.js";
 
 test("bytes are quoted as Go quotes them", () => {

@@ -21,7 +21,7 @@ import { idText, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE } from "./ids.js"
 import { messageTypeName } from "./message-kinds.js";
 import { progressStateName } from "./progress.js";
 import { sortedIds } from "./quorum.js";
-import { quoteBytes } from "./quote.js";
+import { quoteBytes } from "../base/go-quote.js";
 import type { Ready } from "./raw-node.js";
 import type { ReadState } from "./read-index.js";
 import { isEmptySnapshot } from "./snapshots.js";

@@ -17,7 +17,7 @@ export {
   type Configuration,
 } from "./configuration.js";
 export { isLocalTarget, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE } from "./ids.js";
-export { isLocalMessage, isResponseMessage, messageTypeName } from "./message-kinds.js";
+export { isResponseMessage, messageTypeName } from "./message-kinds.js";
 export { isEmptySnapshot } from "./snapshots.js";
 export {
   describeConfChange,
@@ -49,4 +49,5 @@ export {
   type Message,
   type Snapshot,
   type SnapshotMetadata,
+  isLocalMessage,
 } from "../proto/raft.js";

@@ -28,18 +28,6 @@ const NAMES: readonly string[] = [
   "MsgForgetLeader",
 ];
 
-const LOCAL: ReadonlySet<MessageType> = new Set([
-  MessageType.hup,
-  MessageType.beat,
-  MessageType.unreachable,
-  MessageType.snapshotStatus,
-  MessageType.checkQuorum,
-  MessageType.storageAppend,
-  MessageType.storageAppendResponse,
-  MessageType.storageApply,
-  MessageType.storageApplyResponse,
-]);
-
 const RESPONSES: ReadonlySet<MessageType> = new Set([
   MessageType.appendResponse,
   MessageType.voteResponse,
@@ -60,11 +48,6 @@ export function messageTypeName(type: MessageType): string {
 export function messageTypeNamed(name: string): MessageType | undefined {
   const at = NAMES.indexOf(name);
   return at === -1 ? undefined : (at as MessageType);
-}
-
-/** Whether only the member itself, or a worker of its, may make such a message. */
-export function isLocalMessage(type: MessageType): boolean {
-  return LOCAL.has(type);
 }
 
 /** Whether such a message answers one of ours; from someone outside the configuration it is of no use. */

@@ -29,6 +29,7 @@ import {
   type HardState,
   type Message,
   type Snapshot,
+  isLocalMessage,
 } from "../proto/raft.js";
 import type { RaftConfig } from "./config.js";
 import { asConfChangeV2, confChangeEntry, confChangeOf, isConfChange } from "./configuration.js";
@@ -36,7 +37,7 @@ import { RaftCore, type SoftState } from "./core.js";
 import { encodedBytes } from "./entry-window.js";
 import { RaftError } from "./errors.js";
 import { idText, isLocalTarget, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE } from "./ids.js";
-import { isLocalMessage, isResponseMessage, messageTypeName } from "./message-kinds.js";
+import { isResponseMessage, messageTypeName } from "./message-kinds.js";
 import type { ReadState } from "./read-index.js";
 import { basicStatusOf, statusOf, type BasicStatus, type Status } from "./status.js";
 

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { latin1FromBytes } from "../../base/text.js";
-import { formatGoDuration, goJson, goQuote, goUnquote, hexEscaped, humanBytes, parseGoDuration } from "./go-text.js";
+import { quoteBytes } from "../../base/go-quote.js";
+import { formatGoDuration, goJson, goUnquote, hexEscaped, humanBytes, parseGoDuration } from "./go-text.js";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -14,15 +15,15 @@ test("strings are quoted as Go quotes them", () => {
     ["é☃😀", '"é☃😀"'],
     ["\u00a0\u200b\ufeff\u{e0001}", '"\\u00a0\\u200b\\ufeff\\U000e0001"'],
   ];
-  for (const [text, expected] of quoted) assert.equal(goQuote(utf8(text)), expected);
-  assert.equal(goQuote(Uint8Array.of(0x61, 0xff, 0xc3, 0x28, 0xe2, 0x98)), '"a\\xff\\xc3(\\xe2\\x98"');
+  for (const [text, expected] of quoted) assert.equal(quoteBytes(utf8(text)), expected);
+  assert.equal(quoteBytes(Uint8Array.of(0x61, 0xff, 0xc3, 0x28, 0xe2, 0x98)), '"a\\xff\\xc3(\\xe2\\x98"');
 });
 
 test("what is quoted is read back, byte for byte", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 30 }), (bytes) => {
       // Quoted text is UTF-8; lines come as latin1.
-      const line = latin1FromBytes(utf8(goQuote(bytes)));
+      const line = latin1FromBytes(utf8(quoteBytes(bytes)));
       assert.equal(goUnquote(line), latin1FromBytes(bytes));
     }),
   );

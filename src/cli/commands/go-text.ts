@@ -2,67 +2,15 @@
  * Texts as Go's standard library writes and reads them, for etcdctl's users compare its output byte by byte: quoted strings, JSON,
  * durations, sizes.
  */
+import { GO_ESCAPES, quoteBytes } from "../../base/go-quote.js";
 import { latin1FromBytes, utf8FromText } from "../../base/text.js";
 import { base64FromBytes } from "../../proto/index.js";
-
-const SHORT_ESCAPES = new Map([
-  ["\u0007", "\\a"],
-  ["\b", "\\b"],
-  ["\f", "\\f"],
-  ["\n", "\\n"],
-  ["\r", "\\r"],
-  ["\t", "\\t"],
-  ["\v", "\\v"],
-  ["\\", "\\\\"],
-  ['"', '\\"'],
-]);
-
-const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
-
-/** `strconv.Quote` of bytes that are mostly UTF-8: a byte that is none is written as \xHH. */
-export function goQuote(bytes: Uint8Array): string {
-  let quoted = '"';
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  for (let at = 0; at < bytes.length;) {
-    const length = sequenceLength(bytes[at]!);
-    const sequence = bytes.subarray(at, at + length);
-    let character: string | undefined;
-    try {
-      character = decoder.decode(sequence);
-    } catch {
-      character = undefined;
-    }
-    if (character === undefined) {
-      quoted += `\\x${bytes[at]!.toString(16).padStart(2, "0")}`;
-      at++;
-    } else {
-      quoted += quoteCharacter(character);
-      at += length;
-    }
-  }
-  return `${quoted}"`;
-}
-
-function sequenceLength(lead: number): number {
-  if (lead >= 0xf0) return 4;
-  if (lead >= 0xe0) return 3;
-  return lead >= 0xc0 ? 2 : 1;
-}
-
-function quoteCharacter(character: string): string {
-  const short = SHORT_ESCAPES.get(character);
-  if (short !== undefined) return short;
-  if (PRINTABLE.test(character)) return character;
-  const code = character.codePointAt(0)!;
-  if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, "0")}`;
-  return code < 0x1_0000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
-}
 
 /** A string in Go's source form, double-quoted or back-quoted: how `%q` reads it. */
 export const GO_QUOTED = /"(?:[^"\\]|\\.)*"|`[^`]*`/;
 
 const LONG_ESCAPE = /\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))/g;
-const UNQUOTED = new Map([...SHORT_ESCAPES].map(([character, escape]) => [escape[1]!, character]));
+const UNQUOTED = new Map([...GO_ESCAPES].map(([character, escape]) => [escape[1]!, character]));
 
 /**
  * The bytes that such a string stands for.
@@ -91,7 +39,7 @@ export function goUnquote(quoted: string): string | undefined {
 
 /** `strconv.ParseUint` in base 16 and 64 bits: the number, or what is wrong with the text. */
 export function parseHexId(text: string): bigint | string {
-  const wrong = (what: string): string => `strconv.ParseUint: parsing ${goQuote(utf8FromText(text))}: ${what}`;
+  const wrong = (what: string): string => `strconv.ParseUint: parsing ${quoteBytes(utf8FromText(text))}: ${what}`;
   if (!/^[0-9a-fA-F]+$/.test(text)) return wrong("invalid syntax");
   const id = BigInt(`0x${text}`);
   return id < 1n << 64n ? id : wrong("value out of range");
@@ -99,7 +47,7 @@ export function parseHexId(text: string): bigint | string {
 
 /** `strconv.ParseUint` of a decimal number, up to 2^53-1. */
 export function parseUnsigned(text: string): number | string {
-  const wrong = (what: string): string => `strconv.ParseUint: parsing ${goQuote(utf8FromText(text))}: ${what}`;
+  const wrong = (what: string): string => `strconv.ParseUint: parsing ${quoteBytes(utf8FromText(text))}: ${what}`;
   if (!/^\d+$/.test(text)) return wrong("invalid syntax");
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : wrong("value out of range");

@@ -20,7 +20,8 @@ import {
 } from "../../proto/index.js";
 import type { SnapshotStatus } from "../../restore/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
-import { goJson, goQuote, hexEscaped, humanBytes, type GoJson } from "./go-text.js";
+import { quoteBytes } from "../../base/go-quote.js";
+import { goJson, hexEscaped, humanBytes, type GoJson } from "./go-text.js";
 import {
   alarmJson,
   deleteJson,
@@ -253,11 +254,11 @@ class FieldsPrinter extends PartialPrinter {
   }
 
   #keyValue(prefix: string, kv: KeyValue): void {
-    this.line(`"${prefix}Key" : ${goQuote(kv.key)}`);
+    this.line(`"${prefix}Key" : ${quoteBytes(kv.key)}`);
     this.line(`"${prefix}CreateRevision" : ${kv.createRevision}`);
     this.line(`"${prefix}ModRevision" : ${kv.modRevision}`);
     this.line(`"${prefix}Version" : ${kv.version}`);
-    this.line(`"${prefix}Value" : ${goQuote(kv.value)}`);
+    this.line(`"${prefix}Value" : ${quoteBytes(kv.value)}`);
     this.line(`"${prefix}Lease" : ${kv.lease}`);
   }
 
@@ -614,5 +615,5 @@ export function alarmName(alarm: AlarmType): string {
 }
 
 function quoteText(text: string): string {
-  return goQuote(utf8FromText(text));
+  return quoteBytes(utf8FromText(text));
 }

@@ -5,7 +5,8 @@ import { type Client, RpcError } from "../../client/index.js";
 import { AlarmRequest, AlarmRequest_AlarmAction, RangeRequest } from "../../proto/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { type Globals, openClient } from "./global-flags.js";
-import { formatGoDuration, goQuote, parseHexId } from "./go-text.js";
+import { quoteBytes } from "../../base/go-quote.js";
+import { formatGoDuration, parseHexId } from "./go-text.js";
 import { alarmName, type AtEndpoint, type EndpointHealth, type Printer } from "./printer.js";
 import {
   clampInteger,
@@ -102,7 +103,7 @@ export const memberAdd: Run<MemberUrlOptions> = async ({ world, client, printer 
   const cluster = response.members.flatMap((member) =>
     member.peerURLs.map((url) => `${member.ID === response.member?.ID ? name : member.name}=${url}`),
   );
-  const quoted = (text: string): string => goQuote(utf8FromText(text));
+  const quoted = (text: string): string => quoteBytes(utf8FromText(text));
   world.out(
     `\nETCD_NAME=${quoted(name)}\n` +
       `ETCD_INITIAL_CLUSTER=${quoted(cluster.join(","))}\n` +

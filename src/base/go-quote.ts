@@ -1,11 +1,12 @@
 /**
- * Bytes as a quoted string of Go's (`%q`), which is how entries appear in texts.
+ * Bytes as a quoted string of Go's (`%q`, `strconv.Quote`), which is how entries appear in raft's texts, and keys and values in etcdctl's.
  *
  * Printable characters stand for themselves; quotes, backslashes and the usual control characters are escaped by name, other
  * ones as `\x01`, `\u00ad` or `\U000e0001`; a byte that is not part of valid UTF-8 is `\xff`.
  */
 
-const NAMED = new Map<string, string>([
+/** Characters that have an escape of one letter, with that escape. */
+export const GO_ESCAPES: ReadonlyMap<string, string> = new Map([
   ['"', '\\"'],
   ["\\", "\\\\"],
   ["\u0007", "\\a"],
@@ -38,7 +39,7 @@ export function quoteBytes(bytes: Uint8Array): string {
 
 function quoteCodePoint(code: number): string {
   const character = String.fromCodePoint(code);
-  const named = NAMED.get(character);
+  const named = GO_ESCAPES.get(character);
   if (named !== undefined) return named;
   if (PRINTABLE.test(character)) return character;
   if (code < 0x20 || code === 0x7f) return `\\x${hex(code, 2)}`;

@@ -9,6 +9,9 @@
  * The table is cut into shards by other bits of the hash: one that is full grows by itself, in a fraction of a millisecond, where a single
  * table of a million keys would stand still for a hundred.
  *
+ * The hash is no secret: whoever may put keys can choose some that collide, and make look-ups near them slow. They may fill the
+ * store, too; that it goes on serving others is not promised against them.
+ *
  * Laws: `hashes[slot] === 0` means that the slot is free; an entry lies in the first free slot from its home on, as it was
  * when it came, and no free slot lies between the two.
  */

@@ -38,6 +38,10 @@ export interface LoadResult {
   readonly generatorCpuSeconds: number;
   /** Of the whole run: requests of each kind that were answered well. */
   readonly answeredOf: readonly number[];
+  /** When the time measured began, as `Date.now()` tells. */
+  readonly beganAt: number;
+  /** Calls answered in each tenth of a second since then, those after the end included. */
+  readonly tenths: readonly number[];
   /** What went wrong, and how often. */
   readonly problems: readonly (readonly [problem: string, times: number])[];
 }
@@ -61,6 +65,7 @@ class Run implements Load {
   readonly #job: LoadJob;
   readonly #connections: readonly LoadConnection[];
   readonly #times = new Histogram();
+  readonly #tenths: number[] = [];
   readonly #turns: readonly number[];
   readonly #answeredOf: number[];
   readonly #problems = new Map<string, number>();
@@ -120,6 +125,9 @@ class Run implements Load {
     this.#answeredOf[request]!++;
     if (this.#phase === "warming up") return;
     if (this.#phase === "measuring") this.#answered++;
+    const tenth = Math.floor((nowMs - this.#begin!.atMs) / 100);
+    while (this.#tenths.length <= tenth) this.#tenths.push(0);
+    this.#tenths[tenth]!++;
     this.#times.record(nowMs - startedAtMs);
   }
 
@@ -179,6 +187,8 @@ class Run implements Load {
       serverCpuSeconds: end.serverCpuSeconds - begin.serverCpuSeconds,
       generatorCpuSeconds: end.generatorCpuSeconds - begin.generatorCpuSeconds,
       answeredOf: this.#answeredOf,
+      beganAt: performance.timeOrigin + begin.atMs,
+      tenths: this.#tenths,
       problems: [...this.#problems].sort(([, a], [, b]) => b - a),
     };
   }

@@ -1,25 +1,19 @@
 /**
  * A map from latin1 strings to entries that also knows their order, for millions of keys.
  *
- * Two structures hold the same entries. Hash maps answer point lookups; they are 64 small ones, because one large
- * `Map` stands still for 100 ms when it outgrows its table at a million keys, and ends at 2^24 of them. Sorted chunks
+ * Two structures hold the same entries. A table by hashes (`key-table.ts`) answers point lookups. Sorted chunks
  * of at most `CHUNK_MAX` entries answer ranges; a chunk also counts those of its entries that the owner marked, so
  * that a range is counted without walking over it.
  *
  * Laws: chunks are never empty; each chunk is sorted, and its last key is below the next chunk's first; a chunk's tally
- * is the number of its marked entries; what the maps hold and what the chunks hold is the same.
+ * is the number of its marked entries; what the table holds and what the chunks hold is the same.
  *
  * A walk with `visit` sees one state: the map must not change before it returns. A walk in slices asks `chunkFrom`
  * again with the next key, so that entries may come and go in between.
  */
 import { invariant } from "./errors.js";
+import { KeyTable, type Keyed } from "./key-table.js";
 
-/** What a map holds: an entry carries its own key, and the key never changes. */
-export interface Keyed {
-  readonly key: string;
-}
-
-const SHARDS = 64;
 const CHUNK_MAX = 256;
 /** Two neighbours are joined when both together hold no more than this, so that a split does not follow at once. */
 const CHUNK_JOINED_MAX = CHUNK_MAX / 2;
@@ -33,10 +27,9 @@ interface Chunk<Entry> {
 }
 
 export class SortedMap<Entry extends Keyed> {
-  readonly #shards: Map<string, Entry>[] = Array.from({ length: SHARDS }, () => new Map<string, Entry>());
+  readonly #table = new KeyTable<Entry>();
   readonly #chunks: Chunk<Entry>[] = [];
   readonly #isMarked: (entry: Entry) => boolean;
-  #size = 0;
   #marked = 0;
 
   /** @param isMarked says which entries `countMarked` counts; call `markChanged` when its answer changes for an entry */
@@ -45,7 +38,7 @@ export class SortedMap<Entry extends Keyed> {
   }
 
   get size(): number {
-    return this.#size;
+    return this.#table.size;
   }
 
   /** How many entries are marked. */
@@ -54,17 +47,24 @@ export class SortedMap<Entry extends Keyed> {
   }
 
   get(key: string): Entry | undefined {
-    return this.#shards[shardOf(key)]!.get(key);
+    return this.#table.get(key);
   }
 
   /** Adds an entry whose key must not be there. */
   add(entry: Entry): void {
-    const shard = this.#shards[shardOf(entry.key)]!;
-    const before = shard.size;
-    shard.set(entry.key, entry);
-    invariant(shard.size === before + 1, "a key is added to a sorted map once");
+    invariant(this.addOrGet(entry) === entry, "a key is added to a sorted map once");
+  }
+
+  /** Adds an entry unless its key is there; answers the entry that has the key then. */
+  addOrGet(entry: Entry): Entry {
+    const before = this.#table.size;
+    const found = this.#table.addOrGet(entry);
+    if (this.#table.size > before) this.#addToChunk(entry);
+    return found;
+  }
+
+  #addToChunk(entry: Entry): void {
     const marks = this.#isMarked(entry) ? 1 : 0;
-    this.#size++;
     this.#marked += marks;
     if (this.#chunks.length === 0) {
       this.#chunks.push({ entries: [entry], first: entry.key, marked: marks });
@@ -81,17 +81,14 @@ export class SortedMap<Entry extends Keyed> {
 
   /** Removes an entry; answers whether it was there. */
   delete(key: string): boolean {
-    const shard = this.#shards[shardOf(key)]!;
-    const entry = shard.get(key);
+    const entry = this.#table.delete(key);
     if (entry === undefined) return false;
-    shard.delete(key);
     const marks = this.#isMarked(entry) ? 1 : 0;
-    this.#size--;
     this.#marked -= marks;
     const at = this.#chunkFor(key);
     const chunk = this.#chunks[at]!;
     const position = lowerBound(chunk.entries, key);
-    invariant(chunk.entries[position] === entry, "the maps and the chunks of a sorted map hold the same entries");
+    invariant(chunk.entries[position] === entry, "the table and the chunks of a sorted map hold the same entries");
     chunk.entries.splice(position, 1);
     chunk.marked -= marks;
     if (chunk.entries.length === 0) {
@@ -171,18 +168,16 @@ export class SortedMap<Entry extends Keyed> {
       invariant(chunk.first === chunk.entries[0]!.key, "a chunk knows its first key");
       for (const { key } of chunk.entries) {
         invariant(previous === undefined || previous < key, "keys ascend");
-        invariant(this.get(key)?.key === key, "what is in a chunk is in a map");
+        invariant(this.get(key)?.key === key, "what is in a chunk is in the table");
         previous = key;
       }
       invariant(this.#countIn(chunk, 0, chunk.entries.length) === chunk.marked, "a chunk's tally is right");
       size += chunk.entries.length;
       marked += chunk.marked;
     }
-    invariant(size === this.#size, "the size is right");
+    invariant(size === this.#table.size, "the table holds no more than the chunks");
     invariant(marked === this.#marked, "the tally is right");
-    let mapped = 0;
-    for (const shard of this.#shards) mapped += shard.size;
-    invariant(mapped === size, "the maps hold no more than the chunks");
+    this.#table.check();
   }
 
   #countIn(chunk: Chunk<Entry>, from: number, to: number): number {
@@ -236,11 +231,4 @@ function lowerBound(entries: readonly Keyed[], key: string): number {
     else high = middle;
   }
   return low;
-}
-
-/** Spreads keys by three of their characters: keys of one program differ near their end, or in the middle. */
-function shardOf(key: string): number {
-  const length = key.length;
-  if (length < 2) return 0;
-  return (key.charCodeAt(length - 1) + key.charCodeAt(length - 2) * 7 + key.charCodeAt(length >> 1) * 13) % SHARDS;
 }

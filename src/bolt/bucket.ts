@@ -137,9 +137,12 @@ export class Bucket implements CursorTarget {
     return new Cursor(this);
   }
 
-  /** Visits the keys in `[from, to)` in order; an undefined bound is open. Nested buckets are passed over. */
+  /**
+   * Visits the keys in `[from, to)` in order; an undefined bound is open. Nested buckets are passed over. Pages that are not in memory
+   * are not kept there, either.
+   */
   forEach(from: Uint8Array | undefined, to: Uint8Array | undefined, visit: Visit): void {
-    const cursor = this.cursor();
+    const cursor = new Cursor(this, true);
     let more = from === undefined ? cursor.first() : cursor.seek(from);
     for (; more; more = cursor.next()) {
       if (to !== undefined && compareBytes(cursor.key, to) >= 0) return;

@@ -1,6 +1,7 @@
 /** A copy without the free pages: what etcd calls defragmentation. */
 import { SLICE_MS_MAX } from "../base/limits.js";
 import { DiskError } from "../platform/disk.js";
+import { SpareTime } from "../platform/spare-time.js";
 import type { Bucket } from "./bucket.js";
 import type { BoltDoors } from "./database.js";
 import { openBolt } from "./open.js";
@@ -16,6 +17,8 @@ const SLICE_MS = SLICE_MS_MAX / 2;
 
 export interface CompactOptions {
   readonly initialMapBytes?: number;
+  /** Whether a server runs beside the copy: then it takes only the time that is left over. */
+  readonly beside?: boolean;
   /** Called now and then with the keys copied so far. */
   readonly onProgress?: (keys: number) => void;
 }
@@ -62,6 +65,7 @@ class Copy {
   #bytesInCommit = 0;
   #keys = 0;
   #sliceBegan: number;
+  readonly #spareTime: SpareTime | undefined;
 
   constructor(doors: BoltDoors, begin: () => WriteTransaction, options: CompactOptions) {
     this.#doors = doors;
@@ -69,6 +73,7 @@ class Copy {
     this.#options = options;
     this.#transaction = begin();
     this.#sliceBegan = doors.clock.now();
+    this.#spareTime = options.beside === true ? new SpareTime(doors.clock) : undefined;
   }
 
   async run(source: ReadTransaction): Promise<void> {
@@ -114,10 +119,18 @@ class Copy {
       this.#sliceBegan = this.#doors.clock.now();
       return true;
     }
-    if (this.#keys % KEYS_PER_LOOK === 0 && this.#doors.clock.now() - this.#sliceBegan > SLICE_MS) {
-      await this.#doors.clock.yield();
-      this.#sliceBegan = this.#doors.clock.now();
-    }
+    if (this.#keys % KEYS_PER_LOOK === 0) await this.#maybeYield();
     return false;
+  }
+
+  async #maybeYield(): Promise<void> {
+    const { clock } = this.#doors;
+    if (this.#spareTime !== undefined) {
+      if (this.#spareTime.isOver) await this.#spareTime.rest();
+      return;
+    }
+    if (clock.now() - this.#sliceBegan <= SLICE_MS) return;
+    await clock.yield();
+    this.#sliceBegan = clock.now();
   }
 }

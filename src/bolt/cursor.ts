@@ -25,14 +25,17 @@ const NEVER = -1;
 
 export class Cursor {
   readonly #bucket: CursorTarget;
+  readonly #passing: boolean;
   #stack: TreePage[] = [];
   #indexes: number[] = [];
   #depth = -1;
   #changes = 0;
   #key: Uint8Array | undefined;
 
-  constructor(bucket: CursorTarget) {
+  /** @param passing for one walk over many pages, which need not stay in memory behind it */
+  constructor(bucket: CursorTarget, passing = false) {
     this.#bucket = bucket;
+    this.#passing = passing;
   }
 
   /** True while the cursor stands on a key. */
@@ -90,7 +93,7 @@ export class Cursor {
       }
       const index = branchIndex(found);
       this.#indexes[this.#depth] = index;
-      page = this.#bucket.pages.childOf(page, index);
+      page = this.#bucket.pages.childOf(page, index, this.#passing);
     }
     if (this.#indexes[this.#depth]! < this.#leaf.count) return this.#arrive();
     return this.#skip(1);
@@ -165,7 +168,7 @@ export class Cursor {
       this.#stack[this.#depth] = page;
       this.#indexes[this.#depth] = index;
       if (page.leaf) return;
-      page = this.#bucket.pages.childOf(page, index);
+      page = this.#bucket.pages.childOf(page, index, this.#passing);
     }
   }
 
@@ -184,7 +187,7 @@ export class Cursor {
       }
       const index = this.#indexes[this.#depth]! + step;
       this.#indexes[this.#depth] = index;
-      const child = this.#bucket.pages.childOf(this.#stack[this.#depth]!, index);
+      const child = this.#bucket.pages.childOf(this.#stack[this.#depth]!, index, this.#passing);
       this.#goDown(child, step === 1 ? "first" : "last");
       if (this.#leaf.count > 0) return this.#arrive();
     }

@@ -434,3 +434,36 @@ async function valueOfA(disk: SimDisk, clock: SimClock): Promise<string> {
   await db.close();
   return new TextDecoder().decode(value);
 }
+
+test("a walk sees what was committed since the walk before, and its pages do not stay in memory", async (t) => {
+  const fixture = await boltFixture(t, { pageSize: 1024 });
+  const key = (i: number): Uint8Array => bytesOf(String(i).padStart(6, "0"));
+  const write = fixture.db.beginWrite();
+  for (let i = 0; i < 5000; i++) write.createBucketIfNotExists(bytesOf("key")).put(key(i), bytesOf(`value ${i}`));
+  await write.commit();
+  const db = await fixture.reopen({ cacheBytes: 20 * 1024 });
+  const walk = (): string[] => {
+    const read = db.beginRead();
+    const values: string[] = [];
+    read.bucket(bytesOf("key"))!.forEach(undefined, undefined, (_, value) => {
+      values.push(String.fromCharCode(...value));
+    });
+    read.end();
+    return values;
+  };
+  const expected = Array.from({ length: 5000 }, (_, i) => `value ${i}`);
+  assert.deepEqual(walk(), expected);
+  assert.ok(db.stats().cacheMisses > 100, "a walk reads pages from the file");
+  assert.ok(db.stats().cachedBytes <= 2 * 1024, "but for the root they are gone");
+  for (let round = 0; round < 20; round++) {
+    const change = db.beginWrite();
+    for (let i = round; i < 5000; i += 37 + round) {
+      change.bucket(bytesOf("key"))!.put(key(i), bytesOf(`round ${round}`));
+      expected[i] = `round ${round}`;
+    }
+    const landed = change.commit();
+    assert.deepEqual(walk(), expected, "while the pages are on their way to the disk");
+    await landed;
+    assert.deepEqual(walk(), expected);
+  }
+});

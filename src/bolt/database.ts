@@ -29,8 +29,10 @@ import { Page } from "./page.js";
 import { PageStore } from "./page-store.js";
 import { ReadTransaction, WriteTransaction, type State, type TransactionHost } from "./transaction.js";
 
-/** Bytes that one write of data pages has at most, encoded in one go: about a millisecond of work. */
-const WRITE_BYTES_MAX = 512 * 1024;
+/** Bytes that one write of data pages has at most, encoded in one go: about half a millisecond of work. */
+const WRITE_BYTES_MAX = 256 * 1024;
+/** Encoding for longer than this gives the loop back: a commit of ten thousand puts is 10 to 16 ms of it. */
+const ENCODE_MS_MAX = 1;
 /** Buffers that one write has at most. */
 const WRITE_CHUNKS_MAX = 128;
 /** Writes of data pages under way at once. */
@@ -277,13 +279,19 @@ export class BoltDatabase implements TransactionHost {
 
   /**
    * Writes runs of pages that lie side by side in one go each, a few of them at a time: where pages are scattered, the way to
-   * the disk and back is what takes the time. They are encoded just before, so that no turn is long.
+   * the disk and back is what takes the time. They are encoded just before, a millisecond's worth in a turn.
    */
   async #writePages(commit: PlannedCommit): Promise<void> {
     let at = 0;
     const run = { failed: false };
+    let turnBegan = this.#clock.now();
     const writeRuns = async (): Promise<void> => {
       while (at < commit.nodes.length && !run.failed) {
+        if (this.#clock.now() - turnBegan >= ENCODE_MS_MAX) {
+          await this.#clock.yield();
+          turnBegan = this.#clock.now();
+          continue;
+        }
         const first = commit.nodes[at]!;
         const chunks: Uint8Array[] = [];
         let bytes = 0;

@@ -5,16 +5,25 @@
  * id stands for one content as long as any state that can be read has it; when the free list lets go of an id, its page leaves
  * the cache, too. Memory is bounded by a budget of bytes: a clock passes over the pages and takes out those that were not read
  * since it last came by.
+ *
+ * A walk that passes over a tree once (restore, hash, compaction) asks for pages much in the order of the file. It reads a stretch of the
+ * file in one call of the system and is served from there, and its pages do not stay: they would push out those that are
+ * read again. The law of the stretch: it is dropped whenever a page is about to be written and whenever one has been, so that
+ * it never stands for bytes that have changed since.
  */
-import type { DiskFile } from "../platform/disk.js";
+import { DiskError, type DiskFile } from "../platform/disk.js";
 import { invariant } from "../base/errors.js";
-import { compareBytes } from "../base/bytes.js";
+import { compareBytes, EMPTY_BYTES } from "../base/bytes.js";
 import { BoltError } from "./errors.js";
 import { DEPTH_MAX } from "./format.js";
 import { damage, parseHeader, parsePage, type Page, type PageOrigin, type TreePage } from "./page.js";
 
 /** Places that the clock's hand passes at most for one page that comes in. */
 const EVICTION_STEPS_MAX = 256;
+/** Pages of a stretch that is read ahead. */
+const AHEAD_PAGES = 64;
+/** A walk that steps so far at most goes along the file: branches and free lists lie between the leaves. */
+const AHEAD_STEP_MAX = 8;
 
 export class PageStore {
   readonly path: string;
@@ -27,6 +36,12 @@ export class PageStore {
   #hand = 0;
   #bytes = 0;
   #misses = 0;
+  /** The stretch of pages `[first, end)` that was read ahead; both are 0 when there is none. */
+  #aheadFirst = 0;
+  #aheadEnd = 0;
+  #aheadBytes: Uint8Array = EMPTY_BYTES;
+  /** The page that was read last for a walk. */
+  #passedLast = 0;
   /** Every page that may be asked for is below. Set by the database: the high water mark of its newest state. */
   highWater: number;
   /** Tells pages that nothing may use; a pointer to one is damage. */
@@ -65,11 +80,13 @@ export class PageStore {
   /**
    * The child of a branch, proven to hold only keys that belong there, so that a damaged pointer cannot lead to another part of
    * the tree. The proof is remembered in the child.
+   *
+   * @param passing for a walk that will not come again soon
    */
-  childOf(parent: TreePage, index: number): TreePage {
+  childOf(parent: TreePage, index: number, passing = false): TreePage {
     const child = parent.childAt(index);
     if (typeof child !== "number") return child;
-    const page = this.get(child);
+    const page = passing ? this.#getPassing(child) : this.get(child);
     if (page.provenUnder !== parent.serial) {
       this.#proveRange(parent, index, page, child);
       page.provenUnder = parent.serial;
@@ -98,12 +115,14 @@ export class PageStore {
 
   /** Keeps a page that the file does not have yet. */
   pin(id: number, page: TreePage): void {
+    this.#dropStretch();
     page.pinned = true;
     this.#put(id, page);
   }
 
   /** The file has the page durably now. */
   unpin(id: number): void {
+    this.#dropStretch();
     const page = this.#pages[id];
     if (page !== undefined) page.pinned = false;
   }
@@ -156,16 +175,70 @@ export class PageStore {
   }
 
   #load(id: number): TreePage {
+    const origin = this.#mustBeInUse(id);
+    this.#misses++;
+    const page = parsePage(origin, readWhole(this.#file, origin, this.highWater), this.highWater);
+    this.#put(id, page);
+    return page;
+  }
+
+  /** A page for a walk that passes by once: from memory where it is there, else from the stretch, and then it does not stay. */
+  #getPassing(id: number): TreePage {
+    const page = this.#pages[id];
+    if (page !== undefined) return page;
+    const origin = this.#mustBeInUse(id);
+    this.#misses++;
+    const bytes = this.#fromStretch(origin) ?? readWhole(this.#file, origin, this.highWater);
+    return parsePage(origin, bytes, this.highWater);
+  }
+
+  /** The bytes of a page; undefined where the walk does not go along the file, or the stretch cannot be read or ends within the page. */
+  #fromStretch(origin: PageOrigin): Uint8Array | undefined {
+    const { id } = origin;
+    const step = id - this.#passedLast;
+    this.#passedLast = id;
+    if (id < this.#aheadFirst || id >= this.#aheadEnd) {
+      if (step < 1 || step > AHEAD_STEP_MAX || !this.#readStretch(id)) return undefined;
+    }
+    const start = (id - this.#aheadFirst) * this.pageSize;
+    const { span } = parseHeader(origin, this.#aheadBytes.subarray(start, start + this.pageSize), this.highWater);
+    if (id + span > this.#aheadEnd) return undefined;
+    return this.#aheadBytes.subarray(start, start + span * this.pageSize);
+  }
+
+  /** Answers whether page `first` was read. The bytes are new ones each time, since whoever walks may keep views of them. */
+  #readStretch(first: number): boolean {
+    this.#dropStretch();
+    const bytes = new Uint8Array(Math.min(AHEAD_PAGES, this.highWater - first) * this.pageSize);
+    let count: number;
+    try {
+      count = this.#file.readNow(bytes, first * this.pageSize);
+    } catch (error) {
+      // It may be a page that nobody asked for that cannot be read: the one asked for is read alone, and that failure is told.
+      if (error instanceof DiskError) return false;
+      throw error;
+    }
+    this.#aheadBytes = bytes;
+    this.#aheadFirst = first;
+    this.#aheadEnd = first + Math.floor(count / this.pageSize);
+    return this.#aheadEnd > first;
+  }
+
+  #dropStretch(): void {
+    if (this.#aheadEnd === 0) return;
+    this.#aheadBytes = EMPTY_BYTES;
+    this.#aheadFirst = 0;
+    this.#aheadEnd = 0;
+  }
+
+  #mustBeInUse(id: number): PageOrigin {
     const origin = this.#origin(id);
     if (id < 2 || id >= this.highWater) {
       const detail = `a pointer to page ${id}, pages are [2, ${this.highWater})`;
       throw new BoltError("BOLT_PAGE_BOUNDS", { path: this.path, page: id }, detail);
     }
     if (this.isFree(id)) throw damage(origin, "BOLT_PAGE_SHARED", 0, "the page is in use and in the free list");
-    this.#misses++;
-    const page = parsePage(origin, readWhole(this.#file, origin, this.highWater), this.highWater);
-    this.#put(id, page);
-    return page;
+    return origin;
   }
 }
 

@@ -94,6 +94,8 @@ interface Change {
 const SEQUENTIAL_FILL = 0.9;
 /** Changes repeated into the new file, or entries hashed, between two looks at the clock. */
 const STEPS_PER_LOOK = 256;
+/** Changes repeated in one transaction of the new file: to plan the commit of all that came in during a long copy would hold the loop. */
+const REPEATED_PER_COMMIT = 2048;
 
 export class Backend implements BucketWriter {
   readonly path: string;
@@ -530,12 +532,20 @@ export class Backend implements BucketWriter {
   async #repeatDurably(temporary: string, changes: readonly Change[]): Promise<number> {
     const database = await this.#options.engine.open(this.#d, temporary);
     try {
-      const write = database.beginWrite();
+      let write = database.beginWrite();
       let repeated = 0;
+      let uncommitted = 0;
       while (changes.length - repeated > STEPS_PER_LOOK) {
         repeat(write, changes, repeated, repeated + STEPS_PER_LOOK);
         repeated += STEPS_PER_LOOK;
-        await this.#d.clock.yield();
+        uncommitted += STEPS_PER_LOOK;
+        if (uncommitted < REPEATED_PER_COMMIT) {
+          await this.#d.clock.yield();
+          continue;
+        }
+        await write.commit();
+        write = database.beginWrite();
+        uncommitted = 0;
       }
       // The hook and the last changes in one turn: a crash after the rename must find the consistent index of just these.
       this.#beforeCommit(this);

@@ -11,7 +11,7 @@ export function makeBoltEngine(options: BoltOptions = {}): BoltEngine {
   return {
     open: (d, path) => openBolt(d, path, { initialMapBytes: INITIAL_MAP_BYTES, ...options }),
     // Reads come from this engine's own databases, so they are bolt's.
-    compact: (read, d, path) => compactBolt(read as ReadTransaction, d, path),
+    compact: (read, d, path) => compactBolt(read as ReadTransaction, d, path, { beside: true }),
   };
 }
 

@@ -444,10 +444,12 @@ export class Member implements MemberService {
 
   /**
    * The only voter need not wait for an election timeout: nobody else could lead. Called after entries were applied, for those
-   * that make it a voter may be among them.
+   * that make it a voter may be among them. All that was committed at the start goes first: whoever campaigns looks through what is not
+   * applied yet for changes of the configuration, and of a long log that would be seconds in one turn.
    */
   #maybeCampaignAlone(): void {
     if (this.#leader !== 0n || !this.#isOnlyVoter()) return;
+    if (this.#applier.appliedIndex < this.#booted.storage.initialState().hardState.commit) return;
     this.#lookAtAbstention();
     this.#booted.node.campaign();
     this.#loop.schedule();

@@ -95,10 +95,7 @@ export class Nemesis {
       machine.clock.jumpWall(this.#upTo(7_200_000) - 3_600_000);
     },
     partition: (machine) => this.#partition(machine),
-    clog: (machine) => {
-      const other = this.#random.pick(this.#cluster.machines);
-      this.#world.network.clog(machine.name, other.name, this.#world.scheduler.now + this.#upTo(CUT_MS_MAX));
-    },
+    clog: (machine) => this.#clog(machine),
     "slow-disk": (machine) => this.#slowDisk(machine),
     "sync-error": (machine) => this.#failDisk(machine, ["datasync", "sync", "sync-folder"]),
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
@@ -243,6 +240,16 @@ export class Nemesis {
       }
     }
     if (machines.length === 3) this.#cut(machines[0]!, machines[2]!, CUT_MS_MAX);
+  }
+
+  /** What a machine sends is held back for a while, and then comes all at once: to one of the others, or to all of them. */
+  #clog(machine: Machine): void {
+    const { network, scheduler } = this.#world;
+    const others = this.#cluster.machines.filter((other) => other !== machine);
+    if (others.length === 0) return;
+    const until = scheduler.now + this.#upTo(CUT_MS_MAX);
+    const clogged = this.#random.oneIn(2) ? others : [this.#random.pick(others)];
+    for (const other of clogged) network.clog(machine.name, other.name, until);
   }
 
   /** Each direction heals by itself. */

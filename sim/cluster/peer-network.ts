@@ -20,10 +20,12 @@ import type { Trace } from "./trace.js";
 export interface LinkHabits {
   readonly delayMsMin: number;
   readonly delayMsMax: number;
-  /** One message in so many is lost, comes twice, is late by up to ten times the delay; 0 for none. */
+  /** One message in so many is lost, comes twice, is late; 0 for none. */
   readonly lossOneIn: number;
   readonly repeatOneIn: number;
   readonly lateOneIn: number;
+  /** By how much it is late, at most: so long that the sender may have asked again. */
+  readonly lateMsMax: number;
   /** Whether a message may overtake another on the same link. */
   readonly reorders: boolean;
   /** One stream of a snapshot in so many is broken off on its way; 0 for none. */
@@ -36,6 +38,7 @@ export const CALM_HABITS: LinkHabits = {
   lossOneIn: 0,
   repeatOneIn: 0,
   lateOneIn: 0,
+  lateMsMax: 20,
   reorders: false,
   brokenStreamOneIn: 0,
 };
@@ -275,7 +278,8 @@ export class SimPeerNetwork {
     const { now } = this.#scheduler;
     // What a loop that waits for its disk sends leaves when it goes on.
     let arrival = Math.max(now, from.owner.heldUntil) + this.#delay();
-    if (this.#chance(this.habits.lateOneIn)) arrival += 10 * this.#delay();
+    if (this.#chance(this.habits.lateOneIn))
+      arrival += (this.#delay() * this.habits.lateMsMax) / this.habits.delayMsMax;
     arrival = Math.max(arrival, link.clogUntil);
     if (!this.habits.reorders) {
       arrival = Math.max(arrival, link.lastArrival);

@@ -102,12 +102,19 @@ function drawAmbushes(random: SimRandom): Ambush[] {
 
 function drawLinks(random: SimRandom): LinkHabits {
   const wild = random.oneIn(2);
+  const delayMsMin = random.pick([0.05, 0.2, 1]);
+  const delayMsMax = random.pick([0.5, 2, 10]) + 1;
+  const lossOneIn = wild ? random.pick([0, 10, 50, 200]) : 0;
+  const repeatOneIn = wild ? random.pick([0, 10, 100]) : 0;
+  const lateOneIn = wild ? random.pick([0, 10, 100]) : 0;
   return {
-    delayMsMin: random.pick([0.05, 0.2, 1]),
-    delayMsMax: random.pick([0.5, 2, 10]) + 1,
-    lossOneIn: wild ? random.pick([0, 10, 50, 200]) : 0,
-    repeatOneIn: wild ? random.pick([0, 10, 100]) : 0,
-    lateOneIn: wild ? random.pick([0, 10, 100]) : 0,
+    delayMsMin,
+    delayMsMax,
+    lossOneIn,
+    repeatOneIn,
+    lateOneIn,
+    // What is late seldom may be so by longer than a read waits before it asks again.
+    lateMsMax: lateOneIn === 100 ? 1_000 : 10 * delayMsMax,
     reorders: wild && random.oneIn(2),
     brokenStreamOneIn: random.pick([0, 2, 5]),
   };

@@ -8,6 +8,7 @@ import { Arena } from "../../base/arena.js";
 import { invariant } from "../../base/errors.js";
 import type { ResponseHeader } from "../generated/etcdserverpb/header.js";
 import { BinaryWriter } from "../binary.js";
+import { varintSize, writeVarint } from "./varint.js";
 
 const TAG_HEADER = 0x0a;
 const TAG_HEADER_REVISION = 0x18;
@@ -85,24 +86,4 @@ export class AnswerEncoder {
     const header = this.#header;
     for (let i = 0; i < this.#headerBytes; i++) answer[i] = header[i]!;
   }
-}
-
-function varintSize(value: number): number {
-  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
-}
-
-/** Up to 2^53-1. */
-function writeVarint(bytes: Uint8Array, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest > 0x7fff_ffff) {
-    bytes[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  while (rest > 0x7f) {
-    bytes[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  bytes[at++] = rest;
-  return at;
 }

@@ -20,7 +20,14 @@ import {
 } from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
 import { MembershipError, minorVersion } from "../membership/membership.js";
-import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn } from "../mvcc/index.js";
+import {
+  applyRange,
+  applyRangeInSlices,
+  applyTxn,
+  isReadOnlyTxn,
+  type Store,
+  type StoredPairs,
+} from "../mvcc/index.js";
 import type { Clock, Log, Platform, Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -56,7 +63,7 @@ import {
   type Message,
   type Snapshot,
 } from "../proto/raft.js";
-import type { GetRequest } from "../proto/fast/get.js";
+import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import { encodePutEntry } from "../proto/fast/put.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
@@ -851,40 +858,51 @@ export class Member implements MemberService {
   }
 
   getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
+    this.#readFor(request.serializable, receiver, (store) => store.find(request.key));
+  }
+
+  spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>): void {
+    const { key, rangeEnd, limit } = request;
+    const span = { key, end: rangeEnd === "\0" ? "" : rangeEnd };
+    this.#readFor(request.serializable, receiver, (store) => store.pairs(span, limit));
+  }
+
+  /** A read that is made in one turn. */
+  #readFor<Result>(serializable: boolean, receiver: Receiver<Result>, read: (store: Store) => Result): void {
     this.#assertRunning();
     if (this.#replacing !== undefined) {
       // The tables are another snapshot's in a moment.
-      this.#getLater(request).then(
-        (pair) => receiver.resolve(pair),
+      this.#readLater(serializable, read).then(
+        (result) => receiver.resolve(result),
         (error: unknown) => receiver.reject(error),
       );
       return;
     }
-    if (request.serializable) this.#findFor(request.key, receiver);
+    if (serializable) this.#readNow(receiver, read);
     else {
       this.#reads.waitFor({
-        resolve: () => this.#findFor(request.key, receiver),
+        resolve: () => this.#readNow(receiver, read),
         reject: (error) => receiver.reject(error),
       });
     }
   }
 
-  #findFor(key: string, receiver: Receiver<Uint8Array | undefined>): void {
-    let pair: Uint8Array | undefined;
+  #readNow<Result>(receiver: Receiver<Result>, read: (store: Store) => Result): void {
+    let result: Result;
     try {
-      pair = this.#tables.store.find(key);
+      result = read(this.#tables.store);
     } catch (error) {
       receiver.reject(error);
       return;
     }
     this.#metrics.count("etcd_mvcc_range_total");
-    receiver.resolve(pair);
+    receiver.resolve(result);
   }
 
-  async #getLater({ key, serializable }: GetRequest): Promise<Uint8Array | undefined> {
+  async #readLater<Result>(serializable: boolean, read: (store: Store) => Result): Promise<Result> {
     if (!serializable) await this.#reads.wait();
     this.#metrics.count("etcd_mvcc_range_total");
-    return this.#read(({ store }) => store.find(key));
+    return this.#read(({ store }) => read(store));
   }
 
   async deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {

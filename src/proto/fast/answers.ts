@@ -1,5 +1,5 @@
 /**
- * The answers that most calls get, written in one go: `PutResponse` and `RangeResponse` of one pair. Equal to the generated codecs,
+ * The answers that most calls get, written in one go: `PutResponse`, and `RangeResponse` of stored pairs. Equal to the generated codecs,
  * which a property test proves.
  *
  * A pair goes out as `db` holds it: what is stored under a revision is the message that the answer carries.
@@ -14,6 +14,7 @@ const TAG_HEADER = 0x0a;
 const TAG_HEADER_REVISION = 0x18;
 const TAG_HEADER_TERM = 0x20;
 const TAG_RANGE_PAIR = 0x12;
+const TAG_RANGE_MORE = 0x18;
 const TAG_RANGE_COUNT = 0x20;
 
 /** Tag and value of the two IDs, of revision and of term, at their longest. */
@@ -57,6 +58,31 @@ export class AnswerEncoder {
     answer.set(pair, at);
     answer[at + size] = TAG_RANGE_COUNT;
     answer[at + size + 1] = 1;
+    return answer;
+  }
+
+  /** A range's answer; `pairs` are encoded `KeyValue`s, `count` is that of the whole span. */
+  range(header: ResponseHeader, pairs: readonly Uint8Array[], count: number): Uint8Array {
+    if (count === 0) return this.put(header);
+    this.#setHeader(header);
+    const more = pairs.length < count;
+    let size = this.#headerBytes + (more ? 2 : 0) + 1 + varintSize(count);
+    for (const { length } of pairs) size += 1 + varintSize(length) + length;
+    const answer = this.#answers.take(size);
+    this.#copyHeader(answer);
+    let at = this.#headerBytes;
+    for (const pair of pairs) {
+      answer[at] = TAG_RANGE_PAIR;
+      at = writeVarint(answer, at + 1, pair.length);
+      answer.set(pair, at);
+      at += pair.length;
+    }
+    if (more) {
+      answer[at++] = TAG_RANGE_MORE;
+      answer[at++] = 1;
+    }
+    answer[at] = TAG_RANGE_COUNT;
+    writeVarint(answer, at + 1, count);
     return answer;
   }
 

@@ -1,5 +1,5 @@
 /**
- * Put, get of one key and range of some keys: the calls that most traffic consists of, from bytes to bytes without a promise, and without an object for
+ * Put, get of one key, range of some keys and flat transaction: the calls that most traffic consists of, from bytes to bytes without a promise, and without an object for
  * each field. A request of any other form goes the way that all calls go; so does everything about errors.
  *
  * `npm run bench:member` shows what it saves.
@@ -8,10 +8,11 @@ import type { Handler, UnaryCall } from "../grpc/handler.js";
 import { AnswerEncoder } from "../proto/fast/answers.js";
 import { decodeGet, decodeSpan } from "../proto/fast/get.js";
 import { decodePut } from "../proto/fast/put.js";
-import { PutRequest, PutResponse } from "../proto/generated/etcdserverpb/kv.js";
+import { decodeTxn } from "../proto/fast/txn.js";
+import { PutRequest, PutResponse, TxnResponse } from "../proto/generated/etcdserverpb/kv.js";
 import type { StoredPairs } from "../mvcc/index.js";
 import type { CallContext, MemberService, Receiver } from "../server/contract.js";
-import { checkPut } from "./checks.js";
+import { checkPut, checkTxn } from "./checks.js";
 import { admit, contextOf, decodeRequest, type ServiceDependencies } from "./service.js";
 
 /** What ends a call. Law: nothing that is thrown here reaches the member, which calls in the middle of its work. */
@@ -52,6 +53,14 @@ class PutReply extends Reply<PutResponse> {
 class GetReply extends Reply<Uint8Array | undefined> {
   protected override encode(pair: Uint8Array | undefined): Uint8Array {
     return this.encoder.get(this.member.header(), pair);
+  }
+}
+
+class TxnReply extends Reply<TxnResponse> {
+  protected override encode(response: TxnResponse): Uint8Array {
+    const { header } = response;
+    const known = header === undefined ? undefined : this.encoder.txn(header, response);
+    return known ?? TxnResponse.encode(response).finish();
   }
 }
 
@@ -121,6 +130,23 @@ export function rangeHandler(
       // The request may lie in bytes that are read into again before the answer is due.
       const copy = bytes.slice();
       member.spanFor(span, new SpanReply(call, member, encoder, () => long(copy, context)), context);
+      return undefined;
+    },
+  };
+}
+
+/** @param txn serves what `decodeTxn` does not know */
+export function txnHandler(dependencies: ServiceDependencies, txn: Handler & { kind: "unary" }): Handler {
+  const { member } = dependencies;
+  const encoder = new AnswerEncoder(member.clusterId, member.memberId);
+  return {
+    kind: "unary",
+    handle: (bytes, call) => {
+      const request = decodeTxn(bytes);
+      if (request === undefined) return txn.handle(bytes, call);
+      admit(dependencies, call, "unary", false);
+      checkTxn(request, member.limits.txnOperationsMax);
+      member.txnFor(request, bytes, new TxnReply(call, member, encoder), contextOf(call));
       return undefined;
     },
   };

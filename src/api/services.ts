@@ -48,7 +48,7 @@ import { checkDeleteRange, checkRange, checkTxn } from "./checks.js";
 import { clusterHandlers } from "./cluster.js";
 import { ApiError } from "./errors.js";
 import { healthHandlers } from "./health.js";
-import { putHandler, rangeHandler } from "./hot-calls.js";
+import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
 import { encodeRangeAnswer } from "./range-answer.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
@@ -95,10 +95,13 @@ function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
     ],
     [
       "/etcdserverpb.KV/Txn",
-      unary(dependencies, TxnRequest, TxnResponse, (request, context) => {
-        checkTxn(request, member.limits.txnOperationsMax);
-        return member.txn(request, context);
-      }),
+      txnHandler(
+        dependencies,
+        unary(dependencies, TxnRequest, TxnResponse, (request, context) => {
+          checkTxn(request, member.limits.txnOperationsMax);
+          return member.txn(request, context);
+        }),
+      ),
     ],
     [
       "/etcdserverpb.KV/Compact",

@@ -60,6 +60,11 @@ test("a span's pairs are found as db holds them, and are what a range answers", 
       const { kvs, count } = s.store.range(span, { limit });
       assert.deepEqual([found.pairs.map((pair) => decodeKeyValue(pair)), found.count], [kvs, count], when);
     }
+    for (const key of keys) {
+      const [kv] = s.store.range(one(key)).kvs;
+      const { createRevision, modRevision, version } = kv ?? {};
+      assert.deepEqual(s.store.stampOf(key), kv && { createRevision, modRevision, version }, when);
+    }
   };
   for (const round of ["first", "second", "third"]) {
     for (const [i, key] of keys.entries()) {

@@ -89,6 +89,9 @@ export interface RangeResult {
   readonly revision: number;
 }
 
+/** The numbers of a pair. */
+export type Stamp = Pick<KeyValue, "createRevision" | "modRevision" | "version">;
+
 /** Pairs as `db` holds them. */
 export interface StoredPairs {
   /** Encoded `KeyValue`s, in the order of their keys. Views that stay right for as long as they are held. */
@@ -200,6 +203,13 @@ export class Store implements ReadView {
     const history = this.#index.get(key);
     if (history === undefined || !history.live) return undefined;
     return this.#pairOf(history, false);
+  }
+
+  /** What a compare asks of a key that is there, without a look into `db`: the index knows it of the newest pair. */
+  stampOf(key: string): Stamp | undefined {
+    const history = this.#index.get(key);
+    if (history === undefined || !history.live) return undefined;
+    return { createRevision: history.created, modRevision: history.main, version: history.version };
   }
 
   /** A live key's newest pair. `inOrder`: the pair that was read before is likely to lie beside it. */

@@ -82,6 +82,12 @@ export interface MemberService {
   spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>, context?: CallContext): void;
   deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse>;
   txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse>;
+  /**
+   * `txn` for one who is called back; may also throw what `txn` rejects with.
+   *
+   * @param encoded the bytes of the request, as `decodeTxn` knew them
+   */
+  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void;
   compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;

@@ -65,6 +65,7 @@ import {
 } from "../proto/raft.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import { encodePutEntry } from "../proto/fast/put.js";
+import { encodeTxnEntry } from "../proto/fast/txn.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
 import { Applier, loadProgress, type Progress } from "./applier.js";
@@ -921,6 +922,31 @@ export class Member implements MemberService {
     const { response } = await this.#request({ txn: request });
     this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
+  }
+
+  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>): void {
+    if (isReadOnlyTxn(request)) {
+      this.txn(request).then(
+        (response) => receiver.resolve(response),
+        (error: unknown) => receiver.reject(error),
+      );
+      return;
+    }
+    if (!this.#fits(costOfTxn(request))) {
+      this.#refuseForQuota().catch((error: unknown) => receiver.reject(error));
+      return;
+    }
+    this.#assertTakesRequests();
+    const id = this.#ids.next();
+    const data = encodeTxnEntry(id, encoded);
+    this.#assertNotTooLarge(data);
+    this.#proposals.proposeFor(id, data, {
+      resolve: ({ response }) => {
+        this.#metrics.count("etcd_mvcc_txn_total");
+        receiver.resolve(this.#withHeader(response as TxnResponse));
+      },
+      reject: (error) => receiver.reject(error),
+    });
   }
 
   async compact(request: CompactionRequest): Promise<CompactionResponse> {

@@ -94,6 +94,13 @@ export class FakeMember implements MemberService {
     return this.#answer(context, () => this.#delete(request));
   }
 
+  txnFor(request: TxnRequest, _encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void {
+    this.txn(request, context).then(
+      (response) => receiver.resolve(response),
+      (error: unknown) => receiver.reject(error),
+    );
+  }
+
   /** Comparisons are taken to hold. */
   txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse> {
     return this.#answer(context, () => {

@@ -7,6 +7,7 @@
 import { Arena } from "../../base/arena.js";
 import { invariant } from "../../base/errors.js";
 import type { ResponseHeader } from "../generated/etcdserverpb/header.js";
+import type { PutResponse, TxnResponse } from "../generated/etcdserverpb/kv.js";
 import { BinaryWriter } from "../binary.js";
 import { varintSize, writeVarint } from "./varint.js";
 
@@ -16,6 +17,10 @@ const TAG_HEADER_TERM = 0x20;
 const TAG_RANGE_PAIR = 0x12;
 const TAG_RANGE_MORE = 0x18;
 const TAG_RANGE_COUNT = 0x20;
+
+const TAG_TXN_SUCCEEDED = 0x10;
+const TAG_TXN_RESPONSE = 0x1a;
+const TAG_RESPONSE_PUT = 0x12;
 
 /** Tag and value of the two IDs, of revision and of term, at their longest. */
 const HEADER_BYTES_MAX = 2 * 11 + 2 * 9;
@@ -86,6 +91,39 @@ export class AnswerEncoder {
     return answer;
   }
 
+  /** A transaction's answer that holds those of puts without previous pairs only; undefined for any other. */
+  txn(header: ResponseHeader, response: TxnResponse): Uint8Array | undefined {
+    const { succeeded, responses } = response;
+    let size = 0;
+    for (const { response: answer } of responses) {
+      const part = answer?.$case === "responsePut" ? putAnswerSize(answer.value) : undefined;
+      if (part === undefined) return undefined;
+      size += 2 + 2 + part;
+    }
+    this.#setHeader(header);
+    const answer = this.#answers.take(this.#headerBytes + (succeeded ? 2 : 0) + size);
+    this.#copyHeader(answer);
+    let at = this.#headerBytes;
+    if (succeeded) {
+      answer[at++] = TAG_TXN_SUCCEEDED;
+      answer[at++] = 1;
+    }
+    for (const { response: part } of responses) {
+      const { header: inner } = part!.value as PutResponse;
+      const { revision } = inner!;
+      const headerBytes = 1 + varintSize(revision);
+      answer[at++] = TAG_TXN_RESPONSE;
+      answer[at++] = headerBytes + 4;
+      answer[at++] = TAG_RESPONSE_PUT;
+      answer[at++] = headerBytes + 2;
+      answer[at++] = TAG_HEADER;
+      answer[at++] = headerBytes;
+      answer[at++] = TAG_HEADER_REVISION;
+      at = writeVarint(answer, at, revision);
+    }
+    return answer;
+  }
+
   /** Many answers in a row have the same header: reads between two writes. */
   #setHeader({ revision, raftTerm }: ResponseHeader): void {
     if (revision === this.#revision && raftTerm === this.#term) return;
@@ -112,4 +150,11 @@ export class AnswerEncoder {
     const header = this.#header;
     for (let i = 0; i < this.#headerBytes; i++) answer[i] = header[i]!;
   }
+}
+
+/** Bytes of a put's answer inside of another one's; undefined where it says more than its revision. */
+function putAnswerSize({ header, prevKv }: PutResponse): number | undefined {
+  if (header === undefined || prevKv !== undefined || header.revision === 0) return undefined;
+  if (header.clusterId !== 0n || header.memberId !== 0n || header.raftTerm !== 0) return undefined;
+  return 2 + 1 + varintSize(header.revision);
 }

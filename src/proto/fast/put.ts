@@ -9,6 +9,7 @@
 import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { PutRequest } from "../generated/etcdserverpb/kv.js";
+import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
 import {
   bytesFieldSize,
   shortVarint,
@@ -29,11 +30,8 @@ const TAG_PREV_KV = 0x20;
 const TAG_IGNORE_VALUE = 0x28;
 const TAG_IGNORE_LEASE = 0x30;
 
-/** `InternalRaftRequest.put` (4) and `.header` (100), and the header's `ID` (1). */
+/** `InternalRaftRequest.put` (4). */
 const TAG_ENTRY_PUT = 0x22;
-const TAG_ENTRY_HEADER_LOW = 0xa2;
-const TAG_ENTRY_HEADER_HIGH = 0x06;
-const TAG_HEADER_ID = 0x08;
 
 /** Entries stay in the memory log side by side, and leave it in order. */
 const entries = new Arena();
@@ -52,8 +50,7 @@ export function encodePutEntry(id: bigint, put: PutRequest): Uint8Array {
     (put.prevKv ? 2 : 0) +
     (put.ignoreValue ? 2 : 0) +
     (put.ignoreLease ? 2 : 0);
-  const headerBytes = id === 0n ? 0 : 1 + varint64Size(id);
-  const data = entries.take(1 + varintSize(putBytes) + putBytes + 3 + headerBytes);
+  const data = entries.take(1 + varintSize(putBytes) + putBytes + entryHeaderSize(id));
   data[0] = TAG_ENTRY_PUT;
   let at = writeVarint(data, 1, putBytes);
   at = writeBytesField(data, at, TAG_KEY, put.key);
@@ -65,13 +62,7 @@ export function encodePutEntry(id: bigint, put: PutRequest): Uint8Array {
   at = writeFlag(data, at, TAG_PREV_KV, put.prevKv);
   at = writeFlag(data, at, TAG_IGNORE_VALUE, put.ignoreValue);
   at = writeFlag(data, at, TAG_IGNORE_LEASE, put.ignoreLease);
-  data[at++] = TAG_ENTRY_HEADER_LOW;
-  data[at++] = TAG_ENTRY_HEADER_HIGH;
-  data[at++] = headerBytes;
-  if (headerBytes > 0) {
-    data[at++] = TAG_HEADER_ID;
-    writeVarint64(data, at, id);
-  }
+  writeEntryHeader(data, at, id);
   return data;
 }
 
@@ -80,11 +71,8 @@ export function decodePutEntry(data: Uint8Array): PutEntry | undefined {
   if (data[0] !== TAG_ENTRY_PUT) return undefined;
   const start = 1 + shortVarintSize(data, 1);
   const end = start + shortVarint(data, 1);
-  // The header is all that may follow: its tag, its length, and in it the ID alone.
-  if (start === 1 || data[end] !== TAG_ENTRY_HEADER_LOW || data[end + 1] !== TAG_ENTRY_HEADER_HIGH) return undefined;
-  const headerBytes = data[end + 2]!;
-  if (end + 3 + headerBytes !== data.length || headerBytes < 2 || data[end + 3] !== TAG_HEADER_ID) return undefined;
-  const id = wholeVarint64(data, end + 4, data.length);
+  if (start === 1) return undefined;
+  const id = readEntryHeader(data, end);
   if (id === undefined) return undefined;
   const put = decodePut(data, start, end);
   return put === undefined ? undefined : { id, put };
@@ -113,7 +101,7 @@ export function decodePut(bytes: Uint8Array, start = 0, end = bytes.length): Put
   if (at < end && bytes[at] === TAG_LEASE) {
     const to = varintEnd(bytes, at + 1, end);
     const id = wholeVarint64(bytes, at + 1, to);
-    if (id === undefined || to > end) return undefined;
+    if (id === undefined || id === 0n || to > end) return undefined;
     lease = BigInt.asIntN(64, id);
     at = to;
   }

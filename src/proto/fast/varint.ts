@@ -96,10 +96,11 @@ export function varintEnd(bytes: Uint8Array, at: number, end: number): number {
   return to + 1;
 }
 
-/** The 64-bit integer that is just `bytes[start, end)`; undefined when it ends elsewhere or is too long. */
+/** The 64-bit integer that is just `bytes[start, end)`; undefined when it ends elsewhere, is too long or not in shortest form. */
 export function wholeVarint64(bytes: Uint8Array, start: number, end: number): bigint | undefined {
   const size = end - start;
   if (size < 1 || size > 10 || end > bytes.length || bytes[end - 1]! >= 0x80) return undefined;
+  if (size > 1 && (bytes[end - 1] === 0 || (size === 10 && bytes[end - 1]! > 1))) return undefined;
   let low = 0;
   let high = 0;
   for (let i = 0; i < size; i++) {

@@ -303,7 +303,9 @@ export class Store implements ReadView {
   putAlone(key: Uint8Array, value: Uint8Array, lease: bigint): number {
     invariant(this.#transaction === undefined, "one write transaction at a time");
     const kv = this.#put(key, value, lease, this.#revision + 1, 0);
-    return this.#end([{ deleted: false, kv }]);
+    this.#revision++;
+    this.#observer?.({ revision: this.#revision, changes: [{ deleted: false, kv }] });
+    return this.#revision;
   }
 
   /**

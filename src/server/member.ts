@@ -863,13 +863,21 @@ export class Member implements MemberService {
   }
 
   getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
-    this.#readFor(request.serializable, receiver, (store) => store.find(request.key));
+    this.#readFor(request.serializable, receiver, (store) => {
+      const pair = store.find(request.key);
+      this.#metrics.count("etcd_mvcc_range_total");
+      return pair;
+    });
   }
 
   spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>): void {
     const { key, rangeEnd, limit } = request;
     const span = { key, end: rangeEnd === "\0" ? "" : rangeEnd };
-    this.#readFor(request.serializable, receiver, (store) => store.pairs(span, limit));
+    this.#readFor(request.serializable, receiver, (store) => {
+      const found = store.pairs(span, limit);
+      if (found !== undefined) this.#metrics.count("etcd_mvcc_range_total");
+      return found;
+    });
   }
 
   /** A read that is made in one turn. */
@@ -881,18 +889,16 @@ export class Member implements MemberService {
         (result) => receiver.resolve(result),
         (error: unknown) => receiver.reject(error),
       );
-      return;
-    }
-    if (serializable) this.#readNow(receiver, read);
+    } else if (serializable) this.#readNow(read, receiver);
     else {
       this.#reads.waitFor({
-        resolve: () => this.#readNow(receiver, read),
+        resolve: () => this.#readNow(read, receiver),
         reject: (error) => receiver.reject(error),
       });
     }
   }
 
-  #readNow<Result>(receiver: Receiver<Result>, read: (store: Store) => Result): void {
+  #readNow<Result>(read: (store: Store) => Result, receiver: Receiver<Result>): void {
     let result: Result;
     try {
       result = read(this.#tables.store);
@@ -900,13 +906,11 @@ export class Member implements MemberService {
       receiver.reject(error);
       return;
     }
-    this.#metrics.count("etcd_mvcc_range_total");
     receiver.resolve(result);
   }
 
   async #readLater<Result>(serializable: boolean, read: (store: Store) => Result): Promise<Result> {
     if (!serializable) await this.#reads.wait();
-    this.#metrics.count("etcd_mvcc_range_total");
     return this.#read(({ store }) => read(store));
   }
 

@@ -1,6 +1,7 @@
 /**
- * A member without a network: puts and gets by direct calls, so that the time of the member itself can be told from the transport's.
- * `npm run bench:member [-- --what put,get,serializable --in-flight 1,100,1000 --rounds 5 --seconds 1 --keys 100000]`.
+ * A member without a network: puts, gets, ranges and transactions by direct calls, so that the time of the member itself can be told from
+ * the transport's.
+ * `npm run bench:member [-- --what put,get,serializable,range,txn --in-flight 1,100,1000 --value 256 --rounds 5 --seconds 1 --keys 100000]`.
  *
  * The best round is told: others on the machine only add to a round. Calls are made in closed loops, all in this process. Bytes allocated are the sum of what the heap grew between looks at it: what a
  * collection between two looks took away is not seen, so looks come every few hundred calls.
@@ -11,21 +12,79 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Walnut } from "../src/embed/walnut.js";
 import { latin1FromBytes } from "../src/base/text.js";
+import { decodeTxn } from "../src/proto/fast/txn.js";
 import type { Member } from "../src/server/index.js";
 import type { Receiver } from "../src/server/contract.js";
+import {
+  Compare_CompareResult,
+  Compare_CompareTarget,
+  type PutRequest,
+  TxnRequest,
+} from "../src/proto/generated/etcdserverpb/kv.js";
 import { describeMachine } from "./figures.js";
 
-const VALUE = new Uint8Array(256).fill(0x76);
+let VALUE = new Uint8Array(256).fill(0x76);
 const LOOK_EVERY = 200;
+const PAGE_KEYS = 1_000;
 
 type Operation = (member: Member, key: Uint8Array, receiver: Receiver<unknown>) => void;
 
+const putOf = (key: Uint8Array): PutRequest => ({
+  key,
+  value: VALUE,
+  lease: 0n,
+  prevKv: false,
+  ignoreValue: false,
+  ignoreLease: false,
+});
+
 const OPERATIONS: Readonly<Record<string, Operation>> = {
-  put: (member, key, receiver) =>
-    member.putFor({ key, value: VALUE, lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false }, receiver),
+  put: (member, key, receiver) => member.putFor(putOf(key), receiver),
+  /** "If the key is there, put it; if not, read it." */
+  txn: (member, key, receiver) => {
+    const encoded = conditionalPut(key);
+    member.txnFor(decodeTxn(encoded)!, encoded, receiver);
+  },
+  /** What of the 1,000 keys from this one on is there. */
+  range: (member, key, receiver) => {
+    const low = latin1FromBytes(key);
+    const end = latin1FromBytes(keyOf(Number(low.slice(4)) + PAGE_KEYS));
+    member.spanFor({ key: low, rangeEnd: end, limit: 0, serializable: false }, receiver);
+  },
   get: (member, key, receiver) => member.getFor({ key: latin1FromBytes(key), serializable: false }, receiver),
   serializable: (member, key, receiver) => member.getFor({ key: latin1FromBytes(key), serializable: true }, receiver),
 };
+
+let pattern: { readonly encoded: Uint8Array; readonly places: readonly number[] } | undefined;
+
+/** The bytes that a client would send. All keys are of one size, so they are put into the places of the first. */
+function conditionalPut(key: Uint8Array): Uint8Array {
+  pattern ??= patternOf(key);
+  const encoded = pattern.encoded.slice();
+  for (const place of pattern.places) encoded.set(key, place);
+  return encoded;
+}
+
+function patternOf(key: Uint8Array): { readonly encoded: Uint8Array; readonly places: readonly number[] } {
+  const request = TxnRequest.fromPartial({
+    compare: [
+      {
+        target: Compare_CompareTarget.CREATE,
+        result: Compare_CompareResult.GREATER,
+        key,
+        targetUnion: { $case: "createRevision", value: 0 },
+      },
+    ],
+    success: [{ request: { $case: "requestPut", value: putOf(key) } }],
+    failure: [{ request: { $case: "requestRange", value: { key } } }],
+  });
+  const encoded = TxnRequest.encode(request).finish().slice();
+  const text = latin1FromBytes(encoded);
+  const places: number[] = [];
+  for (let at = text.indexOf(latin1FromBytes(key)); at >= 0; at = text.indexOf(latin1FromBytes(key), at + 1))
+    places.push(at);
+  return { encoded, places };
+}
 
 function keyOf(number: number): Uint8Array {
   return new TextEncoder().encode(`key-${String(number).padStart(12, "0")}`);
@@ -114,10 +173,12 @@ async function main(): Promise<void> {
       seconds: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
       keys: { type: "string", default: "100000" },
+      value: { type: "string", default: "256" },
       dir: { type: "string", default: tmpdir() },
     },
   });
   const folder = mkdtempSync(join(values.dir, "walnut-bench-member-"));
+  VALUE = new Uint8Array(Number(values.value)).fill(0x76);
   const keys = Array.from({ length: Number(values.keys) }, (_, number) => keyOf(number));
   const walnut = await Walnut.start({ dataDir: join(folder, "data") });
   try {

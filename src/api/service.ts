@@ -33,7 +33,7 @@ export function unary<Request, Response>(
   response: Pick<Codec<Response>, "encode">,
   run: (request: Request, context: CallContext) => Promise<Response> | Response,
   servedByLearner: LearnerRule<Request> = never,
-): Handler {
+): Handler & { kind: "unary" } {
   const encode = (message: Response): Uint8Array => response.encode(message).finish();
   return unaryWith(dependencies, request, encode, run, servedByLearner);
 }

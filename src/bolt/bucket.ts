@@ -72,6 +72,9 @@ export class Bucket implements CursorTarget {
   #changes = 0;
   /** The rightmost leaf, while it is a node of this transaction. */
   #tail: Node | undefined;
+  /** The leaf of the last `getNear`, and the count of changes at which it was found. */
+  #near: TreePage | undefined;
+  #nearChanges = 0;
   /** The way to the leaf of the last `#descend`, and the indexes taken. */
   readonly #path: Node[] = [];
   readonly #pathIndexes: number[] = [];
@@ -115,6 +118,25 @@ export class Bucket implements CursorTarget {
    */
   get(key: Uint8Array): Uint8Array | undefined {
     const leaf = this.#leafOf(key);
+    const index = leaf.search(key);
+    if (index < 0 || leaf.isBucketAt(index)) return undefined;
+    return leaf.valueAt(index);
+  }
+
+  /**
+   * The same, sooner for keys that are asked for in their order: the leaf of the last such look is searched first. A key that is
+   * found there is the right one, for a leaf that the tree had at this count of changes it has still.
+   */
+  getNear(key: Uint8Array): Uint8Array | undefined {
+    const near = this.#near;
+    if (near !== undefined && this.#nearChanges === this.#changes) {
+      this.#owner.assertOpen();
+      const index = near.search(key);
+      if (index >= 0) return near.isBucketAt(index) ? undefined : near.valueAt(index);
+    }
+    const leaf = this.#leafOf(key);
+    this.#near = leaf;
+    this.#nearChanges = this.#changes;
     const index = leaf.search(key);
     if (index < 0 || leaf.isBucketAt(index)) return undefined;
     return leaf.valueAt(index);

@@ -175,6 +175,11 @@ export class Backend implements BucketWriter {
     return this.#bucket(bucket)?.get(key);
   }
 
+  /** The same; sooner for keys that are asked for in their order. */
+  getNear(bucket: string, key: Uint8Array): Uint8Array | undefined {
+    return this.#bucket(bucket)?.getNear(key);
+  }
+
   /** Puts into the open transaction; a bucket that is missing is made. Both are copied. */
   put(bucket: string, key: Uint8Array, value: Uint8Array): void {
     this.#assertUsable();

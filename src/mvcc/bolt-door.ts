@@ -45,6 +45,8 @@ export interface BoltBucket {
   fillPercent: number;
   /** A view that stays right for as long as it is held. */
   get(key: Uint8Array): Uint8Array | undefined;
+  /** The same; sooner for keys that are asked for in their order. */
+  getNear(key: Uint8Array): Uint8Array | undefined;
   /** Copies both. */
   put(key: Uint8Array, value: Uint8Array): void;
   /** Puts a value of so many bytes, which the caller writes in the same turn. */

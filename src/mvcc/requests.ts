@@ -243,11 +243,11 @@ interface Step {
   readonly plan: Plan | undefined;
 }
 
-function planOf(view: ReadView, request: TxnRequest): Plan {
-  const succeeded = request.compare.every((compare) => holds(view, compare));
+function planOf(store: Store, request: TxnRequest): Plan {
+  const succeeded = request.compare.every((compare) => holds(store, compare));
   const operations = succeeded ? request.success : request.failure;
   const steps = operations.map((operation) => {
-    const nested = operation.request?.$case === "requestTxn" ? planOf(view, operation.request.value) : undefined;
+    const nested = operation.request?.$case === "requestTxn" ? planOf(store, operation.request.value) : undefined;
     return { operation, plan: nested };
   });
   return { succeeded, steps };
@@ -289,10 +289,22 @@ function run(step: Step, view: ReadView, txn: WriteTxn | undefined): ResponseOp[
 }
 
 /** Whether a compare holds for every key of its span; a span without keys compares as a pair of zeros, values never hold. */
-function holds(view: ReadView, compare: Compare): boolean {
-  const { kvs } = view.range(spanOf(compare.key, compare.rangeEnd));
+function holds(store: Store, compare: Compare): boolean {
+  if (compare.rangeEnd.length === 0 && isOfNumbers(compare.target)) {
+    return holdsFor(compare, { ...NO_PAIR, ...store.stampOf(latin1FromBytes(compare.key)) });
+  }
+  const { kvs } = store.range(spanOf(compare.key, compare.rangeEnd));
   if (kvs.length > 0) return kvs.every((kv) => holdsFor(compare, kv));
   return compare.target !== Compare_CompareTarget.VALUE && holdsFor(compare, NO_PAIR);
+}
+
+/** Whether a target is one that the index knows. */
+function isOfNumbers(target: Compare_CompareTarget): boolean {
+  return (
+    target === Compare_CompareTarget.CREATE ||
+    target === Compare_CompareTarget.MOD ||
+    target === Compare_CompareTarget.VERSION
+  );
 }
 
 const NO_PAIR: KeyValue = {

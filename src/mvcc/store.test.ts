@@ -7,6 +7,7 @@ import type { BoltEngine } from "./bolt-door.js";
 import type { LeaseAttacher } from "./leases.js";
 import { isTombstoneKey, mainOf, revisionBytes, subOf } from "./revision.js";
 import { makeBoltEngine } from "./bolt-engine.js";
+import type { KeySpan } from "./key-index.js";
 import { ALL, one, showKeyValue, StoreFixture, storeFixture } from "./testing/fixture.js";
 import { History } from "./testing/history.js";
 import { MemoryBolt } from "./testing/memory-bolt.js";
@@ -43,12 +44,62 @@ test("one key's pair is found as db holds it, and is what a range answers", asyn
   assert.equal(s.store.find("a"), undefined);
 });
 
+test("a span's pairs are found as db holds them, and are what a range answers", async (t) => {
+  const s = await storeFixture(t, { engine: makeBoltEngine() });
+  const keys = Array.from({ length: 60 }, (_, i) => `key-${String((i * 37) % 60).padStart(2, "0")}`);
+  const spans: KeySpan[] = [
+    { key: "key-05", end: "key-31" },
+    { key: "key-30", end: "" },
+    { key: "a", end: "b" },
+    { key: "key-31", end: "key-05" },
+    { key: "key-07", end: undefined },
+  ];
+  const check = (when: string): void => {
+    for (const [span, limit] of spans.flatMap((span) => [0, 1, 7, 100].map((limit) => [span, limit] as const))) {
+      const found = s.store.pairs(span, limit)!;
+      const { kvs, count } = s.store.range(span, { limit });
+      assert.deepEqual([found.pairs.map((pair) => decodeKeyValue(pair)), found.count], [kvs, count], when);
+    }
+    for (const key of keys) {
+      const [kv] = s.store.range(one(key)).kvs;
+      const { createRevision, modRevision, version } = kv ?? {};
+      assert.deepEqual(s.store.stampOf(key), kv && { createRevision, modRevision, version }, when);
+    }
+  };
+  for (const round of ["first", "second", "third"]) {
+    for (const [i, key] of keys.entries()) {
+      s.put(key, `${round} `.repeat(40));
+      if (i % 13 === 0) check(`${round} round, ${i} puts`);
+    }
+    s.delete("key-12");
+    check(`${round} round, before the commit`);
+    await s.during(s.backend.commitNow());
+    check(`${round} round, after it`);
+    await s.restart();
+    check(`${round} round, after a restart`);
+  }
+  const long = "l".repeat(200);
+  s.put(long, "long");
+  assert.equal(s.store.pairs({ key: "l", end: "m" }, 0)!.pairs.length, 1);
+});
+
+test("a span that holds too much is not read at once", async (t) => {
+  const s = await storeFixture(t);
+  for (let i = 0; i < 2001; i++) s.put(`many-${i}`, "x");
+  assert.equal(s.store.pairs({ key: "many", end: "n" }, 0), undefined);
+  assert.equal(s.store.pairs({ key: "many", end: "n" }, 2000)!.pairs.length, 2000);
+  for (let i = 0; i < 3; i++) s.put(`large-${i}`, "x".repeat(400_000));
+  assert.equal(s.store.pairs({ key: "large", end: "m" }, 0), undefined);
+  assert.deepEqual(s.store.pairs({ key: "large", end: "m" }, 2)!.count, 3);
+});
+
 test("a pair that lies where another key's should be is not given out", async (t) => {
   const s = await storeFixture(t);
   const revision = s.put("a", "1");
   const stranger = { ...s.store.range(one("a")).kvs[0]!, key: bytesFromLatin1("b") };
   s.backend.put("key", revisionBytes(revision, 0), encodeKeyValue(stranger));
   assert.throws(() => s.store.find("a"), { code: "MVCC_CORRUPT" });
+  assert.throws(() => s.store.pairs({ key: "a", end: "b" }, 0), { code: "MVCC_CORRUPT" });
 });
 
 test("changes of one transaction share a revision; it reads its own writes", async (t) => {

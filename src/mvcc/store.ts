@@ -17,8 +17,9 @@ import { SLICE_MS_MAX } from "../base/limits.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { decodeKeyValue, encodeKeyValue, KEY_VALUE_CODEC } from "../proto/fast/key-value.js";
+import { varintSize } from "../proto/fast/varint.js";
 import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
-import { EMPTY_BYTES } from "../base/bytes.js";
+import { EMPTY_BYTES, WireReader } from "../base/bytes.js";
 import { BUCKETS, type Backend } from "./backend.js";
 import { Compactor, type CompactionOptions, readMarks } from "./compaction.js";
 import { compactedError, futureError, MvccError } from "./errors.js";
@@ -88,6 +89,17 @@ export interface RangeResult {
   readonly revision: number;
 }
 
+/** The numbers of a pair. */
+export type Stamp = Pick<KeyValue, "createRevision" | "modRevision" | "version">;
+
+/** Pairs as `db` holds them. */
+export interface StoredPairs {
+  /** Encoded `KeyValue`s, in the order of their keys. Views that stay right for as long as they are held. */
+  readonly pairs: readonly Uint8Array[];
+  /** Keys of the span, whatever the limit. */
+  readonly count: number;
+}
+
 /** What can be read from: the store, and a write transaction (which sees its own changes). */
 export interface ReadView {
   /** The current revision; inside a write transaction the one it began at. */
@@ -107,6 +119,11 @@ export interface KeyValueHash {
 
 /** Keys that a range visits between two looks at the clock; at most so many are read without one. */
 const KEYS_PER_SLICE = 512;
+/** What `pairs` reads at once: so many keys, so many bytes, which take a few milliseconds to be encoded. */
+const KEYS_AT_ONCE = 2_000;
+const BYTES_AT_ONCE = 1024 * 1024;
+/** Keys that `pairs` reads between two looks at the clock: each may be a page that is not in memory. */
+const KEYS_PER_LOOK = 128;
 /** Revisions restored between two looks at the clock. */
 const STEPS_PER_LOOK = 256;
 /** A new store is at revision 1, as etcd's is. */
@@ -185,12 +202,49 @@ export class Store implements ReadView {
   find(key: string): Uint8Array | undefined {
     const history = this.#index.get(key);
     if (history === undefined || !history.live) return undefined;
-    const stored = this.#storedAt(history);
+    return this.#pairOf(history, false);
+  }
+
+  /** What a compare asks of a key that is there, without a look into `db`: the index knows it of the newest pair. */
+  stampOf(key: string): Stamp | undefined {
+    const history = this.#index.get(key);
+    if (history === undefined || !history.live) return undefined;
+    return { createRevision: history.created, modRevision: history.main, version: history.version };
+  }
+
+  /** A live key's newest pair. `inOrder`: the pair that was read before is likely to lie beside it. */
+  #pairOf(history: KeyHistory, inOrder: boolean): Uint8Array {
+    const stored = this.#storedAt(history, inOrder);
     // Nobody decodes it before it goes out: that it is this key's is the proof that it is what was put.
-    if (!beginsWithKey(stored, key)) {
+    if (!beginsWithKey(stored, history.key)) {
       throw corruptError(this.#backend.path, history.main, history.sub, "is not of the key that the index has it for");
     }
     return stored;
+  }
+
+  /**
+   * The newest pairs of a span as `db` holds them, each an encoded `KeyValue`, in the order of their keys. Undefined for a span
+   * that holds too many to be read at once, or that takes too long: `rangeInSlices` is for those.
+   *
+   * @param limit at most so many pairs; 0 means all
+   * @throws MvccError `MVCC_CORRUPT`
+   */
+  pairs(span: KeySpan, limit: number): StoredPairs | undefined {
+    const count = this.#index.countAt(span, this.#revision, true);
+    const wanted = limit > 0 && limit < count ? limit : count;
+    if (wanted > KEYS_AT_ONCE) return undefined;
+    const pairs: Uint8Array[] = [];
+    let bytes = 0;
+    const until = this.#d.clock.now() + SLICE_MS_MAX / 2;
+    if (wanted > 0) {
+      this.#index.visitAt(span, this.#revision, (history) => {
+        const pair = this.#pairOf(history, true);
+        bytes += pair.length;
+        if (bytes > BYTES_AT_ONCE) return false;
+        return pairs.push(pair) < wanted && (pairs.length % KEYS_PER_LOOK !== 0 || this.#d.clock.now() < until);
+      });
+    }
+    return pairs.length < wanted ? undefined : { pairs, count };
   }
 
   /**
@@ -249,7 +303,9 @@ export class Store implements ReadView {
   putAlone(key: Uint8Array, value: Uint8Array, lease: bigint): number {
     invariant(this.#transaction === undefined, "one write transaction at a time");
     const kv = this.#put(key, value, lease, this.#revision + 1, 0);
-    return this.#end([{ deleted: false, kv }]);
+    this.#revision++;
+    this.#observer?.({ revision: this.#revision, changes: [{ deleted: false, kv }] });
+    return this.#revision;
   }
 
   /**
@@ -309,12 +365,14 @@ export class Store implements ReadView {
   }
 
   #valueAt(revision: Revision): KeyValue {
-    return decodeKeyValue(this.#storedAt(revision));
+    return decodeKeyValue(this.#storedAt(revision, true));
   }
 
-  #storedAt(revision: Revision): Uint8Array {
+  #storedAt(revision: Revision, inOrder: boolean): Uint8Array {
     writeRevision(this.#scratch, revision.main, revision.sub);
-    const value = this.#backend.get(BUCKETS.key, this.#scratch);
+    const value = inOrder
+      ? this.#backend.getNear(BUCKETS.key, this.#scratch)
+      : this.#backend.get(BUCKETS.key, this.#scratch);
     if (value === undefined) throw corruptError(this.#backend.path, revision.main, revision.sub, "is missing");
     return value;
   }
@@ -497,11 +555,18 @@ export class WriteTxn implements ReadView {
 
 const TAG_PAIR_KEY = 0x0a;
 
-/** Whether an encoded pair is of this key; the key is up to 127 bytes long, as those are that are asked for one by one. */
+/** Whether an encoded pair is of this key. */
 function beginsWithKey(stored: Uint8Array, key: string): boolean {
   const size = key.length;
-  if (stored[0] !== TAG_PAIR_KEY || stored[1] !== size) return false;
-  for (let i = 0; i < size; i++) if (stored[i + 2] !== key.charCodeAt(i)) return false;
+  if (stored[0] !== TAG_PAIR_KEY) return false;
+  let at = 2;
+  if (size < 0x80) {
+    if (stored[1] !== size) return false;
+  } else {
+    if (new WireReader(stored, 1).varint() !== size) return false;
+    at = 1 + varintSize(size);
+  }
+  for (let i = 0; i < size; i++) if (stored[at + i] !== key.charCodeAt(i)) return false;
   return true;
 }
 

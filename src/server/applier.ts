@@ -29,7 +29,8 @@ import {
   type AlarmResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
 import { decodePutEntry } from "../proto/fast/put.js";
-import type { PutRequest } from "../proto/generated/etcdserverpb/kv.js";
+import { decodeTxnEntry } from "../proto/fast/txn.js";
+import type { PutRequest, TxnRequest } from "../proto/generated/etcdserverpb/kv.js";
 import { decodeRaftRequest } from "../proto/raft-request.js";
 import {
   ConfChangeType,
@@ -225,6 +226,11 @@ export class Applier {
       if (fresh) this.#events.onOutcome(put.id, this.#applyPut(put.put));
       return;
     }
+    const txn = decodeTxnEntry(entry.data);
+    if (txn !== undefined) {
+      if (fresh) this.#events.onOutcome(txn.id, this.#applyTxn(txn.txn));
+      return;
+    }
     const decoded = decodeRaftRequest(entry.data);
     if (decoded.kind === "v2") {
       this.#applyV2(decoded.request, fresh, entry);
@@ -309,6 +315,20 @@ export class Applier {
     return this.#unlessOverQuota(applyPut(this.#dependencies.store, put), fits);
   }
 
+  #applyTxn(txn: TxnRequest): Outcome {
+    try {
+      this.#assertNotCorrupt();
+      return this.#mustApplyTxn(txn);
+    } catch (error) {
+      return refusalOrThrow(error);
+    }
+  }
+
+  #mustApplyTxn(txn: TxnRequest): Outcome {
+    const fits = this.#checkQuota(costOfTxn(txn));
+    return this.#unlessOverQuota(applyTxn(this.#dependencies.store, txn), fits);
+  }
+
   #assertNotCorrupt(): void {
     if (!this.#dependencies.alarms.has(AlarmType.CORRUPT)) return;
     throw new RequestError("SERVER_CORRUPT", "the CORRUPT alarm stands: nothing is applied until it is disarmed");
@@ -323,10 +343,7 @@ export class Applier {
     if (request.deleteRange !== undefined) {
       return { kind: "answer", response: applyDeleteRange(store, request.deleteRange) };
     }
-    if (request.txn !== undefined) {
-      const fits = this.#checkQuota(costOfTxn(request.txn));
-      return this.#unlessOverQuota(applyTxn(store, request.txn), fits);
-    }
+    if (request.txn !== undefined) return this.#mustApplyTxn(request.txn);
     if (request.compaction !== undefined) {
       const { response, finished } = applyCompaction(store, request.compaction);
       return { kind: "answer", response, finished };

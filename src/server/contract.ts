@@ -26,7 +26,8 @@ import type {
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
-import type { GetRequest } from "../proto/fast/get.js";
+import type { StoredPairs } from "../mvcc/index.js";
+import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { Member } from "../membership/member.js";
 
@@ -74,8 +75,19 @@ export interface MemberService {
    * receiver is called, which may be before this returns. May also throw what `range` rejects with.
    */
   getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void;
+  /**
+   * The newest pairs of a span; undefined when they are too many to be read at once: `range` is for those. Header and exceptions as
+   * with `getFor`.
+   */
+  spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>, context?: CallContext): void;
   deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse>;
   txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse>;
+  /**
+   * `txn` for one who is called back; may also throw what `txn` rejects with.
+   *
+   * @param encoded the bytes of the request, as `decodeTxn` knew them
+   */
+  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void;
   compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;

@@ -20,7 +20,14 @@ import {
 } from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
 import { MembershipError, minorVersion } from "../membership/membership.js";
-import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn } from "../mvcc/index.js";
+import {
+  applyRange,
+  applyRangeInSlices,
+  applyTxn,
+  isReadOnlyTxn,
+  type Store,
+  type StoredPairs,
+} from "../mvcc/index.js";
 import type { Clock, Log, Platform, Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -56,8 +63,9 @@ import {
   type Message,
   type Snapshot,
 } from "../proto/raft.js";
-import type { GetRequest } from "../proto/fast/get.js";
+import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import { encodePutEntry } from "../proto/fast/put.js";
+import { encodeTxnEntry } from "../proto/fast/txn.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
 import { Applier, loadProgress, type Progress } from "./applier.js";
@@ -835,6 +843,16 @@ export class Member implements MemberService {
     return new Promise((resolve, reject) => this.putFor(request, { resolve, reject }));
   }
 
+  readonly #onPut = (response: PutResponse): PutResponse => {
+    this.#metrics.count("etcd_mvcc_put_total");
+    return this.#withHeader(response);
+  };
+
+  readonly #onTxn = (response: TxnResponse): TxnResponse => {
+    this.#metrics.count("etcd_mvcc_txn_total");
+    return this.#withHeader(response);
+  };
+
   putFor(request: PutRequest, receiver: Receiver<PutResponse>): void {
     if (!this.#fits(costOfPut(request))) {
       this.#refuseForQuota().catch((error: unknown) => receiver.reject(error));
@@ -844,50 +862,59 @@ export class Member implements MemberService {
     const id = this.#ids.next();
     const data = encodePutEntry(id, request);
     this.#assertNotTooLarge(data);
-    this.#proposals.proposeFor(id, data, {
-      resolve: ({ response }) => {
-        this.#metrics.count("etcd_mvcc_put_total");
-        receiver.resolve(this.#withHeader(response as PutResponse));
-      },
-      reject: (error) => receiver.reject(error),
-    });
+    this.#proposals.proposeFor(id, data, new Write(this.#onPut, receiver));
   }
 
   getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
+    this.#readFor(request.serializable, receiver, (store) => {
+      const pair = store.find(request.key);
+      this.#metrics.count("etcd_mvcc_range_total");
+      return pair;
+    });
+  }
+
+  spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>): void {
+    const { key, rangeEnd, limit } = request;
+    const span = { key, end: rangeEnd === "\0" ? "" : rangeEnd };
+    this.#readFor(request.serializable, receiver, (store) => {
+      const found = store.pairs(span, limit);
+      if (found !== undefined) this.#metrics.count("etcd_mvcc_range_total");
+      return found;
+    });
+  }
+
+  /** A read that is made in one turn. */
+  #readFor<Result>(serializable: boolean, receiver: Receiver<Result>, read: (store: Store) => Result): void {
     this.#assertRunning();
     if (this.#replacing !== undefined) {
       // The tables are another snapshot's in a moment.
-      this.#getLater(request).then(
-        (pair) => receiver.resolve(pair),
+      this.#readLater(serializable, read).then(
+        (result) => receiver.resolve(result),
         (error: unknown) => receiver.reject(error),
       );
-      return;
-    }
-    if (request.serializable) this.#findFor(request.key, receiver);
+    } else if (serializable) this.#readNow(read, receiver);
     else {
       this.#reads.waitFor({
-        resolve: () => this.#findFor(request.key, receiver),
+        resolve: () => this.#readNow(read, receiver),
         reject: (error) => receiver.reject(error),
       });
     }
   }
 
-  #findFor(key: string, receiver: Receiver<Uint8Array | undefined>): void {
-    let pair: Uint8Array | undefined;
+  #readNow<Result>(read: (store: Store) => Result, receiver: Receiver<Result>): void {
+    let result: Result;
     try {
-      pair = this.#tables.store.find(key);
+      result = read(this.#tables.store);
     } catch (error) {
       receiver.reject(error);
       return;
     }
-    this.#metrics.count("etcd_mvcc_range_total");
-    receiver.resolve(pair);
+    receiver.resolve(result);
   }
 
-  async #getLater({ key, serializable }: GetRequest): Promise<Uint8Array | undefined> {
+  async #readLater<Result>(serializable: boolean, read: (store: Store) => Result): Promise<Result> {
     if (!serializable) await this.#reads.wait();
-    this.#metrics.count("etcd_mvcc_range_total");
-    return this.#read(({ store }) => store.find(key));
+    return this.#read(({ store }) => read(store));
   }
 
   async deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
@@ -906,6 +933,25 @@ export class Member implements MemberService {
     const { response } = await this.#request({ txn: request });
     this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
+  }
+
+  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>): void {
+    if (isReadOnlyTxn(request)) {
+      this.txn(request).then(
+        (response) => receiver.resolve(response),
+        (error: unknown) => receiver.reject(error),
+      );
+      return;
+    }
+    if (!this.#fits(costOfTxn(request))) {
+      this.#refuseForQuota().catch((error: unknown) => receiver.reject(error));
+      return;
+    }
+    this.#assertTakesRequests();
+    const id = this.#ids.next();
+    const data = encodeTxnEntry(id, encoded);
+    this.#assertNotTooLarge(data);
+    this.#proposals.proposeFor(id, data, new Write(this.#onTxn, receiver));
   }
 
   async compact(request: CompactionRequest): Promise<CompactionResponse> {
@@ -1265,6 +1311,26 @@ export class Member implements MemberService {
     for (const result of results) {
       if (result.status === "rejected" && !failed) throw result.reason;
     }
+  }
+}
+
+/** A write on its way: one object, where a pair of closures would be four, all of which live until the log is durable. */
+class Write<Response> implements Receiver<Answer> {
+  readonly #complete: (response: Response) => Response;
+  readonly #receiver: Receiver<Response>;
+
+  /** @param complete fills the answer's header in, and counts it */
+  constructor(complete: (response: Response) => Response, receiver: Receiver<Response>) {
+    this.#complete = complete;
+    this.#receiver = receiver;
+  }
+
+  resolve({ response }: Answer): void {
+    this.#receiver.resolve(this.#complete(response as Response));
+  }
+
+  reject(error: unknown): void {
+    this.#receiver.reject(error);
   }
 }
 

@@ -63,11 +63,12 @@ export class LinearizableReads {
       return;
     }
     this.#next.push(receiver);
-    if (this.#current === undefined) this.#begin();
+    this.#begin();
   }
 
   #begin(): void {
-    if (this.#next.length === 0) return;
+    // A read that is resolved may ask for another one at once: its confirmation is under way then.
+    if (this.#current !== undefined || this.#next.length === 0) return;
     const now = this.#dependencies.now();
     this.#current = {
       waiting: this.#next,

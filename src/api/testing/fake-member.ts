@@ -29,7 +29,8 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../../proto/index.js";
-import type { GetRequest } from "../../proto/fast/get.js";
+import type { StoredPairs } from "../../mvcc/index.js";
+import type { GetRequest, SpanRequest } from "../../proto/fast/get.js";
 import type { CallContext, DatabaseStream, MembersAnswer, MemberService, Receiver } from "../../server/contract.js";
 import { RequestError } from "../../server/errors.js";
 
@@ -75,8 +76,29 @@ export class FakeMember implements MemberService {
     );
   }
 
+  /** Of more than two pairs it says that they are too many. */
+  spanFor(
+    { key, rangeEnd, limit, serializable }: SpanRequest,
+    receiver: Receiver<StoredPairs | undefined>,
+    context?: CallContext,
+  ): void {
+    const [low, high] = [Buffer.from(key, "latin1"), Buffer.from(rangeEnd, "latin1")];
+    this.range(RangeRequest.fromPartial({ key: low, rangeEnd: high, limit, serializable }), context).then(
+      ({ kvs, count }) =>
+        receiver.resolve(kvs.length > 2 ? undefined : { pairs: kvs.map((kv) => encodeKeyValue(kv)), count }),
+      (error: unknown) => receiver.reject(error),
+    );
+  }
+
   deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse> {
     return this.#answer(context, () => this.#delete(request));
+  }
+
+  txnFor(request: TxnRequest, _encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void {
+    this.txn(request, context).then(
+      (response) => receiver.resolve(response),
+      (error: unknown) => receiver.reject(error),
+    );
   }
 
   /** Comparisons are taken to hold. */

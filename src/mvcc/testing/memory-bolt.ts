@@ -25,6 +25,10 @@ class MemoryBucket implements BoltBucket {
     return pair !== undefined && compareBytes(pair.key, key) === 0 ? pair.value : undefined;
   }
 
+  getNear(key: Uint8Array): Uint8Array | undefined {
+    return this.get(key);
+  }
+
   put(key: Uint8Array, value: Uint8Array): void {
     this.reserve(key, value.length).set(value);
   }

@@ -1,5 +1,5 @@
 /**
- * The answers that most calls get, written in one go: `PutResponse` and `RangeResponse` of one pair. Equal to the generated codecs,
+ * The answers that most calls get, written in one go: `PutResponse`, and `RangeResponse` of stored pairs. Equal to the generated codecs,
  * which a property test proves.
  *
  * A pair goes out as `db` holds it: what is stored under a revision is the message that the answer carries.
@@ -7,13 +7,20 @@
 import { Arena } from "../../base/arena.js";
 import { invariant } from "../../base/errors.js";
 import type { ResponseHeader } from "../generated/etcdserverpb/header.js";
+import type { PutResponse, TxnResponse } from "../generated/etcdserverpb/kv.js";
 import { BinaryWriter } from "../binary.js";
+import { varintSize, writeVarint } from "./varint.js";
 
 const TAG_HEADER = 0x0a;
 const TAG_HEADER_REVISION = 0x18;
 const TAG_HEADER_TERM = 0x20;
 const TAG_RANGE_PAIR = 0x12;
+const TAG_RANGE_MORE = 0x18;
 const TAG_RANGE_COUNT = 0x20;
+
+const TAG_TXN_SUCCEEDED = 0x10;
+const TAG_TXN_RESPONSE = 0x1a;
+const TAG_RESPONSE_PUT = 0x12;
 
 /** Tag and value of the two IDs, of revision and of term, at their longest. */
 const HEADER_BYTES_MAX = 2 * 11 + 2 * 9;
@@ -59,6 +66,64 @@ export class AnswerEncoder {
     return answer;
   }
 
+  /** A range's answer; `pairs` are encoded `KeyValue`s, `count` is that of the whole span. */
+  range(header: ResponseHeader, pairs: readonly Uint8Array[], count: number): Uint8Array {
+    if (count === 0) return this.put(header);
+    this.#setHeader(header);
+    const more = pairs.length < count;
+    let size = this.#headerBytes + (more ? 2 : 0) + 1 + varintSize(count);
+    for (const { length } of pairs) size += 1 + varintSize(length) + length;
+    const answer = this.#answers.take(size);
+    this.#copyHeader(answer);
+    let at = this.#headerBytes;
+    for (const pair of pairs) {
+      answer[at] = TAG_RANGE_PAIR;
+      at = writeVarint(answer, at + 1, pair.length);
+      answer.set(pair, at);
+      at += pair.length;
+    }
+    if (more) {
+      answer[at++] = TAG_RANGE_MORE;
+      answer[at++] = 1;
+    }
+    answer[at] = TAG_RANGE_COUNT;
+    writeVarint(answer, at + 1, count);
+    return answer;
+  }
+
+  /** A transaction's answer that holds those of puts without previous pairs only; undefined for any other. */
+  txn(header: ResponseHeader, response: TxnResponse): Uint8Array | undefined {
+    const { succeeded, responses } = response;
+    let size = 0;
+    for (const { response: answer } of responses) {
+      const part = answer?.$case === "responsePut" ? putAnswerSize(answer.value) : undefined;
+      if (part === undefined) return undefined;
+      size += 2 + 2 + part;
+    }
+    this.#setHeader(header);
+    const answer = this.#answers.take(this.#headerBytes + (succeeded ? 2 : 0) + size);
+    this.#copyHeader(answer);
+    let at = this.#headerBytes;
+    if (succeeded) {
+      answer[at++] = TAG_TXN_SUCCEEDED;
+      answer[at++] = 1;
+    }
+    for (const { response: part } of responses) {
+      const { header: inner } = part!.value as PutResponse;
+      const { revision } = inner!;
+      const headerBytes = 1 + varintSize(revision);
+      answer[at++] = TAG_TXN_RESPONSE;
+      answer[at++] = headerBytes + 4;
+      answer[at++] = TAG_RESPONSE_PUT;
+      answer[at++] = headerBytes + 2;
+      answer[at++] = TAG_HEADER;
+      answer[at++] = headerBytes;
+      answer[at++] = TAG_HEADER_REVISION;
+      at = writeVarint(answer, at, revision);
+    }
+    return answer;
+  }
+
   /** Many answers in a row have the same header: reads between two writes. */
   #setHeader({ revision, raftTerm }: ResponseHeader): void {
     if (revision === this.#revision && raftTerm === this.#term) return;
@@ -87,22 +152,9 @@ export class AnswerEncoder {
   }
 }
 
-function varintSize(value: number): number {
-  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
-}
-
-/** Up to 2^53-1. */
-function writeVarint(bytes: Uint8Array, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest > 0x7fff_ffff) {
-    bytes[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  while (rest > 0x7f) {
-    bytes[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  bytes[at++] = rest;
-  return at;
+/** Bytes of a put's answer inside of another one's; undefined where it says more than its revision. */
+function putAnswerSize({ header, prevKv }: PutResponse): number | undefined {
+  if (header === undefined || prevKv !== undefined || header.revision === 0) return undefined;
+  if (header.clusterId !== 0n || header.memberId !== 0n || header.raftTerm !== 0) return undefined;
+  return 2 + 1 + varintSize(header.revision);
 }

@@ -8,8 +8,7 @@
  */
 import { EMPTY_BYTES, WireError, WireReader } from "../../base/bytes.js";
 import type { KeyValue } from "../generated/mvccpb/kv.js";
-
-const TWO_32 = 0x1_0000_0000;
+import { bytesFieldSize, varint64Size, varintSize, writeBytesField, writeVarint, writeVarint64 } from "./varint.js";
 
 const TAG_KEY = 0x0a;
 const TAG_CREATE_REVISION = 0x10;
@@ -21,11 +20,11 @@ const TAG_LEASE = 0x30;
 /** Bytes that `encodeKeyValueInto` will write. */
 export function keyValueSize(kv: KeyValue): number {
   return (
-    bytesSize(kv.key.length) +
+    bytesFieldSize(kv.key.length) +
     integerSize(kv.createRevision) +
     integerSize(kv.modRevision) +
     integerSize(kv.version) +
-    bytesSize(kv.value.length) +
+    bytesFieldSize(kv.value.length) +
     (kv.lease === 0n ? 0 : 1 + varint64Size(kv.lease))
   );
 }
@@ -38,14 +37,14 @@ export function encodeKeyValue(kv: KeyValue): Uint8Array {
 
 /** Writes into `bytes` from `start`, where `keyValueSize` bytes must be free; returns the offset after the last one. */
 export function encodeKeyValueInto(bytes: Uint8Array, start: number, kv: KeyValue): number {
-  let at = putBytes(bytes, start, TAG_KEY, kv.key);
+  let at = writeBytesField(bytes, start, TAG_KEY, kv.key);
   at = putInteger(bytes, at, TAG_CREATE_REVISION, kv.createRevision);
   at = putInteger(bytes, at, TAG_MOD_REVISION, kv.modRevision);
   at = putInteger(bytes, at, TAG_VERSION, kv.version);
-  at = putBytes(bytes, at, TAG_VALUE, kv.value);
+  at = writeBytesField(bytes, at, TAG_VALUE, kv.value);
   if (kv.lease !== 0n) {
     bytes[at++] = TAG_LEASE;
-    at = putVarint64(bytes, at, kv.lease);
+    at = writeVarint64(bytes, at, kv.lease);
   }
   return at;
 }
@@ -93,32 +92,8 @@ export function decodeKeyValue(bytes: Uint8Array): KeyValue {
   return { key, createRevision, modRevision, version, value, lease };
 }
 
-function varintSize(value: number): number {
-  let size = 1;
-  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 128)) size++;
-  return size;
-}
-
-function varint64Size(value: bigint): number {
-  let size = 1;
-  for (let rest = BigInt.asUintN(64, value); rest > 0x7fn; rest >>= 7n) size++;
-  return size;
-}
-
-function bytesSize(length: number): number {
-  return length === 0 ? 0 : 1 + varintSize(length) + length;
-}
-
 function integerSize(value: number): number {
   return value === 0 ? 0 : 1 + varintSize(value);
-}
-
-function putBytes(bytes: Uint8Array, start: number, tag: number, value: Uint8Array): number {
-  if (value.length === 0) return start;
-  bytes[start] = tag;
-  const at = putVarint(bytes, start + 1, value.length);
-  bytes.set(value, at);
-  return at + value.length;
 }
 
 function putInteger(bytes: Uint8Array, start: number, tag: number, value: number): number {
@@ -127,32 +102,5 @@ function putInteger(bytes: Uint8Array, start: number, tag: number, value: number
     throw new WireError("WIRE_OUT_OF_RANGE", `${value} as a revision or version of a key-value pair`);
   }
   bytes[start] = tag;
-  return putVarint(bytes, start + 1, value);
-}
-
-function putVarint(bytes: Uint8Array, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest >= TWO_32) {
-    bytes[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  let low = rest >>> 0;
-  while (low > 0x7f) {
-    bytes[at++] = (low & 0x7f) | 0x80;
-    low >>>= 7;
-  }
-  bytes[at++] = low;
-  return at;
-}
-
-function putVarint64(bytes: Uint8Array, start: number, value: bigint): number {
-  let at = start;
-  let rest = BigInt.asUintN(64, value);
-  while (rest > 0x7fn) {
-    bytes[at++] = Number(rest & 0x7fn) | 0x80;
-    rest >>= 7n;
-  }
-  bytes[at++] = Number(rest);
-  return at;
+  return writeVarint(bytes, start + 1, value);
 }

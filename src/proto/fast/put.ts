@@ -9,6 +9,19 @@
 import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { PutRequest } from "../generated/etcdserverpb/kv.js";
+import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
+import {
+  bytesFieldSize,
+  shortVarint,
+  shortVarintSize,
+  varint64Size,
+  varintEnd,
+  varintSize,
+  wholeVarint64,
+  writeBytesField,
+  writeVarint,
+  writeVarint64,
+} from "./varint.js";
 
 const TAG_KEY = 0x0a;
 const TAG_VALUE = 0x12;
@@ -17,16 +30,8 @@ const TAG_PREV_KV = 0x20;
 const TAG_IGNORE_VALUE = 0x28;
 const TAG_IGNORE_LEASE = 0x30;
 
-/** `InternalRaftRequest.put` (4) and `.header` (100), and the header's `ID` (1). */
+/** `InternalRaftRequest.put` (4). */
 const TAG_ENTRY_PUT = 0x22;
-const TAG_ENTRY_HEADER_LOW = 0xa2;
-const TAG_ENTRY_HEADER_HIGH = 0x06;
-const TAG_HEADER_ID = 0x08;
-
-/** Lengths that two bytes of a varint hold; longer ones are rare enough for the generated codec's way. */
-const SHORT_LENGTH_MAX = 0x3fff;
-
-const LOW_32 = 0xffff_ffffn;
 
 /** Entries stay in the memory log side by side, and leave it in order. */
 const entries = new Arena();
@@ -39,18 +44,17 @@ export interface PutEntry {
 /** The data of the entry that carries a put: an `InternalRaftRequest` with a header that holds the ID alone. */
 export function encodePutEntry(id: bigint, put: PutRequest): Uint8Array {
   const putBytes =
-    bytesSize(put.key.length) +
-    bytesSize(put.value.length) +
+    bytesFieldSize(put.key.length) +
+    bytesFieldSize(put.value.length) +
     (put.lease === 0n ? 0 : 1 + varint64Size(put.lease)) +
     (put.prevKv ? 2 : 0) +
     (put.ignoreValue ? 2 : 0) +
     (put.ignoreLease ? 2 : 0);
-  const headerBytes = id === 0n ? 0 : 1 + varint64Size(id);
-  const data = entries.take(1 + varintSize(putBytes) + putBytes + 3 + headerBytes);
+  const data = entries.take(1 + varintSize(putBytes) + putBytes + entryHeaderSize(id));
   data[0] = TAG_ENTRY_PUT;
   let at = writeVarint(data, 1, putBytes);
-  at = writeBytes(data, at, TAG_KEY, put.key);
-  at = writeBytes(data, at, TAG_VALUE, put.value);
+  at = writeBytesField(data, at, TAG_KEY, put.key);
+  at = writeBytesField(data, at, TAG_VALUE, put.value);
   if (put.lease !== 0n) {
     data[at++] = TAG_LEASE;
     at = writeVarint64(data, at, put.lease);
@@ -58,13 +62,7 @@ export function encodePutEntry(id: bigint, put: PutRequest): Uint8Array {
   at = writeFlag(data, at, TAG_PREV_KV, put.prevKv);
   at = writeFlag(data, at, TAG_IGNORE_VALUE, put.ignoreValue);
   at = writeFlag(data, at, TAG_IGNORE_LEASE, put.ignoreLease);
-  data[at++] = TAG_ENTRY_HEADER_LOW;
-  data[at++] = TAG_ENTRY_HEADER_HIGH;
-  data[at++] = headerBytes;
-  if (headerBytes > 0) {
-    data[at++] = TAG_HEADER_ID;
-    writeVarint64(data, at, id);
-  }
+  writeEntryHeader(data, at, id);
   return data;
 }
 
@@ -73,11 +71,8 @@ export function decodePutEntry(data: Uint8Array): PutEntry | undefined {
   if (data[0] !== TAG_ENTRY_PUT) return undefined;
   const start = 1 + shortVarintSize(data, 1);
   const end = start + shortVarint(data, 1);
-  // The header is all that may follow: its tag, its length, and in it the ID alone.
-  if (start === 1 || data[end] !== TAG_ENTRY_HEADER_LOW || data[end + 1] !== TAG_ENTRY_HEADER_HIGH) return undefined;
-  const headerBytes = data[end + 2]!;
-  if (end + 3 + headerBytes !== data.length || headerBytes < 2 || data[end + 3] !== TAG_HEADER_ID) return undefined;
-  const id = wholeVarint64(data, end + 4, data.length);
+  if (start === 1) return undefined;
+  const id = readEntryHeader(data, end);
   if (id === undefined) return undefined;
   const put = decodePut(data, start, end);
   return put === undefined ? undefined : { id, put };
@@ -104,10 +99,9 @@ export function decodePut(bytes: Uint8Array, start = 0, end = bytes.length): Put
     at = to;
   }
   if (at < end && bytes[at] === TAG_LEASE) {
-    let to = at + 1;
-    while (to < end && bytes[to]! >= 0x80) to++;
-    const id = wholeVarint64(bytes, at + 1, ++to);
-    if (id === undefined || to > end) return undefined;
+    const to = varintEnd(bytes, at + 1, end);
+    const id = wholeVarint64(bytes, at + 1, to);
+    if (id === undefined || id === 0n || to > end) return undefined;
     lease = BigInt.asIntN(64, id);
     at = to;
   }
@@ -129,89 +123,9 @@ function isFlag(bytes: Uint8Array, at: number, end: number, tag: number): boolea
   return at + 2 <= end && bytes[at] === tag && bytes[at + 1] === 1;
 }
 
-/** Bytes of the varint at `at` when there are at most two of them in shortest form; else 0. */
-function shortVarintSize(bytes: Uint8Array, at: number): number {
-  if (at >= bytes.length) return 0;
-  if (bytes[at]! < 0x80) return 1;
-  const second = bytes[at + 1];
-  return second !== undefined && second > 0 && second < 0x80 ? 2 : 0;
-}
-
-function shortVarint(bytes: Uint8Array, at: number): number {
-  const first = bytes[at]!;
-  return first < 0x80 ? first : (first & 0x7f) | (bytes[at + 1]! << 7);
-}
-
-/** The 64-bit integer that is just `bytes[start, end)`; undefined when it ends elsewhere or is too long. */
-function wholeVarint64(bytes: Uint8Array, start: number, end: number): bigint | undefined {
-  const size = end - start;
-  if (size < 1 || size > 10 || end > bytes.length || bytes[end - 1]! >= 0x80) return undefined;
-  let low = 0;
-  let high = 0;
-  for (let i = 0; i < size; i++) {
-    const byte = bytes[start + i]!;
-    if (byte < 0x80 && i < size - 1) return undefined;
-    const bits = byte & 0x7f;
-    if (i < 4) low |= bits << (7 * i);
-    else if (i === 4) {
-      low |= bits << 28;
-      high = bits >>> 4;
-    } else high |= bits << (7 * i - 32);
-  }
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-}
-
-function varintSize(value: number): number {
-  return value < 0x80 ? 1 : value <= SHORT_LENGTH_MAX ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
-}
-
-function varint64Size(value: bigint): number {
-  const bits = BigInt.asUintN(64, value);
-  const high = Number(bits >> 32n);
-  if (high === 0) return varintSize(Number(bits));
-  // From 33 bits on: 5 bytes hold 35 of them.
-  return high < 0x8 ? 5 : high < 0x400 ? 6 : high < 0x2_0000 ? 7 : high < 0x100_0000 ? 8 : high < 0x8000_0000 ? 9 : 10;
-}
-
-function bytesSize(length: number): number {
-  return length === 0 ? 0 : 1 + varintSize(length) + length;
-}
-
-function writeBytes(data: Uint8Array, start: number, tag: number, value: Uint8Array): number {
-  if (value.length === 0) return start;
-  data[start] = tag;
-  const at = writeVarint(data, start + 1, value.length);
-  data.set(value, at);
-  return at + value.length;
-}
-
 function writeFlag(data: Uint8Array, at: number, tag: number, value: boolean): number {
   if (!value) return at;
   data[at] = tag;
   data[at + 1] = 1;
   return at + 2;
-}
-
-function writeVarint(data: Uint8Array, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest > 0x7f) {
-    data[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  data[at++] = rest;
-  return at;
-}
-
-function writeVarint64(data: Uint8Array, start: number, value: bigint): number {
-  const bits = BigInt.asUintN(64, value);
-  let low = Number(bits & LOW_32);
-  let high = Number(bits >> 32n);
-  let at = start;
-  while (high !== 0) {
-    data[at++] = (low & 0x7f) | 0x80;
-    low = ((low >>> 7) | (high << 25)) >>> 0;
-    high >>>= 7;
-  }
-  return writeVarint(data, at, low);
 }

@@ -47,6 +47,8 @@ export interface ClusterObserver {
 export type CrashKind = "kill" | CrashMode;
 
 const RESTART_MS_MAX = 2_000;
+/** So often it is looked whether a process that is to stop has ended otherwise. */
+const LOOK_MS = 50;
 /** Reasons why a machine may not be able to join yet. Who lags behind may tell it of the member that it takes the place of. */
 const JOIN_CODES: readonly string[] = ["CLUSTER_UNREACHABLE", "CLUSTER_MISMATCH", "MEMBER_BOOTSTRAPPED"];
 
@@ -242,19 +244,19 @@ export class Cluster {
 
   #startLater(machine: Machine): void {
     this.#world.scheduler.after((RESTART_MS_MAX * this.#random.below(1024)) / 1024, undefined, () => {
-      void this.#startAgain(machine);
+      if (machine.process !== undefined || !this.machines.includes(machine)) return;
+      if (machine.joins !== undefined && machine.memberId === undefined) this.#askWhoIsThere(machine);
+      this.start(machine);
     });
   }
 
-  async #startAgain(machine: Machine): Promise<void> {
-    // One that has not joined yet asks who is there now: the members may have changed since it was told.
-    const { serving } = this;
-    if (machine.joins !== undefined && machine.memberId === undefined && serving.length > 0) {
-      const { members } = await this.#random.pick(serving).process!.member!.memberList(false);
-      machine.joins = clusterOf(members);
-      if (!machine.joins.has(machine.name)) this.giveUp(machine); // removed before it was there
-    }
-    if (machine.process === undefined && this.machines.includes(machine)) this.start(machine);
+  /** One that has not joined yet is told who is there now: the members may have changed. Who tells may lag behind, and not know of it yet. */
+  #askWhoIsThere(machine: Machine): void {
+    const { running } = this;
+    if (running.length === 0) return;
+    const members = this.#world.network.toldBy(this.#random.pick(running).name)?.members();
+    const known = members === undefined ? undefined : clusterOf(members);
+    if (known?.has(machine.name) === true) machine.joins = known;
   }
 
   /** Stops a member as an operator does; it comes up again later. */
@@ -306,6 +308,7 @@ export class Cluster {
     const code = error instanceof CodedError ? (error.code as string) : "none";
     this.#world.trace.text(`${what} ${code}`);
     this.#world.counts.add(`members that ${what}`);
+    machine.log.door(() => this.#world.scheduler.now).warn(`the member ${what}`, { error: describeError(error) });
     const removed = code === "MEMBER_REMOVED" && machine.mayBeRemoved;
     if (removed) this.giveUp(machine);
     // One that never was a member finds nobody, or the members changed since it was told of them: it tries again.
@@ -342,16 +345,26 @@ export class Cluster {
   async stopAll(): Promise<void> {
     for (const machine of this.machines) {
       const { process } = machine;
-      if (process?.member === undefined) {
+      if (process?.member === undefined || !(await this.#stops(process))) {
         // A disk that failed while the next segment was prepared ends its member only when that segment is needed: as late as now, when
         // leadership is handed over before a stop. That all members serve was seen before.
         this.#world.counts.add("members that were down at the end");
         continue;
       }
-      await process.member.stop();
       this.#checkClosed(machine);
       machine.ended();
     }
+  }
+
+  /** Whether the member came to its stop before its process ended. */
+  async #stops(process: MemberProcess): Promise<boolean> {
+    const stop = process.member!.stop().then(() => true);
+    stop.catch(() => undefined); // thrown below
+    while (!process.gone) {
+      const look = this.#world.scheduler.sleep(LOOK_MS, undefined).then(() => false);
+      if (await Promise.race([stop, look])) return true;
+    }
+    return false;
   }
 }
 

@@ -84,6 +84,9 @@ export class Operator {
 
   async #add(name: string, isLearner: boolean): Promise<void> {
     if (this.#cluster.machines.some(({ damaged }) => damaged !== undefined)) return; // the new voter would be one more that is missing
+    // Whoever joins is refused, as by etcd, while the cluster has no version; and those who are to decide on one may need its vote.
+    const { network } = this.#world;
+    if (!this.#cluster.serving.some(({ name }) => network.toldBy(name)?.clusterVersion() !== undefined)) return;
     const members = await this.#ask((member) =>
       member.memberAdd({ peerUrls: [peerUrlOf(name)], isLearner }).then((answer) => answer.members),
     );
@@ -153,7 +156,7 @@ export class Operator {
   /** Starts the members that nobody has started, as far as the running member with the longest commit knows them. */
   #startMissing(): void {
     const [newest] = this.#cluster.running.sort((a, b) => b.durableLog.state.commit - a.durableLog.state.commit);
-    const members = newest === undefined ? undefined : this.#world.network.membersKnownTo(newest.name);
+    const members = newest === undefined ? undefined : this.#world.network.toldBy(newest.name)?.members();
     for (const { id, peerUrls } of members ?? []) {
       const name = machineNameIn(peerUrls);
       const known = this.#cluster.everyMachine.find((machine) => machine.name === name);

@@ -280,13 +280,16 @@ export class Oracle {
     }
   }
 
-  /** What is committed is on the disks of a majority. The configuration may be one change older or newer than that of the commit. */
+  /**
+   * What is committed is on the disks of a majority. The configuration may be one change older or newer than that of the commit. What a
+   * disk had that is damaged, or was taken away with its removed member, is not known any more: it may have had this.
+   */
   #checkMajority(index: number, mark: EntryMark, { voters, votersOutgoing }: ConfState): void {
     if (votersOutgoing.length > 0 || voters.length === 0) return;
     let have = 0;
-    for (const { durableLog, memberId, damaged } of this.#machines) {
+    for (const { durableLog, memberId, formerIds, damaged } of this.#machines) {
+      if (voters.some((voter) => formerIds.has(voter))) have++;
       if (memberId === undefined || !voters.includes(memberId)) continue;
-      // What a damaged disk had is not known any more: it may have had this.
       if (damaged !== undefined) have++;
       else if (durableLog.entryAt(index)?.term === mark.term || durableLog.snapshotIndex >= index) have++;
     }

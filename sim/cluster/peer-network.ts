@@ -5,7 +5,6 @@
  * object. Each direction between two machines is a link of its own, with its own cuts and clogs; a cut is counted, so that
  * partitions may overlap and heal independently.
  */
-import type { Member as ClusterMember } from "../../src/membership/member.js";
 import { decodeMessage, encodeMessage, MessageType, type Message } from "../../src/proto/raft.js";
 import type { Clock } from "../../src/platform/index.js";
 import type { DatabaseStream } from "../../src/server/contract.js";
@@ -118,9 +117,9 @@ export class SimPeerNetwork {
     this.#refreshLinks();
   }
 
-  /** The members as this machine tells them, up to date or not; undefined while nothing of it listens. */
-  membersKnownTo(machine: string): readonly ClusterMember[] | undefined {
-    return this.#processes.get(machine)?.receiver.members();
+  /** What the member on this machine tells of the cluster, up to date or not; undefined while nothing listens there. */
+  toldBy(machine: string): Pick<PeerReceiver, "members" | "clusterVersion"> | undefined {
+    return this.#processes.get(machine)?.receiver;
   }
 
   /** The process listens no more; streams to and from it break. Resolves when its member is done with those that it was reading. */

@@ -84,7 +84,12 @@ export class DurableLog {
 
   /** The newest snapshot that counts: the log names it, and its commit covers it. `{ 0, 0 }` when there is none. */
   get snapshotInUse(): SnapshotMark {
-    return this.#snapshots.findLast(({ index }) => index <= this.#state.commit) ?? { index: 0, term: 0 };
+    const { commit } = this.#state;
+    // Not the last on record: a leader's may lie before those that the member took itself since, when its commit came late.
+    return this.#snapshots.reduce(
+      (best, each) => (each.index <= commit && each.index >= best.index ? each : best),
+      NONE,
+    );
   }
 
   /** Index of the last entry that changes the members; 0 when the log holds none. */
@@ -223,6 +228,7 @@ export class DurableLog {
 }
 
 const NOTHING: readonly LogRecord[] = [];
+const NONE: SnapshotMark = { index: 0, term: 0 };
 
 function recordOf(type: number, data: Uint8Array): LogRecord | undefined {
   if (type === RECORD_ENTRY) {

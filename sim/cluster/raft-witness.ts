@@ -105,7 +105,7 @@ export class RaftWitness {
       }
       entries.push({ index, term: mark.term, content: String(mark.hash) });
     }
-    this.#tellReplaced(name, snapshot, entries);
+    this.#tellReplaced(name, state.term, snapshot, entries);
     this.#observe({
       kind: "started",
       member: name,
@@ -121,14 +121,18 @@ export class RaftWitness {
   }
 
   /**
-   * A crash may leave a write that replaces entries on the disk although no sync made it durable: it was going there. And a leader's
-   * snapshot may have taken the place of the log while nothing was told.
+   * A crash may leave a write that replaces entries on the disk although no sync made it durable: it was going there. Who replaces them leads
+   * a later term than theirs, be its own entries as old as they may. And a leader's snapshot may have taken the place of the log while nothing
+   * was told.
    */
-  #tellReplaced(member: string, snapshot: SnapshotMark, entries: readonly LogEntry[]): void {
+  #tellReplaced(member: string, durableTerm: number, snapshot: SnapshotMark, entries: readonly LogEntry[]): void {
     const terms = this.#terms.get(member);
     if (terms !== undefined && snapshot.index > 0 && terms.get(snapshot.index) !== snapshot.term)
       this.#observe({ kind: "restored", member, ...snapshot });
-    const first = entries.findIndex(({ index, term }) => term > (terms?.get(index) ?? term));
+    const first = entries.findIndex(({ index, term }) => {
+      const known = terms?.get(index) ?? term;
+      return term !== known && durableTerm > known;
+    });
     if (first >= 0) this.#observe({ kind: "appended", member, entries: entries.slice(first) });
   }
 

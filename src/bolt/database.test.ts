@@ -452,6 +452,7 @@ test("a meta page whose sync failed is made durable by whoever takes it for the 
 
 async function valueOfA(disk: SimDisk, clock: SimClock): Promise<string> {
   const db = await openBolt({ disk, clock, log: silentLog }, PATH);
+  await db.makeDurable();
   const read = db.beginRead();
   const value = read.bucket(bytesOf("key"))!.get(bytesOf("a"))!;
   read.end();

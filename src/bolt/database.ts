@@ -94,6 +94,9 @@ export class BoltDatabase implements TransactionHost {
   readonly #log: Log;
   readonly #settings: DatabaseSettings;
   readonly #freeList: FreeList;
+  /** The newest state that the file had when it was opened. */
+  readonly #openedWith: Meta;
+  #madeDurable: Promise<void> | undefined;
   #current: State;
   #durable: State;
   #fileBytes: number;
@@ -117,6 +120,7 @@ export class BoltDatabase implements TransactionHost {
     this.#log = doors.log;
     this.#settings = settings;
     this.#freeList = opened.freeList;
+    this.#openedWith = opened.state.meta;
     this.#current = opened.state;
     this.#durable = opened.state;
     this.#fileBytes = opened.fileBytes;
@@ -245,9 +249,23 @@ export class BoltDatabase implements TransactionHost {
     });
   }
 
+  /**
+   * Writes the newest meta page once more, the same bytes, and syncs it; once. Where the sync of that page failed before this process, the
+   * system's cache may hold it as clean, and no other sync would write it: this state is the newest that can be read, and the disk has an
+   * older one, whose pages the next commits write over. The pages that it points to were synced before it was first written. The
+   * first commit calls this; whoever relies on what it read before that calls it earlier.
+   *
+   * @throws BoltError, DiskError
+   */
+  makeDurable(): Promise<void> {
+    if (!this.#settings.sync || this.#settings.readOnly) return Promise.resolve();
+    return (this.#madeDurable ??= this.#writeMeta(this.#openedWith));
+  }
+
   /** Steps 2 to 5 for each commit in turn. */
   async #writeQueue(): Promise<void> {
     try {
+      await this.makeDurable();
       for (let commit = this.#queue[0]; commit !== undefined; commit = this.#queue[0]) {
         await this.#grow(commit.state.meta.highWater);
         await this.#writePages(commit);

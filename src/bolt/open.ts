@@ -51,7 +51,7 @@ export async function openBolt(doors: BoltDoors, path: string, options: BoltOpti
   if (!readOnly && options.create !== false)
     await maybeCreate(doors.disk, path, options.pageSize ?? PAGE_BYTES_DEFAULT, options.sync === false);
   const opened = await openFile(doors, path, readOnly);
-  if (!readOnly && options.sync !== false) await makeDurable(opened);
+  if (!readOnly && options.sync !== false) await syncOpened(opened.file);
   if (opened.damagedMeta !== undefined) {
     doors.log.warn("bolt meta page unreadable, the other one is used", { path, error: opened.damagedMeta.message });
   }
@@ -65,18 +65,11 @@ export async function openBolt(doors: BoltDoors, path: string, options: BoltOpti
 
 /**
  * A process that was killed may have left pages that only the system's cache holds, its last meta page among them. Whoever opens the
- * file takes that state for durable: it overwrites pages that the state before still has, and tells others what it read.
- *
- * The meta page is written once more: where its sync failed, the cache may hold it as clean, and no later sync would write it. The pages that it
- * points to were synced before it was first written.
+ * file takes that state for durable: it overwrites pages that the state before still has, and tells others what it read. (What a
+ * failed sync left in the cache as clean no sync writes: `BoltDatabase.makeDurable` is for that.)
  */
-async function makeDurable({ file, path, state: { meta } }: OpenedFile): Promise<void> {
+async function syncOpened(file: DiskFile): Promise<void> {
   try {
-    const at = (meta.txid % 2) * meta.pageSize;
-    const bytes = new Uint8Array(meta.pageSize);
-    if (file.readNow(bytes, at) !== bytes.length)
-      throw new BoltError("BOLT_TRUNCATED", { path }, `no meta page at byte ${at}`);
-    await file.write([bytes], at);
     await file.sync();
   } catch (error) {
     await file.close();

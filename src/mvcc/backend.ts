@@ -146,6 +146,11 @@ export class Backend implements BucketWriter {
     return new Backend(d, path, options, await options.engine.open(d, path));
   }
 
+  /** Resolves when the disk has what was read at the opening. Nothing of it may be relied on, or told to others, before. */
+  makeDurable(): Promise<void> {
+    return this.#database.makeDurable();
+  }
+
   /** Bytes of the file. */
   get sizeBytes(): number {
     return this.#database.sizeBytes;

@@ -20,6 +20,8 @@ export interface BoltDatabase {
   beginWrite(): BoltWrite;
   /** Sees the last transaction handed to `commit`; with `durable` the last whose commit landed. */
   beginRead(options?: { readonly durable?: boolean }): BoltRead;
+  /** Resolves when the disk has what was read when the database was opened, whatever became of earlier syncs. The first commit sees to it, too. */
+  makeDurable(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -269,6 +269,7 @@ async function restartMember(
       checkSameMember(layout, found, backend);
       const damage = damageOf(layout, found, at.index, backend, progress);
       if (damage !== undefined) damagedEnd = await writeDamagedEnd(disk, layout, damage);
+      await backend.makeDurable(); // nothing was written to `db` before: a refused boot changes nothing
     },
   });
   opened.push(wal);

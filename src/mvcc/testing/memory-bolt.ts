@@ -134,6 +134,10 @@ class MemoryDatabase implements BoltDatabase {
     return new MemoryRead(tree, () => this.#engine.openReads--);
   }
 
+  makeDurable(): Promise<void> {
+    return Promise.resolve();
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }

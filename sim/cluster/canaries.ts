@@ -315,6 +315,12 @@ export const CANARIES: readonly Canary[] = [
     what: "pages that a killed process left in the system's cache are taken for durable (found here)",
     changes: [
       change("src/bolt/open.js", "if (!readOnly && options.sync !== false)", "if (readOnly && options.sync !== false)"),
+      // It syncs, too, before it matters.
+      change(
+        "src/bolt/database.js",
+        "return (this.#madeDurable ??= this.#writeMeta(this.#openedWith));",
+        "return Promise.resolve();",
+      ),
     ],
   },
   // ---- reads ----

@@ -56,6 +56,9 @@ export interface CrashPoint {
   readonly atSync: boolean;
 }
 
+/** What an operation takes more, at most, on a machine that is slow beside its log. */
+const SLOW_BESIDE_LOG_MS_MAX = 40;
+
 const LOG_LINES_KEPT = 400;
 
 /** Operations that a durable write on the loop stands for: the write and the sync. */
@@ -125,6 +128,8 @@ export class Machine implements NetworkMachine {
   heldUntil = 0;
   disk: SimDisk;
   diskHabits: DiskHabits = CALM_DISK;
+  /** Until then all but the log is slow: much is written to the log beside what is done with `db` and the snapshots. */
+  slowBesideLogUntil = 0;
   readonly clock: MachineClock;
   readonly durableLog: DurableLog;
   readonly log = new LogRing(LOG_LINES_KEPT, (message, fields) => {
@@ -333,6 +338,7 @@ export class Machine implements NetworkMachine {
   heal(): void {
     this.#crashAt = undefined;
     this.diskHabits = CALM_DISK;
+    this.slowBesideLogUntil = 0;
     this.disk.capacityBytes = Number.POSITIVE_INFINITY;
     this.disk.disarm();
     this.clock.setRate(1);
@@ -362,8 +368,8 @@ export class Machine implements NetworkMachine {
     this.#countOperations(1, syncs ? 1 : 0, path);
     this.#world.trace.text(kind);
     this.#world.trace.number(bytes);
-    if (!syncs && !this.#chance(this.diskHabits.waitOneIn)) return undefined;
-    return this.#world.scheduler.sleep(this.#latency(syncs), process);
+    if (!syncs && !this.#isSlowBesideLog(path) && !this.#chance(this.diskHabits.waitOneIn)) return undefined;
+    return this.#world.scheduler.sleep(this.#latency(syncs, path), process);
   }
 
   /** A write on the loop: what it takes, the whole process waits for. */
@@ -374,18 +380,22 @@ export class Machine implements NetworkMachine {
     this.#countOperations(OPERATIONS_OF_LOOP_WRITE, 1, path);
     this.#world.counts.add("writes on the loop");
     this.#world.trace.number(bytes);
-    this.freeze(this.#latency(true));
+    this.freeze(this.#latency(true, path));
     return true;
   }
 
-  #latency(syncs: boolean): number {
+  #isSlowBesideLog(path: string): boolean {
+    return this.slowBesideLogUntil > this.#world.scheduler.now && this.#partOf(path) !== "log";
+  }
+
+  #latency(syncs: boolean, path: string): number {
     const { syncMsMin, syncMsMax, stallOneIn, stallMsMax } = this.diskHabits;
     const part = this.#random.below(1024) / 1024;
     if (syncs && this.#chance(stallOneIn)) {
       this.#world.counts.add("slow syncs");
       return stallMsMax * part;
     }
-    return syncMsMin + (syncMsMax - syncMsMin) * part;
+    return syncMsMin + (syncMsMax + (this.#isSlowBesideLog(path) ? SLOW_BESIDE_LOG_MS_MAX : 0) - syncMsMin) * part;
   }
 
   #onOperation(operation: DiskOperation): void {

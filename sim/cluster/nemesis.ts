@@ -13,6 +13,13 @@ import type { SeedPlan } from "./swarm.js";
 
 /** One ambush in so many is carried out: fewer where the moment comes often. */
 const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
+  "log repaired": 1,
+  "replacing snapshot installing": 1,
+  "older snapshot begins a segment": 1,
+  "snapshot begun short of replaced entries": 1,
+  "snapshot short of replaced entries": 1,
+  "db defragmented": 2,
+  "db compacted": 4,
   "segment cut": 6,
   "segment cut in a snapshot": 1,
   "snapshot begun": 6,
@@ -23,13 +30,15 @@ const AMBUSH_ONE_IN: Readonly<Record<Ambush, number>> = {
   "entries replaced": 1,
   "leader elected": 4,
   "members changed": 4,
-  "log repaired": 1,
-  "replacing snapshot installing": 1,
 };
 /** Within so many milliseconds of its moment. */
 const AMBUSH_MS_MAX = [5, 20, 200];
 /** A second strike comes within so long. */
 const SECOND_STRIKE_MS_MAX = 3_000;
+/** A follower is deaf for so long while a snapshot is taken. */
+const DEAF_MS_MAX = 300;
+/** Snapshots and defragmentations are slow for so long. */
+const SLOW_BESIDE_LOG_MS_MAX = 1_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
 
@@ -121,7 +130,7 @@ export class Nemesis {
 
   /** On `db` above all: its pages take the places of those that the state before had, and its last page is written apart from them. */
   #crashTwice(machine: Machine): void {
-    const point = this.#random.oneIn(2) ? this.#drawPoint() : { part: "db" as const, atSync: true };
+    const point = this.#random.oneIn(3) ? this.#drawPoint() : { part: "db" as const, atSync: true };
     this.#cluster.crashTwice(machine, this.#random.below(operationsMax(point)), point);
   }
 
@@ -134,16 +143,32 @@ export class Nemesis {
   onAmbush(ambush: Ambush, machine: Machine): void {
     const { ambushes, faults } = this.#plan;
     if (this.#stopped || faults.length === 0) return;
-    if (ambush === "log repaired") {
-      this.#strikeLater(machine, "kill");
-      return;
-    }
-    if (ambush === "replacing snapshot installing") {
-      this.#cluster.crashAt(machine, 1 + this.#random.below(12), "kill");
-      return;
+    // A snapshot that takes long sees cuts, and no entry comes to a follower that hears nothing: its record may be the first in a segment.
+    if (ambush === "snapshot begun" && this.#random.oneIn(3)) this.#slowBesideLog(machine);
+    if (ambush === "segment cut in a snapshot" && !this.#random.oneIn(4)) this.#separate([machine], "in", DEAF_MS_MAX);
+    if (!this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
+    switch (ambush) {
+      case "log repaired":
+        this.#strikeLater(machine, "kill");
+        return;
+      case "replacing snapshot installing":
+        this.#cluster.crashAt(machine, 1 + this.#random.below(12), "kill");
+        return;
+      case "snapshot begun short of replaced entries":
+        this.#separate([machine], "in", DEAF_MS_MAX); // no more entries until it is taken
+        return;
+      case "older snapshot begins a segment":
+      case "snapshot short of replaced entries":
+      case "db defragmented":
+      case "db compacted":
+        // From outside of what it is doing: the moment was told in the midst of it.
+        this.#world.scheduler.after(0, undefined, () => {
+          if (!this.#stopped) this.#cluster.crash(machine, "kill");
+        });
+        return;
+      default:
     }
     if (!ambushes.includes(ambush)) return;
-    if (!this.#random.oneIn(AMBUSH_ONE_IN[ambush])) return;
     this.#world.scheduler.after(this.#upTo(this.#random.pick(AMBUSH_MS_MAX)), undefined, () => {
       if (!this.#stopped) this.#spring(ambush, machine);
     });
@@ -271,6 +296,10 @@ export class Nemesis {
     });
   }
 
+  #slowBesideLog(machine: Machine): void {
+    machine.slowBesideLogUntil = this.#world.scheduler.now + this.#upTo(SLOW_BESIDE_LOG_MS_MAX);
+  }
+
   #failDisk(
     machine: Machine,
     kinds: readonly ("datasync" | "sync" | "sync-folder" | "write" | "open" | "rename" | "truncate")[],
@@ -303,6 +332,7 @@ export class Nemesis {
     // A crash soon after finds out whether the new file stands for itself.
     if (this.#random.oneIn(2))
       this.#cluster.crashAt(machine, 10 + this.#random.below(30), this.#random.pick(["kill", "lost"]));
+    else this.#slowBesideLog(machine);
     member.defragment().then(
       () => this.#world.counts.add("defragmentations"),
       (error: unknown) => this.#world.trace.text(describeError(error)),

@@ -27,6 +27,10 @@ export interface LinkHabits {
   readonly lateMsMax: number;
   /** Whether a message may overtake another on the same link. */
   readonly reorders: boolean;
+  /** Messages of these kinds may lag behind all others: what was asked is answered before what was written comes, or the other way round. */
+  readonly laggards: readonly MessageType[];
+  /** One of them in two does, by up to so long. */
+  readonly lagMsMax: number;
   /** One stream of a snapshot in so many is broken off on its way; 0 for none. */
   readonly brokenStreamOneIn: number;
 }
@@ -39,6 +43,8 @@ export const CALM_HABITS: LinkHabits = {
   lateOneIn: 0,
   lateMsMax: 20,
   reorders: false,
+  laggards: [],
+  lagMsMax: 0,
   brokenStreamOneIn: 0,
 };
 
@@ -185,11 +191,11 @@ export class SimPeerNetwork {
       this.#reportUnreachable(from, message.to);
       return;
     }
-    this.#deliverLater(from, to, bytes, link);
+    this.#deliverLater(from, to, message.type, bytes, link);
     // A proposal that is passed on comes at most once, as over a TCP stream: raft would append it again (etcd relies on it, too).
     if (message.type !== MessageType.propose && this.#chance(habits.repeatOneIn)) {
       this.#counts.add("messages repeated");
-      this.#deliverLater(from, to, bytes, link);
+      this.#deliverLater(from, to, message.type, bytes, link);
     }
   }
 
@@ -273,14 +279,16 @@ export class SimPeerNetwork {
     return this.#link(from, to).cuts === 0 && !this.#chance(this.habits.lossOneIn);
   }
 
-  #deliverLater(from: PeerProcess, to: string, bytes: Uint8Array, link: Link): void {
+  #deliverLater(from: PeerProcess, to: string, type: MessageType, bytes: Uint8Array, link: Link): void {
     const { now } = this.#scheduler;
     // What a loop that waits for its disk sends leaves when it goes on.
     let arrival = Math.max(now, from.owner.heldUntil) + this.#delay();
     if (this.#chance(this.habits.lateOneIn))
       arrival += (this.#delay() * this.habits.lateMsMax) / this.habits.delayMsMax;
     arrival = Math.max(arrival, link.clogUntil);
-    if (!this.habits.reorders) {
+    if (this.habits.laggards.includes(type) && this.#chance(2)) {
+      arrival += (this.habits.lagMsMax * this.#random.below(1024)) / 1024;
+    } else if (!this.habits.reorders) {
       arrival = Math.max(arrival, link.lastArrival);
       link.lastArrival = arrival;
     }

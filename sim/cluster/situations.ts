@@ -55,10 +55,21 @@ export const AMBUSHES = [
 ] as const;
 
 /**
- * ... and two that come so seldom that no seed lets them pass: what a repair left is read again; and so is a log whose entries a snapshot
- * took the place of, before others follow them.
+ * ... and those that come so seldom, or matter for so short, that no seed lets them pass: what a repair left is read again; so is a log
+ * whose entries a snapshot took the place of, before others follow them; so is a segment that begins with the record of a snapshot older
+ * than itself, and one in which a snapshot follows entries that reached further before they were replaced; and `db` just after it was defragmented, or compacted, before a commit hides what is wrong with it.
  */
-export type Ambush = (typeof AMBUSHES)[number] | "log repaired" | "replacing snapshot installing";
+export const ALWAYS_AMBUSHED = [
+  "log repaired",
+  "replacing snapshot installing",
+  "older snapshot begins a segment",
+  "snapshot begun short of replaced entries",
+  "snapshot short of replaced entries",
+  "db defragmented",
+  "db compacted",
+] as const;
+
+export type Ambush = (typeof AMBUSHES)[number] | (typeof ALWAYS_AMBUSHED)[number];
 
 /** What a campaign counts a situation as. */
 export function countOf(situation: Situation): string {
@@ -84,6 +95,10 @@ interface Doing {
   wasReplaced: boolean;
   /** When it cut its last segment. */
   cutAt: number;
+  /** Its last durable entry then. */
+  cutIndex: number;
+  /** Up to where entries were on its disk that were replaced since; 0 for none. */
+  replacedTo: number;
 }
 
 /** How long after a segment was cut an election still finds nothing in the new one but its head. */
@@ -119,14 +134,15 @@ export class Situations {
 
   onLogLine(machine: Machine, message: string, fields: LogFields | undefined): void {
     if (fields?.["logger"] === "raft") this.#onRaftLine(machine, message);
-    else this.#onLine(machine, message);
+    else this.#onLine(machine, message, fields);
   }
 
-  #onLine(machine: Machine, message: string): void {
+  #onLine(machine: Machine, message: string, fields: LogFields | undefined): void {
     const doing = this.#of(machine);
     switch (message) {
       case "created a new WAL segment":
         doing.cutAt = this.#world.scheduler.now;
+        doing.cutIndex = machine.durableLog.lastIndex;
         if (this.#isElecting()) this.reached("a segment was cut during an election");
         if (doing.takesSnapshot) {
           this.reached("a segment was cut while a snapshot was taken");
@@ -135,11 +151,14 @@ export class Situations {
         return;
       case "triggering snapshot":
         doing.takesSnapshot = true;
-        this.#onAmbush("snapshot begun", machine);
+        this.#onAmbush(
+          isShort(machine, doing) ? "snapshot begun short of replaced entries" : "snapshot begun",
+          machine,
+        );
         return;
       case "saved snapshot":
         doing.takesSnapshot = false;
-        this.#onAmbush("snapshot taken", machine);
+        this.#onAmbush(ambushAtSnapshot(machine, doing, Number(fields?.["snapshot-index"])), machine);
         return;
       case "receiving database snapshot":
         doing.receivesSnapshot = true;
@@ -160,6 +179,10 @@ export class Situations {
         return;
       case "finished defragmenting directory":
         doing.defragments = false;
+        this.#onAmbush("db defragmented", machine);
+        return;
+      case "finished scheduled compaction":
+        this.#onAmbush("db compacted", machine);
         return;
       case "the WAL has a damaged end":
         if (machine.damaged === undefined) this.reached("a log with a torn end was repaired at boot");
@@ -204,12 +227,14 @@ export class Situations {
   }
 
   onEntriesReplaced(machine: Machine, by: ReplacedBy): void {
+    const doing = this.#of(machine);
+    doing.replacedTo = Math.max(doing.replacedTo, machine.durableLog.lastIndex);
     this.#onAmbush("entries replaced", machine);
     if (by === "entry") {
       this.reached("entries that were not committed were overwritten by those of another term");
       return;
     }
-    this.#of(machine).wasReplaced = true;
+    doing.wasReplaced = true;
     this.reached("a leader's snapshot took the place of entries of a follower's own");
   }
 
@@ -248,9 +273,24 @@ export class Situations {
         abstained: false,
         wasReplaced: false,
         cutAt: Number.NEGATIVE_INFINITY,
+        cutIndex: 0,
+        replacedTo: 0,
       };
       this.#doing.set(machine, doing);
     }
     return doing;
   }
+}
+
+/** What to lie in wait for when a snapshot was recorded: where it stands in the log makes the difference. */
+function ambushAtSnapshot(machine: Machine, doing: Doing, index: number): Ambush {
+  const { lastIndex } = machine.durableLog;
+  // The newest segment has no entry yet, and those in front of it go on where the snapshot does not reach.
+  if (lastIndex === doing.cutIndex && index < lastIndex) return "older snapshot begins a segment";
+  return isShort(machine, doing) ? "snapshot short of replaced entries" : "snapshot taken";
+}
+
+/** Entries that were replaced reached further than the log does now. */
+function isShort({ durableLog }: Machine, { replacedTo }: Doing): boolean {
+  return durableLog.lastIndex < replacedTo;
 }

@@ -3,6 +3,7 @@
  * everything goes wrong at once soon stands still; many runs in which two or three things go wrong see more (swarm testing).
  */
 import type { MemberOptions } from "../../src/server/index.js";
+import { MessageType } from "../../src/proto/raft.js";
 import type { SimRandom } from "../random.js";
 import type { ClientHabits } from "./clients.js";
 import { FAULT_KINDS, type FaultKind } from "./fault-kinds.js";
@@ -87,11 +88,19 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
   };
 }
 
+/** What needs two blows in the right places, or a long time, is tried more often. */
+const DRAWN_FAULTS: readonly FaultKind[] = [
+  ...FAULT_KINDS,
+  "kill-then-power-loss",
+  "kill-then-power-loss",
+  "defragment",
+];
+
 function drawFaults(random: SimRandom): FaultKind[] {
   if (random.oneIn(20)) return []; // a calm world must be right, too
   const chosen = new Set<FaultKind>();
   const count = 1 + random.below(5);
-  while (chosen.size < count) chosen.add(random.pick(FAULT_KINDS));
+  while (chosen.size < count) chosen.add(random.pick(DRAWN_FAULTS));
   return [...chosen];
 }
 
@@ -99,6 +108,17 @@ function drawAmbushes(random: SimRandom): Ambush[] {
   if (!random.oneIn(2)) return [];
   return [random.pick(AMBUSHES), random.pick(AMBUSHES), random.pick(AMBUSHES)];
 }
+
+/** Kinds of messages of which a late one matters: entries, what confirms that a leader leads, and what tells up to where to read. */
+const LAGGARDS: readonly (readonly MessageType[])[] = [
+  [],
+  [],
+  [],
+  [MessageType.append],
+  [MessageType.append, MessageType.readIndexResponse],
+  [MessageType.append, MessageType.readIndexResponse],
+  [MessageType.heartbeatResponse],
+];
 
 function drawLinks(random: SimRandom): LinkHabits {
   const wild = random.oneIn(2);
@@ -116,6 +136,8 @@ function drawLinks(random: SimRandom): LinkHabits {
     // What is late seldom may be so by longer than a read waits before it asks again.
     lateMsMax: lateOneIn === 100 ? 1_000 : 10 * delayMsMax,
     reorders: wild && random.oneIn(2),
+    laggards: random.pick(LAGGARDS),
+    lagMsMax: random.pick([50, 300, 1_500, 1_500]),
     brokenStreamOneIn: random.pick([0, 2, 5]),
   };
 }

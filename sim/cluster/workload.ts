@@ -41,6 +41,8 @@ export class Workload {
   /** What answers told last of each key: its mod revision, 0 when it was not there. */
   readonly #seen = new Map<string, number>();
   #revision = 1;
+  /** Whether the newest revision that answers told is that of a deletion. */
+  #newestIsDeletion = false;
   #values = 0;
 
   constructor(options: WorkloadOptions, random: SimRandom) {
@@ -53,7 +55,7 @@ export class Workload {
 
   /** @param readsOnly nothing that waits for a write: who only reads is soon at the next member, and sees which of them is behind */
   next(readsOnly: boolean): Request {
-    const kind = readsOnly ? this.#random.pick(READS) : this.#random.pick(this.#kinds);
+    const kind = readsOnly ? this.#random.pick(READS) : this.#kind();
     switch (kind) {
       case "put":
         return this.#put(this.#key());
@@ -76,8 +78,7 @@ export class Workload {
       case "compact":
         return {
           kind: "compact",
-          // The newest revision may be a deletion: then a compaction takes the last that is known of it.
-          revision: Math.max(1, this.#revision - (this.#random.oneIn(3) ? 0 : this.#random.below(12))),
+          revision: Math.max(1, this.#revision - (this.#compactsDeletion() ? 0 : this.#random.below(12))),
           physical: this.#random.oneIn(2),
         };
       case "hash":
@@ -87,11 +88,25 @@ export class Workload {
 
   /** Learns from an answer, so that later compares hit. */
   learn(request: Request, response: Response): void {
-    this.#revision = Math.max(this.#revision, response.header.revision);
+    if (response.header.revision > this.#revision) {
+      this.#revision = response.header.revision;
+      this.#newestIsDeletion = response.kind === "delete";
+    }
     if (request.kind === "put") this.#seen.set(request.key, response.header.revision);
     if (response.kind !== "range" || request.kind !== "range" || (request.revision ?? 0) > 0) return;
     if (request.end === undefined) this.#seen.set(request.key, response.kvs[0]?.modRevision ?? 0);
     for (const kv of response.kvs) this.#seen.set(kv.key, kv.modRevision);
+  }
+
+  /** A deletion is compacted soon, where compactions are asked for at all. */
+  #kind(): keyof Mix {
+    if (this.#newestIsDeletion && this.#options.mix.compact > 0 && this.#random.oneIn(4)) return "compact";
+    return this.#random.pick(this.#kinds);
+  }
+
+  /** A compaction of the newest revision takes the last that is known of it when that is a deletion. */
+  #compactsDeletion(): boolean {
+    return this.#random.oneIn(this.#newestIsDeletion ? 1 : 3);
   }
 
   #key(): string {

@@ -48,6 +48,17 @@ export const TXN_OPERATIONS_MAX = 128;
 /** Entries between the log's applied and its snapshotted index that etcd keeps for slow followers. */
 export const CATCH_UP_ENTRIES = 5_000;
 
+/**
+ * What a learner lacks is sent at this pace, where one turn gives it more than any turn's own writes are, so that those who share its machine
+ * or its wire do not wait. Nothing is held for longer than the span: the entries behind a snapshot stay in memory for 30 s.
+ */
+export const CATCH_UP_BYTES_PER_SECOND = mebibytes(4);
+export const CATCH_UP_HELD_BYTES_MIN = mebibytes(8);
+export const CATCH_UP_HELD_MS_MAX = 10_000;
+
+/** Rests that the proof of a received database takes, and its installation: together well below those 30 s. */
+export const SNAPSHOT_RESTS_MS_MAX = 4_000;
+
 /** Entries between two snapshots: etcd 3.5's `--snapshot-count`. */
 export const SNAPSHOT_ENTRIES = 100_000;
 
@@ -141,5 +152,6 @@ export const SLICE_MS_MAX = 10;
 invariant(SEGMENT_BYTES % SECTOR_BYTES === 0, "a segment ends on a sector boundary");
 invariant(REQUEST_BYTES_MAX < SEGMENT_BYTES, "a request fits into a segment");
 invariant(CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES, "entries for catch-up are fewer than those between snapshots");
+invariant(CATCH_UP_HELD_BYTES_MIN > MESSAGE_ENTRY_BYTES_MAX, "one message is not held");
 invariant(PEER_MESSAGE_BYTES_MAX < PEER_REQUESTS_BYTES_MAX, "one message fits into what all requests may hold");
 invariant(STREAM_WRITE_BYTES < STREAM_BYTES_MAX, "a piece of a stream is smaller than what may wait for it");

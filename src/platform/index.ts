@@ -11,6 +11,7 @@ export * from "./log.js";
 export * from "./network.js";
 export * from "./publish.js";
 export * from "./random.js";
+export * from "./resting-clock.js";
 
 export interface Platform {
   readonly disk: Disk;

@@ -9,7 +9,12 @@
  */
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
-import { LOOP_WRITE_ENTRIES_MAX, PURGE_INTERVAL_MS } from "../base/limits.js";
+import {
+  CATCH_UP_HELD_MS_MAX,
+  LOOP_WRITE_ENTRIES_MAX,
+  PURGE_INTERVAL_MS,
+  SNAPSHOT_RESTS_MS_MAX,
+} from "../base/limits.js";
 import {
   attributesJson,
   computeMemberId,
@@ -28,7 +33,7 @@ import {
   type Store,
   type StoredPairs,
 } from "../mvcc/index.js";
-import type { Clock, Log, Platform, Timer } from "../platform/index.js";
+import { RestingClock, type Clock, type Log, type Platform, type Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
   CompactionRequest,
@@ -78,6 +83,7 @@ import {
   type Booted,
   type BootProgress,
 } from "./boot.js";
+import { CatchUpPace } from "./catch-up-pace.js";
 import { ClusterVersionMonitor } from "./cluster-version.js";
 import {
   SERVED_VERSION,
@@ -184,6 +190,7 @@ export class Member implements MemberService {
   readonly #ids: RequestIds;
   readonly #snapshotter: Snapshotter;
   readonly #exchange: SnapshotExchange;
+  readonly #catchUp: CatchUpPace;
   readonly #abstention: Abstention;
   readonly #versions: ClusterVersionMonitor;
   readonly #corruption: CorruptionCheck;
@@ -195,6 +202,8 @@ export class Member implements MemberService {
   #applier: Applier;
   /** While a snapshot is being installed: resolves when the new tables are there. */
   #replacing: Promise<void> | undefined;
+  /** The clock of that work, which rests. */
+  #restingClock: RestingClock | undefined;
   #peers: Peers = NO_PEERS;
   #leader = 0n;
   #leaderSince = Number.NEGATIVE_INFINITY;
@@ -323,6 +332,11 @@ export class Member implements MemberService {
       },
       booted.damagedEnd,
     );
+    this.#catchUp = new CatchUpPace({
+      clock: this.#clock,
+      isLearner: (id) => this.#membership.member(id)?.isLearner ?? false,
+      send: (messages) => this.#peers.send(messages),
+    });
     this.#loop = new ReadyLoop(
       {
         memberId: this.memberId,
@@ -330,7 +344,7 @@ export class Member implements MemberService {
         storage: booted.storage,
         wal: booted.wal,
         snapshots: booted.snapshots,
-        peers: { send: (messages) => this.#peers.send(messages) },
+        peers: this.#catchUp,
         clock: this.#clock,
         isAlone: (count) => options.syncOnLoop && this.#nobodyElseWaits(count),
       },
@@ -532,6 +546,7 @@ export class Member implements MemberService {
   #onLeader(leader: bigint): void {
     const isNew = leader !== this.#leader && leader !== NONE;
     this.#leader = leader;
+    if (leader !== this.memberId) this.#catchUp.dropAll();
     this.#metrics.set("etcd_server_has_leader", leader === NONE ? 0 : 1);
     this.#metrics.set("etcd_server_is_leader", leader === this.memberId ? 1 : 0);
     if (!isNew) return;
@@ -581,7 +596,10 @@ export class Member implements MemberService {
         this.#receive(message);
       },
       isRemoved: (id) => this.#membership.isRemoved(id),
-      onUnreachable: (id) => this.#tellRaft(() => this.#booted.node.reportUnreachable(id)),
+      onUnreachable: (id) => {
+        this.#catchUp.drop(id);
+        this.#tellRaft(() => this.#booted.node.reportUnreachable(id));
+      },
       onSnapshotSent: (id, delivered) => {
         this.#exchange.onSent();
         this.#tellRaft(() => this.#booted.node.reportSnapshot(id, delivered));
@@ -637,8 +655,13 @@ export class Member implements MemberService {
 
   #onMembershipChanged(change: ConfChange): void {
     const member = this.#membership.member(change.nodeId);
-    if (member === undefined) this.#peers.remove(change.nodeId);
-    else this.#reach(member);
+    if (member === undefined) {
+      this.#catchUp.drop(change.nodeId);
+      this.#peers.remove(change.nodeId);
+      return;
+    }
+    this.#reach(member);
+    if (!member.isLearner) this.#catchUp.release(member.id);
   }
 
   #reach({ id, peerUrls }: ClusterMember): void {
@@ -737,7 +760,10 @@ export class Member implements MemberService {
       snapshotData.recover(snapshot.data);
       this.#membership.recover(snapshotData.state());
       checkClusterVersion(this.#options.dataDir, this.#membership.clusterVersion);
-      const tables = await openTables(this.#platform, this.#options, backend, () => undefined);
+      const clock = new RestingClock(this.#clock, this.#state === "running" ? SNAPSHOT_RESTS_MS_MAX : 0);
+      this.#restingClock = clock;
+      const tables = await openTables({ ...this.#platform, clock }, this.#options, backend, () => undefined);
+      clock.endRests(); // the tables go on with it
       this.#tables = tables;
       this.#applier = this.#makeApplier(tables, { ...snapshot.metadata, progress });
     } catch (error) {
@@ -1114,6 +1140,11 @@ export class Member implements MemberService {
         `member ${memberIdText(id)} has entries up to ${learner.match}, the leader up to ${own.match}`,
       );
     }
+    // It would be counted on at once, and what is held back for it would have to leave in one go.
+    if (this.#catchUp.isHolding(id)) {
+      const detail = `member ${memberIdText(id)} is still being sent what it lacks, which takes up to ${CATCH_UP_HELD_MS_MAX / 1000} seconds`;
+      throw new RequestError("SERVER_LEARNER_NOT_READY", detail);
+    }
     this.#refuseIf("promote", { id }, refusalToPromote);
     const member: ClusterMember = { id, peerUrls: [], isLearner: false, name: "", clientUrls: [] };
     const context = encodeChangeContext({ member, isPromote: true });
@@ -1263,6 +1294,8 @@ export class Member implements MemberService {
   #refuseAll(detail: string): void {
     for (const timer of this.#timers) timer.cancel();
     this.#versions.stop();
+    this.#catchUp.dropAll();
+    this.#restingClock?.endRests(); // whoever stops waits for what is being installed
     const error = new RequestError("SERVER_STOPPED", detail);
     this.#proposals.close(error);
     this.#reads.close(error);
@@ -1303,6 +1336,7 @@ export class Member implements MemberService {
     await this.#peers.stop();
     if (this.#peers === NO_PEERS) await this.#door?.close();
     await this.#loop.stop();
+    this.#catchUp.dropAll();
     this.#exchange.stop();
     await this.#snapshotter.stop();
     await this.#tables.store.close();

@@ -235,7 +235,8 @@ class SteadyPuts {
   mark(): Latencies {
     const now = performance.now();
     const seconds = (now - this.#markedAt) / 1000;
-    const sorted = this.#times.sort((a, b) => a - b);
+    // Not by a comparison of our own: 260,000 times would hold the load for 120 ms, and be told as the cluster's in the span that follows.
+    const sorted = Float64Array.from(this.#times).sort();
     const at = (share: number): number =>
       round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN);
     const told = {

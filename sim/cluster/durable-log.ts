@@ -33,6 +33,12 @@ export interface SnapshotMark {
   readonly term: number;
 }
 
+/** Where the log ended when a record of this term took back a part of it. */
+interface CutBack {
+  readonly term: number;
+  readonly endedAt: number;
+}
+
 export type ReplacedBy = "entry" | "snapshot";
 
 /** A segment, read as far as its frames are good. */
@@ -60,6 +66,7 @@ export class DurableLog {
   #snapshotIndex = 0;
   #snapshots: SnapshotMark[] = [];
   #changeIndex = 0;
+  #cutBacks: CutBack[] = [];
   #state: HardState = EMPTY_HARD_STATE;
 
   /**
@@ -75,6 +82,14 @@ export class DurableLog {
   /** Index of the last durable entry or snapshot; 0 when there is none. */
   get lastIndex(): number {
     return this.#lastIndex;
+  }
+
+  /**
+   * How far the log reached before a record of a later term took something back. One sync may make both durable: what was promised in this
+   * term, and on its way already, stands for the first.
+   */
+  reachedBefore(laterThan: number): number {
+    return this.#cutBacks.reduce((most, { term, endedAt }) => (term > laterThan ? Math.max(most, endedAt) : most), 0);
   }
 
   /** Index of the newest snapshot that the log names. */
@@ -163,6 +178,7 @@ export class DurableLog {
     this.#snapshotIndex = 0;
     this.#snapshots = [];
     this.#changeIndex = 0;
+    this.#cutBacks = [];
     this.#state = EMPTY_HARD_STATE;
     this.#tail = undefined;
     const kept = new Map<Inode, SegmentRead>();
@@ -184,10 +200,12 @@ export class DurableLog {
       this.#snapshotIndex = Math.max(this.#snapshotIndex, record.index);
       if (record.index > 0) this.#snapshots.push({ index: record.index, term: record.term });
       if (record.index <= this.#lastIndex && !this.#isReplacedBy(record)) return;
+      if (record.index < this.#lastIndex) this.#cutBacks.push({ term: record.term, endedAt: this.#lastIndex });
       this.#entries.clear();
       this.#changeIndex = 0;
       this.#lastIndex = record.index;
     } else {
+      if (record.index <= this.#lastIndex) this.#cutBacks.push({ term: record.mark.term, endedAt: this.#lastIndex });
       for (let index = record.index + 1; index <= this.#lastIndex; index++) this.#entries.delete(index);
       this.#entries.set(record.index, record.mark);
       this.#lastIndex = record.index;

@@ -94,7 +94,7 @@ export class Oracle {
 
   #onAcknowledged(machine: Machine, { index, term }: Message): void {
     const { lastIndex, state } = machine.durableLog;
-    if (index > lastIndex) {
+    if (index > Math.max(lastIndex, machine.durableLog.reachedBefore(term))) {
       this.#break(
         "I6-sync-before-promise",
         `${machine.name} acknowledges entry ${index} of a leader of term ${term}; its disk ends at ${lastIndex}`,

@@ -12,7 +12,8 @@
  *
  * HashKV covers the bucket's name and the key and value of each revision up to the one asked for, save two kinds: revisions up
  * to the compact revision that nobody can see at the one asked for (one member may have deleted them, another not yet), and a
- * tombstone at the compact revision itself (etcd 3.5.15 and before deletes it, later ones keep it).
+ * tombstone at the compact revision itself (etcd 3.5.15 and before deletes it, later ones keep it). Where nobody can see anything, etcd
+ * covers what it has not deleted yet, and its hash changes as a compaction goes on; Walnut's does not.
  */
 import { crc32c } from "../base/crc32c.js";
 import { COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
@@ -145,7 +146,7 @@ export class Compactor {
     let revision = asked;
     let compactRevision = 0;
     let currentRevision = 0;
-    let kept: Promise<RevisionSet> | undefined;
+    let kept: Promise<RevisionSet | undefined> | undefined;
     const read = await this.#d.backend.pin(() => {
       this.#checkAsked(asked, current());
       currentRevision = current();
@@ -185,7 +186,8 @@ export class Compactor {
     for (const { at, released } of this.#holds) if (at < revision) await released;
     const keep = new RevisionSet();
     await this.#walkIndex((low) => this.#d.index.compactSlice(low, revision, keep));
-    const hasher = new KeyValueHasher(previous.revision, revision, keep);
+    // As etcd's, which two members compare: where nothing stays, it covers all that is deleted.
+    const hasher = new KeyValueHasher(previous.revision, revision, keep.size > 0 ? keep : undefined);
     let from = revisionBytes(0, 0);
     for (;;) {
       if (this.#closed) throw new MvccError("MVCC_CLOSED", `the store was closed while it compacted up to ${revision}`);
@@ -237,10 +239,11 @@ export class Compactor {
     this.#wake = undefined;
   }
 
-  /** The revisions that reads at `revision` see. Without a compaction before it nobody asks, so none are gathered. */
-  async #keptAt(revision: number, compactRevision: number): Promise<RevisionSet> {
+  /** The revisions that reads at `revision` see; undefined without a compaction. */
+  async #keptAt(revision: number, compactRevision: number): Promise<RevisionSet | undefined> {
+    if (compactRevision <= 0) return undefined;
     const keep = new RevisionSet();
-    if (compactRevision > 0) await this.#walkIndex((low) => this.#d.index.keepSlice(low, revision, keep));
+    await this.#walkIndex((low) => this.#d.index.keepSlice(low, revision, keep));
     return keep;
   }
 
@@ -273,11 +276,11 @@ export class Compactor {
 export class KeyValueHasher {
   readonly #compactRevision: number;
   readonly #revision: number;
-  readonly #keep: RevisionSet;
+  readonly #keep: RevisionSet | undefined;
   #crc = crc32c(0, KEY_BUCKET_NAME);
 
-  /** @param keep what reads at `revision` see; empty means that nothing is scheduled to go */
-  constructor(compactRevision: number, revision: number, keep: RevisionSet) {
+  /** @param keep what reads at `revision` see; undefined leaves nothing out for not being seen */
+  constructor(compactRevision: number, revision: number, keep: RevisionSet | undefined) {
     this.#compactRevision = compactRevision;
     this.#revision = revision;
     this.#keep = keep;
@@ -291,7 +294,7 @@ export class KeyValueHasher {
     const main = mainOf(key);
     if (main > this.#revision) return;
     if (main <= this.#compactRevision) {
-      if (this.#keep.size > 0 && !this.#keep.has(main, subOf(key))) return;
+      if (this.#keep?.has(main, subOf(key)) === false) return;
       if (main === this.#compactRevision && isTombstoneKey(key)) return;
     }
     this.#crc = crc32c(crc32c(this.#crc, key), value);

@@ -210,6 +210,19 @@ test("a compaction deletes what nobody can see, and keeps a tombstone at its own
   assert.deepEqual(rowsOf(s), ["7/0 c"]);
 });
 
+test("the hash at a revision does not change while its compaction goes on, where nothing stays either", async (t) => {
+  const s = await storeFixture(t, { store: { compactionBatchMax: 2 } });
+  for (let i = 0; i < 9; i++) s.put("a", String(i));
+  s.delete("a");
+  const { finished } = s.store.compact(s.store.revision);
+  const before = await s.during(s.store.hashKv(0));
+  assert.ok(rowsOf(s).length > 1, "not everything is deleted yet");
+  await s.during(finished);
+  const after = await s.during(s.store.hashKv(0));
+  assert.deepEqual(rowsOf(s), ["11/0t a"]);
+  assert.deepEqual(after, before);
+});
+
 test("a compaction that a stop cuts short is finished after the next start", async (t) => {
   const s = await storeFixture(t, { store: { compactionBatchMax: 10 } });
   for (let i = 0; i < 100; i++) s.put("a", String(i));

@@ -11,7 +11,7 @@
  * A file that an earlier run left behind is emptied first; no byte of it is used again (faults.md D21, W11).
  */
 import { describeError } from "../base/errors.js";
-import { kibibytes } from "../base/units.js";
+import { kibibytes, mebibytes } from "../base/units.js";
 import type { Clock } from "../platform/clock.js";
 import { joinPath, type Disk, type DiskFile } from "../platform/disk.js";
 import { WalError } from "./errors.js";
@@ -27,10 +27,19 @@ const REST_FACTOR = 9;
 
 const ZEROS = new Uint8Array(PIECE_BYTES);
 
-/** Writes zeros to `[from, to)` of a file. */
+/** Zeros that are not durable yet, at most, while a whole segment is filled: who shares the disk would wait behind all of them at a sync. */
+const UNSYNCED_BYTES_MAX = mebibytes(4);
+
+/** Writes zeros to `[from, to)` of a file. The last of them are not durable yet. */
 export async function writeZeros(file: DiskFile, from: number, to: number): Promise<void> {
+  let unsynced = 0;
   for (let at = from; at < to; at += PIECE_BYTES) {
+    if (unsynced >= UNSYNCED_BYTES_MAX) {
+      await file.datasync();
+      unsynced = 0;
+    }
     await file.write([ZEROS.subarray(0, Math.min(PIECE_BYTES, to - at))], at);
+    unsynced += PIECE_BYTES;
   }
 }
 

@@ -5,7 +5,7 @@
  * themselves with real etcd on both sides. `WALNUT_ETCD_DIR` names the folder of real etcd where it is not `.cache/etcd`.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** The project's folder: compiled tests lie in `dist/test/support` below it. */
@@ -84,10 +84,20 @@ export function etcd(name: EtcdName): EtcdRelease {
   return release;
 }
 
-/** Walnut as it was built, whatever is under test. */
+/** Walnut as it was built, whatever is under test, with the flags of Node that its first line asks for, and others. */
 export function walnut(nodeFlags: readonly string[] = []): ServerBinary {
   if (!existsSync(walnutMain)) throw new Error("Walnut is not built: run 'npm run build'");
-  return { name: "walnut", family: "walnut", command: [process.execPath, ...nodeFlags, walnutMain] };
+  ownFlags ??= flagsOf(readFileSync(walnutMain, "utf8"));
+  return { name: "walnut", family: "walnut", command: [process.execPath, ...ownFlags, ...nodeFlags, walnutMain] };
+}
+
+let ownFlags: readonly string[] | undefined;
+
+function flagsOf(script: string): string[] {
+  const [first] = script.split("\n", 1);
+  const flags = /^#!\/usr\/bin\/env -S node (.+)$/.exec(first!)?.[1];
+  if (flags === undefined) throw new Error(`the first line of ${walnutMain} does not say how Node runs it: ${first}`);
+  return flags.split(" ");
 }
 
 function underTestName(): string {

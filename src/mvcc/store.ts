@@ -17,6 +17,7 @@ import { SLICE_MS_MAX } from "../base/limits.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { decodeKeyValue, encodeKeyValue, KEY_VALUE_CODEC } from "../proto/fast/key-value.js";
+import { StoredPair } from "../proto/fast/stored-pair.js";
 import { varintSize } from "../proto/fast/varint.js";
 import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
 import { EMPTY_BYTES, WireReader } from "../base/bytes.js";
@@ -419,6 +420,7 @@ export class Store implements ReadView {
   async #restore(onProgress: (progress: RestoreProgress) => void): Promise<void> {
     const marks = readMarks(this.#backend);
     const leased = new Map<string, bigint>();
+    const pair = new StoredPair();
     let from: Uint8Array | undefined = revisionBytes(FIRST_REVISION, 0);
     let revisions = 0;
     while (from !== undefined) {
@@ -429,7 +431,7 @@ export class Store implements ReadView {
           stoppedAt = key;
           return false;
         }
-        this.#restoreRevision(key, value, leased);
+        this.#restoreRevision(key, value, pair, leased);
         revisions++;
         return true;
       });
@@ -444,14 +446,18 @@ export class Store implements ReadView {
     this.#compactor.restore(marks, this.#revision);
   }
 
-  #restoreRevision(key: Uint8Array, value: Uint8Array, leased: Map<string, bigint>): void {
+  #restoreRevision(key: Uint8Array, value: Uint8Array, kv: StoredPair, leased: Map<string, bigint>): void {
     if (!isRevisionKey(key)) {
       throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${key.length} bytes in the bucket key`);
     }
     const main = mainOf(key);
     const sub = subOf(key);
-    const kv = this.#decode(value, main, sub);
-    const name = latin1FromBytes(kv.key);
+    try {
+      kv.read(value);
+    } catch (error) {
+      throw corruptError(this.#backend.path, main, sub, "does not decode", error);
+    }
+    const name = kv.key;
     this.#revision = main;
     if (isTombstoneKey(key)) {
       this.#index.restoreTombstone(name, main, sub);
@@ -464,14 +470,6 @@ export class Store implements ReadView {
     }
     if (kv.lease !== 0n) leased.set(name, kv.lease);
     else if (leased.size > 0) leased.delete(name);
-  }
-
-  #decode(value: Uint8Array, main: number, sub: number): KeyValue {
-    try {
-      return decodeKeyValue(value);
-    } catch (error) {
-      throw corruptError(this.#backend.path, main, sub, "does not decode", error);
-    }
   }
 
   #reattach(leased: ReadonlyMap<string, bigint>): void {

@@ -28,6 +28,7 @@ import {
   type AlarmRequest,
   type AlarmResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
+import { requestIdOf, type RequestId } from "../proto/request-id.js";
 import { decodePutEntry } from "../proto/fast/put.js";
 import { decodeTxnEntry } from "../proto/fast/txn.js";
 import type { PutRequest, TxnRequest } from "../proto/generated/etcdserverpb/kv.js";
@@ -75,7 +76,7 @@ export interface ApplierDependencies {
 
 export interface ApplierEvents {
   /** The outcome of the request with this ID, for whoever waits here. */
-  onOutcome(id: bigint, outcome: Outcome): void;
+  onOutcome(id: RequestId, outcome: Outcome): void;
   /** Hands a valid change to raft; answers the configuration after it. */
   changeConfiguration(change: ConfChange): ConfState;
   /** A refused change is handed to raft without effect, so that it knows the change is over. */
@@ -201,7 +202,7 @@ export class Applier {
     if (refusal !== undefined) {
       log.error("Validation on configuration change failed", { shouldApplyV3: fresh, error: refusal.message });
       this.#events.dropConfiguration();
-      this.#events.onOutcome(change.id, { kind: "refused", error: refusal });
+      this.#events.onOutcome(requestIdOf(change.id), { kind: "refused", error: refusal });
       return;
     }
     this.#confState = this.#events.changeConfiguration(change);
@@ -210,7 +211,7 @@ export class Applier {
     membership.apply(change, table);
     if (table !== undefined) membership.removeStrays(table);
     this.#events.onMembershipChanged(change);
-    this.#events.onOutcome(change.id, { kind: "answer", response: membership.members() });
+    this.#events.onOutcome(requestIdOf(change.id), { kind: "answer", response: membership.members() });
     if (change.type === ConfChangeType.removeNode && change.nodeId === membership.localId) this.#events.onRemoved();
   }
 
@@ -235,13 +236,13 @@ export class Applier {
     if (decoded.kind === "v2") {
       this.#applyV2(decoded.request, fresh, entry);
       const id = decoded.id === 0n ? decoded.request.id : decoded.id;
-      this.#events.onOutcome(id, { kind: "answer", response: undefined });
+      this.#events.onOutcome(requestIdOf(id), { kind: "answer", response: undefined });
       return;
     }
     const request = decoded.request;
     if (this.#applyMembershipRequest(request, fresh) || !fresh) return;
     const id = request.ID === 0n ? (request.header?.ID ?? 0n) : request.ID;
-    this.#events.onOutcome(id, this.#applyRequest(request, entry));
+    this.#events.onOutcome(requestIdOf(id), this.#applyRequest(request, entry));
   }
 
   #applyV2(request: V2Request, fresh: boolean, entry: Entry): void {
@@ -289,7 +290,7 @@ export class Applier {
     } else {
       return false;
     }
-    this.#events.onOutcome(id, { kind: "answer", response: undefined });
+    this.#events.onOutcome(requestIdOf(id), { kind: "answer", response: undefined });
     return true;
   }
 

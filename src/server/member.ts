@@ -69,6 +69,7 @@ import {
   type Snapshot,
 } from "../proto/raft.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
+import { bigintOf, type RequestId } from "../proto/request-id.js";
 import { encodePutEntry } from "../proto/fast/put.js";
 import { encodeTxnEntry } from "../proto/fast/txn.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
@@ -816,12 +817,12 @@ export class Member implements MemberService {
 
   #proposeV2(path: string, val: string): Promise<unknown> {
     const id = this.#ids.next();
-    return this.#propose(id, encodeV2Request(makeV2Request({ id, method: "PUT", path, val })));
+    return this.#propose(id, encodeV2Request(makeV2Request({ id: bigintOf(id), method: "PUT", path, val })));
   }
 
   // ---- proposals --------------------------------------------------------------------------------------------------
 
-  async #propose(id: bigint, data: Uint8Array): Promise<Answer> {
+  async #propose(id: RequestId, data: Uint8Array): Promise<Answer> {
     this.#assertNotTooLarge(data);
     return this.#proposals.propose(id, data);
   }
@@ -835,7 +836,7 @@ export class Member implements MemberService {
   async #request(fields: Partial<InternalRaftRequest>): Promise<Answer> {
     this.#assertTakesRequests();
     const id = this.#ids.next();
-    const request = { ...NO_REQUEST, ...fields, header: { ID: id, username: "", authRevision: 0 } };
+    const request = { ...NO_REQUEST, ...fields, header: { ID: bigintOf(id), username: "", authRevision: 0 } };
     return this.#propose(id, InternalRaftRequest.encode(request).finish());
   }
 
@@ -1171,7 +1172,12 @@ export class Member implements MemberService {
 
   async #changeMembers(type: ConfChangeType, nodeId: bigint, context: Uint8Array): Promise<MembersAnswer> {
     this.#assertRunning();
-    const { response } = await this.#proposals.changeConfiguration({ id: this.#ids.next(), type, nodeId, context });
+    const { response } = await this.#proposals.changeConfiguration({
+      id: bigintOf(this.#ids.next()),
+      type,
+      nodeId,
+      context,
+    });
     return { header: { ...this.header(), revision: 0 }, members: response as ClusterMember[] };
   }
 

@@ -46,7 +46,7 @@ function fixture(): {
 function propose(proposals: Proposals, byte: number, bytes = 1): Promise<unknown> {
   const data = new Uint8Array(bytes);
   data[0] = byte;
-  const answer = proposals.propose(BigInt(byte), data);
+  const answer = proposals.propose({ high: 0, low: byte }, data);
   answer.catch(() => undefined);
   return answer;
 }
@@ -148,8 +148,9 @@ test("an answer and a refusal are the caller's; when the member stops, all are r
   const refused = propose(proposals, 2);
   const waiting = propose(proposals, 3);
   proposals.give();
-  proposals.onOutcome(1n, { kind: "answer", response: "yes" });
-  proposals.onOutcome(2n, { kind: "refused", error: new RequestError("SERVER_NO_SPACE", "full") });
+  proposals.onOutcome({ high: 7, low: 1 }, { kind: "answer", response: "another member's" });
+  proposals.onOutcome({ high: 0, low: 1 }, { kind: "answer", response: "yes" });
+  proposals.onOutcome({ high: 0, low: 2 }, { kind: "refused", error: new RequestError("SERVER_NO_SPACE", "full") });
   assert.deepEqual(await answered, { kind: "answer", response: "yes" });
   await assert.rejects(refused, { code: "SERVER_NO_SPACE" });
   proposals.close(new RequestError("SERVER_STOPPED", "the member is stopping"));

@@ -8,6 +8,7 @@
  */
 import { MESSAGE_ENTRY_BYTES_MAX } from "../base/limits.js";
 import type { ConfChange } from "../proto/raft.js";
+import { requestIdOf, type RequestId } from "../proto/request-id.js";
 import { RaftError, type RawNode } from "../raft/index.js";
 import type { Outcome } from "./applier.js";
 import type { Receiver } from "./contract.js";
@@ -56,20 +57,20 @@ export class Proposals {
   }
 
   /** @param id the ID that the request carries in its entry */
-  propose(id: bigint, data: Uint8Array): Promise<Answer> {
+  propose(id: RequestId, data: Uint8Array): Promise<Answer> {
     return new Promise((resolve, reject) => this.proposeFor(id, data, { resolve, reject }));
   }
 
   /** The same for one who is called back. */
-  proposeFor(id: bigint, data: Uint8Array, receiver: Receiver<Answer>): void {
+  proposeFor(id: RequestId, data: Uint8Array, receiver: Receiver<Answer>): void {
     this.#add(id, data, receiver);
   }
 
   changeConfiguration(change: ConfChange): Promise<Answer> {
-    return new Promise((resolve, reject) => this.#add(change.id, change, { resolve, reject }));
+    return new Promise((resolve, reject) => this.#add(requestIdOf(change.id), change, { resolve, reject }));
   }
 
-  #add(id: bigint, what: Uint8Array | ConfChange, receiver: Receiver<Answer>): void {
+  #add(id: RequestId, what: Uint8Array | ConfChange, receiver: Receiver<Answer>): void {
     const wait = this.#waiters.wait(id, this.#d.now(), receiver);
     if (wait === undefined) return;
     this.#untaken.push({ wait, what });
@@ -124,7 +125,7 @@ export class Proposals {
     return true;
   }
 
-  onOutcome(id: bigint, outcome: Outcome): void {
+  onOutcome(id: RequestId, outcome: Outcome): void {
     if (outcome.kind === "refused") this.#waiters.refuse(id, outcome.error);
     else this.#waiters.answer(id, outcome);
   }

@@ -50,7 +50,7 @@ export async function openTables(
 function prepareDb(backend: Backend): void {
   for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
   if (backend.get(AUTH_BUCKET, AUTH_REVISION_KEY) === undefined) {
-    backend.put(AUTH_BUCKET, AUTH_REVISION_KEY, idBytes(1n));
+    backend.put(AUTH_BUCKET, AUTH_REVISION_KEY, idBytes({ high: 0, low: 1 }));
   }
 }
 

@@ -2,23 +2,24 @@
  * Who waits for which proposal. The entry's ID leads from the log back to the caller; a caller whose time has run out gets
  * an answer that says nothing about the entry, for it may still be applied.
  */
+import type { RequestId } from "../proto/request-id.js";
 import type { Receiver } from "./contract.js";
+import { invariant } from "../base/errors.js";
 import type { RequestError } from "./errors.js";
 
 /** A proposal's place in the row of those that are waited for. */
 export interface Wait {
-  readonly id: bigint;
   /** The caller has been told. */
   readonly isOver: boolean;
 }
 
 class Waiting<Answer> implements Wait {
-  readonly id: bigint;
+  readonly id: RequestId;
   readonly since: number;
   readonly receiver: Receiver<Answer>;
   isOver = false;
 
-  constructor(id: bigint, since: number, receiver: Receiver<Answer>) {
+  constructor(id: RequestId, since: number, receiver: Receiver<Answer>) {
     this.id = id;
     this.since = since;
     this.receiver = receiver;
@@ -28,8 +29,8 @@ class Waiting<Answer> implements Wait {
 export class Waiters<Answer> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (since: number) => RequestError;
-  /** In the order in which they came: all wait equally long. */
-  readonly #waiting = new Map<bigint, Waiting<Answer>>();
+  /** By the lower halves of their IDs, in the order in which they came: all wait equally long. */
+  readonly #waiting = new Map<number, Waiting<Answer>>();
   #closed: RequestError | undefined;
 
   /** @param onTimeout what a caller is told who waits since that time */
@@ -43,28 +44,31 @@ export class Waiters<Answer> {
   }
 
   /** Waits for the answer to a proposal; undefined when nobody may wait any more: the receiver is told so. */
-  wait(id: bigint, now: number, receiver: Receiver<Answer>): Wait | undefined {
+  wait(id: RequestId, now: number, receiver: Receiver<Answer>): Wait | undefined {
     if (this.#closed !== undefined) {
       receiver.reject(this.#closed);
       return undefined;
     }
     const waiting = new Waiting(id, now, receiver);
-    this.#waiting.set(id, waiting);
+    const before = this.#waiting.size;
+    this.#waiting.set(id.low, waiting);
+    invariant(this.#waiting.size > before, "of the member's own IDs, no two that wait have the same lower half");
     return waiting;
   }
 
-  answer(id: bigint, answer: Answer): void {
+  answer(id: RequestId, answer: Answer): void {
     this.#take(id)?.resolve(answer);
   }
 
-  refuse(id: bigint, error: unknown): void {
+  refuse(id: RequestId, error: unknown): void {
     this.#take(id)?.reject(error);
   }
 
-  #take(id: bigint): Receiver<Answer> | undefined {
-    const waiting = this.#waiting.get(id);
-    if (waiting === undefined) return undefined;
-    this.#waiting.delete(id);
+  #take({ high, low }: RequestId): Receiver<Answer> | undefined {
+    const waiting = this.#waiting.get(low);
+    // Another member's, or one of an earlier life.
+    if (waiting === undefined || waiting.id.high !== high) return undefined;
+    this.#waiting.delete(low);
     waiting.isOver = true;
     return waiting.receiver;
   }
@@ -83,6 +87,6 @@ export class Waiters<Answer> {
   /** Refuses all, now and later. */
   close(error: RequestError): void {
     this.#closed = error;
-    for (const id of this.#waiting.keys()) this.refuse(id, error);
+    for (const { id } of this.#waiting.values()) this.refuse(id, error);
   }
 }

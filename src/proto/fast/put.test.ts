@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { WireError } from "../../base/bytes.js";
 import { PutRequest } from "../generated/etcdserverpb/kv.js";
 import { InternalRaftRequest } from "../generated/etcdserverpb/raft_internal.js";
+import { bigintOf, requestIdOf } from "../request-id.js";
 import { decodePut, decodePutEntry, encodePutEntry } from "./put.js";
 
 const bytes = fc.oneof(
@@ -38,15 +39,19 @@ function generatedOrRefusal<Value>(decode: () => Value): Value | undefined {
   }
 }
 
+test("an ID in halves is the same ID", () => {
+  fc.assert(fc.property(id, (requestId) => assert.equal(bigintOf(requestIdOf(requestId)), requestId)));
+});
+
 test("a put's entry is the bytes that the generated codec writes, and comes back", () => {
   fc.assert(
     fc.property(id, put, (requestId, request) => {
-      const data = encodePutEntry(requestId, request);
+      const data = encodePutEntry(requestIdOf(requestId), request);
       assert.deepEqual(new Uint8Array(data), new Uint8Array(generatedEntry(requestId, request)));
       const short = [request.key, request.value].every(({ length }) => length <= 16_000);
       const decoded = decodePutEntry(data);
-      if (short && requestId > 0n) assert.deepEqual(decoded, { id: requestId, put: request });
-      else if (decoded !== undefined) assert.deepEqual(decoded, { id: requestId, put: request });
+      if (short && requestId > 0n) assert.deepEqual(decoded, { id: requestIdOf(requestId), put: request });
+      else if (decoded !== undefined) assert.deepEqual(decoded, { id: requestIdOf(requestId), put: request });
     }),
     { numRuns: 1000 },
   );
@@ -82,7 +87,7 @@ test("what the fast codec reads, cut and bent, the generated one reads alike", (
       if (fast !== undefined) {
         read++;
         const { put: generated, header, ...others } = InternalRaftRequest.decode(data);
-        assert.deepEqual({ id: header?.ID, put: generated }, fast);
+        assert.deepEqual({ id: requestIdOf(header!.ID), put: generated }, fast);
         assert.equal(header?.username, "");
         const nothing = InternalRaftRequest.fromPartial({});
         assert.deepEqual({ ...nothing, ...others, put: undefined, header: undefined }, nothing);

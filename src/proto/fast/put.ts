@@ -9,6 +9,7 @@
 import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { PutRequest } from "../generated/etcdserverpb/kv.js";
+import type { RequestId } from "../request-id.js";
 import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
 import {
   bytesFieldSize,
@@ -37,12 +38,12 @@ const TAG_ENTRY_PUT = 0x22;
 const entries = new Arena();
 
 export interface PutEntry {
-  readonly id: bigint;
+  readonly id: RequestId;
   readonly put: PutRequest;
 }
 
 /** The data of the entry that carries a put: an `InternalRaftRequest` with a header that holds the ID alone. */
-export function encodePutEntry(id: bigint, put: PutRequest): Uint8Array {
+export function encodePutEntry(id: RequestId, put: PutRequest): Uint8Array {
   const putBytes =
     bytesFieldSize(put.key.length) +
     bytesFieldSize(put.value.length) +

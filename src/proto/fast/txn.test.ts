@@ -13,6 +13,7 @@ import {
 } from "../generated/etcdserverpb/kv.js";
 import { InternalRaftRequest } from "../generated/etcdserverpb/raft_internal.js";
 import { AnswerEncoder } from "./answers.js";
+import { requestIdOf } from "../request-id.js";
 import { decodeTxn, decodeTxnEntry, encodeTxnEntry } from "./txn.js";
 
 const plainly = { noNullPrototype: true } as const;
@@ -90,11 +91,11 @@ test("a flat transaction decodes as the generated codec decodes it", () => {
 test("a transaction's entry is the bytes that the generated codec writes, and comes back", () => {
   fc.assert(
     fc.property(id, txn.filter(isShort), (requestId, request) => {
-      const data = encodeTxnEntry(requestId, TxnRequest.encode(request).finish());
+      const data = encodeTxnEntry(requestIdOf(requestId), TxnRequest.encode(request).finish());
       const header = { ID: requestId, username: "", authRevision: 0 };
       const generated = InternalRaftRequest.encode(InternalRaftRequest.fromPartial({ header, txn: request })).finish();
       assert.deepEqual(new Uint8Array(data), new Uint8Array(generated));
-      assert.deepEqual(decodeTxnEntry(data), { id: requestId, txn: request });
+      assert.deepEqual(decodeTxnEntry(data), { id: requestIdOf(requestId), txn: request });
     }),
     { numRuns: 500 },
   );

@@ -8,6 +8,7 @@
 import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { Compare, DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest } from "../generated/etcdserverpb/kv.js";
+import type { RequestId } from "../request-id.js";
 import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
 import { decodePut } from "./put.js";
 import { varintSize, writeVarint } from "./varint.js";
@@ -49,12 +50,12 @@ const VARINT_BYTES_MAX = 7;
 const entries = new Arena();
 
 export interface TxnEntry {
-  readonly id: bigint;
+  readonly id: RequestId;
   readonly txn: TxnRequest;
 }
 
 /** The data of the entry that carries a transaction. @param encoded what `decodeTxn` knew */
-export function encodeTxnEntry(id: bigint, encoded: Uint8Array): Uint8Array {
+export function encodeTxnEntry(id: RequestId, encoded: Uint8Array): Uint8Array {
   const { length } = encoded;
   const data = entries.take(1 + varintSize(length) + length + entryHeaderSize(id));
   data[0] = TAG_ENTRY_TXN;

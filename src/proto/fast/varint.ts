@@ -6,8 +6,9 @@
  * longer than it takes, and never reads past the span.
  */
 
+import { bigintOf, requestIdOf, type RequestId } from "../request-id.js";
+
 const TWO_32 = 0x1_0000_0000;
-const LOW_32 = 0xffff_ffffn;
 /** Lengths that two bytes hold; longer ones are rare enough for the generated codec's way. */
 const SHORT_MAX = 0x3fff;
 
@@ -23,9 +24,13 @@ export function varintSize(value: number): number {
 
 /** Bytes of a 64-bit integer; a negative one counts as its two's complement. */
 export function varint64Size(value: bigint): number {
-  const bits = BigInt.asUintN(64, value);
-  const high = Number(bits >> 32n);
-  if (high === 0) return varintSize(Number(bits));
+  return halvesSize(requestIdOf(value));
+}
+
+/** The same for an integer in halves. */
+export function halvesSize(value: RequestId): number {
+  const high = value.high >>> 0;
+  if (high === 0) return varintSize(value.low >>> 0);
   // From 33 bits on: 5 bytes hold 35 of them.
   return high < 0x8 ? 5 : high < 0x400 ? 6 : high < 0x2_0000 ? 7 : high < 0x100_0000 ? 8 : high < 0x8000_0000 ? 9 : 10;
 }
@@ -47,11 +52,15 @@ export function writeVarint(bytes: Uint8Array, start: number, value: number): nu
   return at;
 }
 
-/** Writes a 64-bit integer, in halves of 32 bits: a shift of a bigint costs more than all the bytes. */
+/** Writes a 64-bit integer. */
 export function writeVarint64(bytes: Uint8Array, start: number, value: bigint): number {
-  const bits = BigInt.asUintN(64, value);
-  let low = Number(bits & LOW_32);
-  let high = Number(bits >> 32n);
+  return writeHalves(bytes, start, requestIdOf(value));
+}
+
+/** The same for an integer in halves: a shift of a bigint costs more than all the bytes. */
+export function writeHalves(bytes: Uint8Array, start: number, value: RequestId): number {
+  let low = value.low >>> 0;
+  let high = value.high >>> 0;
   let at = start;
   while (high !== 0) {
     bytes[at++] = (low & 0x7f) | 0x80;
@@ -98,6 +107,12 @@ export function varintEnd(bytes: Uint8Array, at: number, end: number): number {
 
 /** The 64-bit integer that is just `bytes[start, end)`; undefined when it ends elsewhere, is too long or not in shortest form. */
 export function wholeVarint64(bytes: Uint8Array, start: number, end: number): bigint | undefined {
+  const halves = wholeHalves(bytes, start, end);
+  return halves === undefined ? undefined : bigintOf(halves);
+}
+
+/** The same in halves. */
+export function wholeHalves(bytes: Uint8Array, start: number, end: number): RequestId | undefined {
   const size = end - start;
   if (size < 1 || size > 10 || end > bytes.length || bytes[end - 1]! >= 0x80) return undefined;
   if (size > 1 && (bytes[end - 1] === 0 || (size === 10 && bytes[end - 1]! > 1))) return undefined;
@@ -113,5 +128,5 @@ export function wholeVarint64(bytes: Uint8Array, start: number, end: number): bi
       high = bits >>> 4;
     } else high |= bits << (7 * i - 32);
   }
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+  return { high, low };
 }

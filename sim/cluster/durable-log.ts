@@ -33,12 +33,6 @@ export interface SnapshotMark {
   readonly term: number;
 }
 
-/** Where the log ended when a record of this term took back a part of it. */
-interface CutBack {
-  readonly term: number;
-  readonly endedAt: number;
-}
-
 export type ReplacedBy = "entry" | "snapshot";
 
 /** A segment, read as far as its frames are good. */
@@ -63,10 +57,10 @@ export class DurableLog {
   #tail: Inode | undefined;
   #entries = new Map<number, EntryMark>();
   #lastIndex = 0;
+  #lastTerm = 0;
   #snapshotIndex = 0;
   #snapshots: SnapshotMark[] = [];
   #changeIndex = 0;
-  #cutBacks: CutBack[] = [];
   #state: HardState = EMPTY_HARD_STATE;
 
   /**
@@ -84,12 +78,9 @@ export class DurableLog {
     return this.#lastIndex;
   }
 
-  /**
-   * How far the log reached before a record of a later term took something back. One sync may make both durable: what was promised in this
-   * term, and on its way already, stands for the first.
-   */
-  reachedBefore(laterThan: number): number {
-    return this.#cutBacks.reduce((most, { term, endedAt }) => (term > laterThan ? Math.max(most, endedAt) : most), 0);
+  /** Its term; 0 when there is none. */
+  get lastTerm(): number {
+    return this.#lastTerm;
   }
 
   /** Index of the newest snapshot that the log names. */
@@ -175,10 +166,10 @@ export class DurableLog {
     const names = folder === undefined ? undefined : disk.durable.folders.get(folder);
     this.#entries = new Map();
     this.#lastIndex = 0;
+    this.#lastTerm = 0;
     this.#snapshotIndex = 0;
     this.#snapshots = [];
     this.#changeIndex = 0;
-    this.#cutBacks = [];
     this.#state = EMPTY_HARD_STATE;
     this.#tail = undefined;
     const kept = new Map<Inode, SegmentRead>();
@@ -200,15 +191,15 @@ export class DurableLog {
       this.#snapshotIndex = Math.max(this.#snapshotIndex, record.index);
       if (record.index > 0) this.#snapshots.push({ index: record.index, term: record.term });
       if (record.index <= this.#lastIndex && !this.#isReplacedBy(record)) return;
-      if (record.index < this.#lastIndex) this.#cutBacks.push({ term: record.term, endedAt: this.#lastIndex });
       this.#entries.clear();
       this.#changeIndex = 0;
       this.#lastIndex = record.index;
+      this.#lastTerm = record.term;
     } else {
-      if (record.index <= this.#lastIndex) this.#cutBacks.push({ term: record.mark.term, endedAt: this.#lastIndex });
       for (let index = record.index + 1; index <= this.#lastIndex; index++) this.#entries.delete(index);
       this.#entries.set(record.index, record.mark);
       this.#lastIndex = record.index;
+      this.#lastTerm = record.mark.term;
       if (record.changesMembers) this.#changeIndex = record.index;
       else if (this.#changeIndex >= record.index) this.#changeIndex = 0;
     }

@@ -93,8 +93,11 @@ export class Oracle {
   }
 
   #onAcknowledged(machine: Machine, { index, term }: Message): void {
-    const { lastIndex, state } = machine.durableLog;
-    if (index > Math.max(lastIndex, machine.durableLog.reachedBefore(term))) {
+    const { lastIndex, lastTerm, state } = machine.durableLog;
+    // A later leader's entry stands where this one was: it was replaced in memory before it was written, or by the same sync. Such an answer
+    // counts for nothing, whoever gives it: nobody who had the entry elected that leader, so those who have it are no majority.
+    if (lastTerm > term) return;
+    if (index > lastIndex) {
       this.#break(
         "I6-sync-before-promise",
         `${machine.name} acknowledges entry ${index} of a leader of term ${term}; its disk ends at ${lastIndex}`,

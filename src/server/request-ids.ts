@@ -1,10 +1,10 @@
-import type { RequestId } from "../proto/request-id.js";
-
 /**
  * IDs of proposals, so that the member that made one knows its entry again: two bytes of the member's ID, five of the time
  * in milliseconds, one of a counter that may run over into the time. Unique across restarts as long as fewer than 256
  * requests a millisecond are made on average (etcd's scheme).
  */
+import type { RequestId } from "../proto/request-id.js";
+
 export class RequestIds {
   /** The upper half of `high`. */
   readonly #prefix: number;

@@ -70,6 +70,15 @@ export const QUOTA_BYTES_SUGGESTED_MAX = gibibytes(8);
 export const BATCH_INTERVAL_MS = 100;
 export const BATCH_WRITES_MAX = 10_000;
 
+/** So many bytes make a batch full, too: etcd counts writes only, and 10,000 large ones would be gigabytes in memory. */
+export const BATCH_BYTES_MAX = mebibytes(16);
+
+/**
+ * Full batches that may gather behind a commit that is under way. Past this entries wait to be applied: where `db` is slower than the log, or a
+ * long log is replayed, what waits to be written must not grow without bound.
+ */
+export const BATCHES_BEHIND_COMMIT_MAX = 4;
+
 /** Revisions that a compaction looks at in one batch, and its pause after each: etcd's `--experimental-compaction-*` defaults. */
 export const COMPACTION_BATCH_MAX = 1_000;
 export const COMPACTION_PAUSE_MS = 10;

@@ -130,6 +130,35 @@ test("reads and writes go on while a commit is under way; what gathers goes with
   assert.equal(b.backend.commits, 2);
 });
 
+test("a batch is full by its bytes, too", async (t) => {
+  const b = await backendFixture(t, { batchBytesMax: 1_000 });
+  b.put("a", "x".repeat(998));
+  await settle();
+  assert.deepEqual(b.durable(), []);
+  b.put("b");
+  await settle();
+  assert.equal(b.durable().length, 2);
+});
+
+test("there is room for more until four full batches wait behind a commit, and again when that has ended", async (t) => {
+  const b = await backendFixture(t, { batchBytesMax: 1_000 });
+  const land = b.holdCommits();
+  b.put("first", "x".repeat(1_000));
+  assert.equal(b.backend.room(), undefined); // no commit is under way: what is written begins one
+  await settle();
+  b.put("second", "x".repeat(3_900));
+  assert.equal(b.backend.room(), undefined);
+  b.put("third", "x".repeat(100));
+  let asked = 0;
+  const waiting = b.backend.room()?.then(() => asked++);
+  assert.notEqual(waiting, undefined);
+  await settle();
+  assert.equal(asked, 0);
+  await land();
+  await waiting;
+  assert.equal(b.backend.room(), undefined);
+});
+
 test("after a failed commit nothing is accepted any more, and that is told once", async () => {
   const b = await new BackendFixture().open();
   b.engine.land = () => Promise.reject(new Error("EIO"));

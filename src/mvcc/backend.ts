@@ -1,5 +1,5 @@
 /**
- * The batch layer over `db`: many changes in one bolt transaction, committed every 100 ms or 10,000 writes.
+ * The batch layer over `db`: many changes in one bolt transaction, committed every 100 ms, 10,000 writes or 16 MiB.
  *
  * There is one open write transaction. Changes go into it and reads go through it, so that a read sees what was
  * written a moment ago and is not on the disk yet. A commit hands the transaction to bolt, which writes it out while the
@@ -9,7 +9,8 @@
  * - what one synchronous turn writes is never split over two commits: an applied entry and its consistent index reach the
  *   disk together. A batch that is full is therefore committed in a microtask, after the turn that filled it;
  * - the hook runs right before each commit and writes into the same transaction;
- * - one commit is under way at a time; changes made meanwhile gather, and go with the next;
+ * - one commit is under way at a time; changes made meanwhile gather, and go with the next. Whoever makes many of them asks
+ *   for `room` in between: what gathers has a bound only for those who wait;
  * - after a failed commit nothing is accepted any more: `failed` says why, `onFailure` was told once.
  *
  * Defragmentation does not stop the world. A pinned read is copied into a temporary file while changes go on and are
@@ -22,7 +23,13 @@
 import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError, describeError } from "../base/errors.js";
 import { crc32c } from "../base/crc32c.js";
-import { BATCH_INTERVAL_MS, BATCH_WRITES_MAX, SLICE_MS_MAX } from "../base/limits.js";
+import {
+  BATCH_BYTES_MAX,
+  BATCH_INTERVAL_MS,
+  BATCH_WRITES_MAX,
+  BATCHES_BEHIND_COMMIT_MAX,
+  SLICE_MS_MAX,
+} from "../base/limits.js";
 import { bytesFromLatin1 } from "../base/text.js";
 import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
 import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite } from "./bolt-door.js";
@@ -64,6 +71,7 @@ export interface BackendOptions {
   readonly engine: BoltEngine;
   readonly batchIntervalMs?: number;
   readonly batchWritesMax?: number;
+  readonly batchBytesMax?: number;
   readonly onFailure?: (error: BackendError) => void;
   /** Told how long each commit took to be durable, in milliseconds. */
   readonly onCommit?: (tookMs: number) => void;
@@ -106,11 +114,14 @@ export class Backend implements BucketWriter {
   readonly #options: BackendOptions;
   readonly #batchIntervalMs: number;
   readonly #batchWritesMax: number;
+  readonly #batchBytesMax: number;
   #database: BoltDatabase;
   #write: BoltWrite;
   /** Buckets of the open transaction that were used. */
   readonly #buckets = new Map<string, BoltBucket>();
   #pendingWrites = 0;
+  /** Bytes of keys and values that were put and that no commit has taken yet. */
+  #pendingBytes = 0;
   #timer: Timer | undefined;
   #fullCommitAsked = false;
   #inFlight: Promise<void> | undefined;
@@ -135,6 +146,7 @@ export class Backend implements BucketWriter {
     this.#options = options;
     this.#batchIntervalMs = options.batchIntervalMs ?? BATCH_INTERVAL_MS;
     this.#batchWritesMax = options.batchWritesMax ?? BATCH_WRITES_MAX;
+    this.#batchBytesMax = options.batchBytesMax ?? BATCH_BYTES_MAX;
     this.onFailure = options.onFailure ?? (() => undefined);
     this.#database = database;
     this.#write = database.beginWrite();
@@ -190,7 +202,7 @@ export class Backend implements BucketWriter {
     this.#assertUsable();
     (this.#bucket(bucket) ?? this.#newBucket(bucket)).put(key, value);
     this.#changes?.push({ bucket, key: key.slice(), value: value.slice() });
-    this.#noteWrite();
+    this.#noteWrite(key.length + value.length);
   }
 
   /** The same with a value that is encoded where it will lie. */
@@ -199,14 +211,14 @@ export class Backend implements BucketWriter {
     const bytes = (this.#bucket(bucket) ?? this.#newBucket(bucket)).reserve(key, codec.size(value));
     codec.write(bytes, 0, value);
     this.#changes?.push({ bucket, key: key.slice(), value: bytes.slice() });
-    this.#noteWrite();
+    this.#noteWrite(key.length + bytes.length);
   }
 
   delete(bucket: string, key: Uint8Array): boolean {
     this.#assertUsable();
     const found = this.#bucket(bucket)?.delete(key) ?? false;
     this.#changes?.push({ bucket, key: key.slice(), value: undefined });
-    this.#noteWrite();
+    this.#noteWrite(0);
     return found;
   }
 
@@ -214,7 +226,7 @@ export class Backend implements BucketWriter {
     this.#assertUsable();
     if (this.#bucket(bucket) !== undefined) return;
     this.#newBucket(bucket);
-    this.#noteWrite();
+    this.#noteWrite(0);
   }
 
   hasBucket(bucket: string): boolean {
@@ -260,6 +272,19 @@ export class Backend implements BucketWriter {
       return this.commitNow();
     });
     return this.#next;
+  }
+
+  /**
+   * Undefined when more may be written. Otherwise `BATCHES_BEHIND_COMMIT_MAX` full batches wait behind a commit, and the promise resolves
+   * when that commit has ended, well or not.
+   */
+  room(): Promise<void> | undefined {
+    const before = this.#held ?? this.#inFlight;
+    if (before === undefined) return undefined;
+    const writesMax = Math.max(this.#batchWritesMax, BATCH_WRITES_MAX) * BATCHES_BEHIND_COMMIT_MAX;
+    const bytesMax = this.#batchBytesMax * BATCHES_BEHIND_COMMIT_MAX;
+    if (this.#pendingWrites < writesMax && this.#pendingBytes < bytesMax) return undefined;
+    return before.catch(() => undefined); // a failure reaches everyone through `onFailure`
   }
 
   /**
@@ -367,6 +392,7 @@ export class Backend implements BucketWriter {
     this.#closed = true;
     this.#disarmTimer();
     this.#pendingWrites = 0;
+    this.#pendingBytes = 0;
     await this.#inFlight?.catch(() => undefined); // it was told through `onFailure`
     this.#write.rollback();
     if (this.#openReads.has(this.#database)) this.#retired.add(this.#database);
@@ -429,9 +455,11 @@ export class Backend implements BucketWriter {
     if (this.#closed) throw new BackendError("BACKEND_CLOSED", `${this.path} is closed`);
   }
 
-  #noteWrite(): void {
+  #noteWrite(bytes: number): void {
     this.#pendingWrites++;
-    if (this.#pendingWrites >= this.#batchWritesMax) this.#commitAfterTurn();
+    this.#pendingBytes += bytes;
+    if (this.#pendingWrites >= this.#batchWritesMax || this.#pendingBytes >= this.#batchBytesMax)
+      this.#commitAfterTurn();
     else this.#armTimer();
   }
 
@@ -497,6 +525,7 @@ export class Backend implements BucketWriter {
     this.#write = database.beginWrite();
     this.#buckets.clear();
     this.#pendingWrites = 0;
+    this.#pendingBytes = 0;
   }
 
   #fail(cause: unknown): BackendError {
@@ -575,11 +604,12 @@ export class Backend implements BucketWriter {
     try {
       await this.#d.disk.syncFolder(parentPath(this.path));
       const database = await this.#options.engine.open(this.#d, this.path);
-      const pending = this.#pendingWrites;
+      const pending = { writes: this.#pendingWrites, bytes: this.#pendingBytes };
       this.#write.rollback();
       this.#beginWrite(database);
       repeat(this.#write, changes, repeated, changes.length);
-      this.#pendingWrites = pending;
+      this.#pendingWrites = pending.writes;
+      this.#pendingBytes = pending.bytes;
       if (this.#openReads.has(old)) this.#retired.add(old);
       else await old.close();
     } catch (error) {

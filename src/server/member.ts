@@ -355,6 +355,7 @@ export class Member implements MemberService {
         onReadStates: (states) => this.#reads.onReadStates(states),
         onHardState: (state) => this.#onCommitted(state.commit),
         apply: (entry) => this.#applier.apply(entry),
+        roomToApply: () => this.#tables.backend.room(),
         onApplied: () => this.#onApplied(),
         sendSnapshot: (message) => void this.#exchange.send(message),
         beforeSnapshot: () => this.#snapshotter.idle(),

@@ -56,6 +56,8 @@ export interface ReadyLoopEvents {
   onReadStates(states: readonly ReadState[]): void;
   onHardState(state: HardState): void;
   apply(entry: Entry): void;
+  /** Undefined when the state machine takes more entries now; otherwise resolves when it may be asked again. */
+  roomToApply(): Promise<void> | undefined;
   /** All entries of a batch are applied. */
   onApplied(): void;
   /** A snapshot is to go to a member that is too far behind for entries: it needs the database with it. */
@@ -236,23 +238,24 @@ export class ReadyLoop {
     }
   }
 
-  /** Applies what is queued, in slices, so that heart-beats have their turn. */
+  /** Applies what is queued, in slices, so that heart-beats have their turn, and no faster than the state machine takes it. */
   #applySlice(): void {
     if (this.#applying) return;
     const { clock } = this.#dependencies;
     const until = clock.now() + SLICE_MS_MAX;
-    let applied = 0;
     for (let message = this.#applyQueue[0]; message !== undefined; message = this.#applyQueue[0]) {
-      const from = this.#applyFrom;
-      for (let position = from; position < message.entries.length; position++) {
-        if (this.#stopped) return;
-        this.#events.apply(message.entries[position]!);
-        applied++;
-        if (applied % ENTRIES_BETWEEN_LOOKS === 0 && clock.now() >= until) {
-          this.#applyFrom = position + 1;
-          this.#continueApplying();
+      while (this.#applyFrom < message.entries.length) {
+        const pause = this.#events.roomToApply() ?? (clock.now() >= until ? clock.yield() : undefined);
+        if (pause !== undefined) {
+          this.#continueAfter(pause);
           return;
         }
+        const to = Math.min(this.#applyFrom + ENTRIES_BETWEEN_LOOKS, message.entries.length);
+        for (let position = this.#applyFrom; position < to; position++) {
+          if (this.#stopped) return;
+          this.#events.apply(message.entries[position]!);
+        }
+        this.#applyFrom = to;
       }
       this.#applyFrom = 0;
       this.#applyQueue.shift();
@@ -264,12 +267,12 @@ export class ReadyLoop {
     for (const resolve of waiting) resolve();
   }
 
-  /** Where in the first queued message the next slice goes on. */
+  /** How many entries of the first queued message are applied. */
   #applyFrom = 0;
 
-  #continueApplying(): void {
+  #continueAfter(pause: Promise<void>): void {
     this.#applying = true;
-    this.#dependencies.clock.yield().then(
+    pause.then(
       () => {
         this.#applying = false;
         this.#guard(() => this.#applySlice());

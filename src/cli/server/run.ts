@@ -4,6 +4,7 @@ import { describeError } from "../../base/errors.js";
 import type { Walnut } from "../../embed/index.js";
 import { SERVED_VERSION } from "../../server/contract.js";
 import { nodeLog } from "../../platform/node/log.js";
+import { lowerRuntimeThreads } from "../../platform/node/runtime-threads.js";
 import { BootBar } from "./boot-bar.js";
 import { ArgumentError, parseEnvironment, type CommandLine, type GivenFlags, type Warning } from "./arguments.js";
 import { parseConfigFile } from "./config-file.js";
@@ -55,6 +56,7 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
   process.on("uncaughtException", (error) => end(EXIT_BUG, "uncaught exception", error));
   process.on("unhandledRejection", (reason) => end(EXIT_BUG, "unhandled rejection", reason));
 
+  lowerRuntimeThreads();
   // Loaded only now: a flag that cannot be is refused at once.
   const { Walnut } = await import("../../embed/index.js");
   const bar = new BootBar(process.stderr);

@@ -14,6 +14,7 @@ export { NodeDisk } from "./disk.js";
 export { LineWriter, nodeLog, NodeLog, type LineSink, type LogOptions } from "./log.js";
 export { NodeNetwork } from "./network.js";
 export { NodeRandom } from "./random.js";
+export { lowerRuntimeThreads } from "./runtime-threads.js";
 
 export interface NodePlatformOptions {
   /** How lines are written; or a log of your own, given as `Platform["log"]` to whoever takes one. */

@@ -4,11 +4,12 @@
  *
  *     compact(90)    mark `scheduledCompactRev` = 90 into the open batch, compact revision = 90: reads below are refused
  *     background     commit (the mark is durable before anything is deleted), compact the key index, then walk over the
- *                    bucket `key` up to 90 in batches of 1,000: delete what the index did not keep, commit, pause
+ *                    bucket `key` up to 90 in batches of 1,000: delete what the index did not keep, pause
  *     at the end     mark `finishedCompactRev` = 90 into the batch of the last deletions
  *
  * A restart that finds the first mark above the second does the work again; deleting twice is harmless. Compactions follow
- * one another. The hash over what a compaction walked past is kept, as etcd keeps it, for HashKV calls at its revision.
+ * one another. Deletions go to the disk with the batches of all writes: etcd commits after each thousand, since its
+ * lock is held meanwhile. The hash over what a compaction walked past is kept, as etcd keeps it, for HashKV calls at its revision.
  *
  * HashKV covers the bucket's name and the key and value of each revision up to the one asked for, save two kinds: revisions up
  * to the compact revision that nobody can see at the one asked for (one member may have deleted them, another not yet), and a
@@ -194,7 +195,7 @@ export class Compactor {
       const next = this.#deleteBatch(from, revision, keep, hasher);
       if (next === undefined) break;
       from = next;
-      await backend.commitNow();
+      await backend.room();
       await this.#pause();
     }
     backend.put(BUCKETS.meta, FINISHED_KEY, revisionBytes(revision, 0));

@@ -242,11 +242,7 @@ export const CANARIES: readonly Canary[] = [
     name: "defragmented-without-index",
     what: "the defragmented file has the last changes without their consistent index (#14685)",
     changes: [
-      change(
-        "src/mvcc/backend.js",
-        "this.#beforeCommit(this);\n            repeat(write, changes, repeated, changes.length);",
-        "repeat(write, changes, repeated, changes.length);",
-      ),
+      change("src/mvcc/backend.js", "this.#beforeCommit(this);\n            copy.repeatAll();", "copy.repeatAll();"),
     ],
   },
   {

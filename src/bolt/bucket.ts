@@ -159,6 +159,12 @@ export class Bucket implements CursorTarget {
     return new Cursor(this);
   }
 
+  /** The greatest key, of a nested bucket too; undefined when there is none. */
+  lastKey(): Uint8Array | undefined {
+    const cursor = this.cursor();
+    return cursor.last() ? cursor.key : undefined;
+  }
+
   /**
    * Visits the keys in `[from, to)` in order; an undefined bound is open. Nested buckets are passed over. Pages that are not in memory
    * are not kept there, either.

@@ -13,12 +13,13 @@
  *   for `room` in between: what gathers has a bound only for those who wait;
  * - after a failed commit nothing is accepted any more: `failed` says why, `onFailure` was told once.
  *
- * Defragmentation does not stop the world. A pinned read is copied into a temporary file while changes go on and are
- * noted; then commits are held back, the noted changes are repeated in the new file and made durable there, the new file
- * takes the place of the old one, and the few changes that came in those last moments are repeated into its open transaction:
+ * Defragmentation does not stop the world. A pinned read is copied into a temporary file while changes go on, and what changed is
+ * repeated there (`missed-changes.ts`) until the copy has nearly caught up; then commits are held back, the last changes are repeated
+ * and made durable, the new file takes the place of the old one, and the few changes that came in those last moments are
+ * repeated into its open transaction:
  *
- *     old   ──pin──── changes, commits ────hold┐
- *     new     └─copy───────────────────┘replay, sync, rename, sync the folder, open ─┴─ changes, commits ──
+ *     old   ──pin──── changes, commits ──────────────────hold┐
+ *     new     └─copy─────────repeat, repeat, repeat ...──┘last changes, sync, rename, sync the folder, open ─┴─ changes, commits ──
  */
 import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError, describeError } from "../base/errors.js";
@@ -32,7 +33,9 @@ import {
 } from "../base/limits.js";
 import { bytesFromLatin1 } from "../base/text.js";
 import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
+import { SpareTime } from "../platform/spare-time.js";
 import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite } from "./bolt-door.js";
+import { MissedChanges, type CurrentBuckets } from "./missed-changes.js";
 
 /** The buckets of etcd 3.5's `db`. */
 export const BUCKETS = {
@@ -91,19 +94,14 @@ export interface BackendSnapshot {
   end(): void;
 }
 
-/** A change, noted while a defragmentation runs; no value is a deletion, no key a new bucket. */
-interface Change {
-  readonly bucket: string;
-  readonly key: Uint8Array | undefined;
-  readonly value: Uint8Array | undefined;
-}
-
 /** Fill of pages of the bucket `key`, whose keys only ever grow: etcd's figure for sequential puts. */
 const SEQUENTIAL_FILL = 0.9;
 /** Changes repeated into the new file, or entries hashed, between two looks at the clock. */
 const STEPS_PER_LOOK = 256;
 /** Changes repeated in one transaction of the new file: to plan the commit of all that came in during a long copy would hold the loop. */
 const REPEATED_PER_COMMIT = 2048;
+/** So many changes are repeated in time that others leave over. Where as many came in again meanwhile, it has to go faster. */
+const REPEATED_IN_SPARE_TIME = 2_000_000;
 
 export class Backend implements BucketWriter {
   readonly path: string;
@@ -129,8 +127,8 @@ export class Backend implements BucketWriter {
   #beforeCommit: (write: BucketWriter) => void = () => undefined;
   #failed: BackendError | undefined;
   #closed = false;
-  /** What changed since the pin of the defragmentation that runs. */
-  #changes: Change[] | undefined;
+  /** What the copy of the defragmentation that runs lacks. */
+  #missed: MissedChanges | undefined;
   /** Resolves when commits, held back by a defragmentation, may go on. */
   #held: Promise<void> | undefined;
   #defragmentation: Promise<void> | undefined;
@@ -201,7 +199,7 @@ export class Backend implements BucketWriter {
   put(bucket: string, key: Uint8Array, value: Uint8Array): void {
     this.#assertUsable();
     (this.#bucket(bucket) ?? this.#newBucket(bucket)).put(key, value);
-    this.#changes?.push({ bucket, key: key.slice(), value: value.slice() });
+    this.#missed?.notePut(bucket, key, value);
     this.#noteWrite(key.length + value.length);
   }
 
@@ -210,14 +208,14 @@ export class Backend implements BucketWriter {
     this.#assertUsable();
     const bytes = (this.#bucket(bucket) ?? this.#newBucket(bucket)).reserve(key, codec.size(value));
     codec.write(bytes, 0, value);
-    this.#changes?.push({ bucket, key: key.slice(), value: bytes.slice() });
+    this.#missed?.notePut(bucket, key, bytes);
     this.#noteWrite(key.length + bytes.length);
   }
 
   delete(bucket: string, key: Uint8Array): boolean {
     this.#assertUsable();
     const found = this.#bucket(bucket)?.delete(key) ?? false;
-    this.#changes?.push({ bucket, key: key.slice(), value: undefined });
+    this.#missed?.noteDelete(bucket, key);
     this.#noteWrite(0);
     return found;
   }
@@ -440,7 +438,7 @@ export class Backend implements BucketWriter {
   }
 
   #newBucket(name: string): BoltBucket {
-    this.#changes?.push({ bucket: name, key: undefined, value: undefined });
+    this.#missed?.noteBucket(name);
     return this.#keepBucket(name, this.#write.createBucketIfNotExists(bytesFromLatin1(name)));
   }
 
@@ -521,8 +519,12 @@ export class Backend implements BucketWriter {
   }
 
   #beginWrite(database: BoltDatabase): void {
+    this.#use(database, database.beginWrite());
+  }
+
+  #use(database: BoltDatabase, write: BoltWrite): void {
     this.#database = database;
-    this.#write = database.beginWrite();
+    this.#write = write;
     this.#buckets.clear();
     this.#pendingWrites = 0;
     this.#pendingBytes = 0;
@@ -542,72 +544,70 @@ export class Backend implements BucketWriter {
     const temporary = temporaryPath(this.path);
     let release: (() => void) | undefined;
     try {
-      const changes: Change[] = [];
-      const read = await this.#pinAsItIs(() => (this.#changes = changes));
+      const missed = new MissedChanges(BUCKETS.key, SEQUENTIAL_FILL);
+      const read = await this.#pinAsItIs(() => {
+        missed.begin(this.#bucket(BUCKETS.key)?.lastKey());
+        this.#missed = missed;
+      });
       try {
         await this.#options.engine.compact(read, this.#d, temporary);
       } finally {
         read.end();
       }
-      // From here on no commit starts, so that what the old file holds does not run away from what the new one gets.
-      while (this.#inFlight !== undefined) await this.#inFlight;
-      this.#assertUsable();
-      this.#held = new Promise((resolve) => (release = resolve));
-      const repeated = await this.#repeatDurably(temporary, changes);
-      await this.#swap(temporary, changes, repeated);
+      await this.#repeatDurably(temporary, missed, async () => {
+        // From here on no commit starts, so that what the old file holds does not run away from what the new one gets.
+        while (this.#inFlight !== undefined) await this.#inFlight;
+        this.#assertUsable();
+        this.#held = new Promise((resolve) => (release = resolve));
+      });
+      await this.#swap(temporary, missed);
     } catch (error) {
       if (this.#failed !== undefined) throw this.#failed;
       await this.#d.disk.removeFile(temporary).catch(() => undefined); // the first failure is the one to tell
       const detail = `${this.path} could not be defragmented and serves on as it was: ${describeError(error)}`;
       throw new BackendError("DEFRAGMENT_FAILED", detail, { cause: error });
     } finally {
-      this.#changes = undefined;
+      this.#missed = undefined;
       this.#held = undefined;
       release?.();
     }
   }
 
-  /** Repeats in the new file what changed since the pin, and makes it durable; answers how many changes it repeated. */
-  async #repeatDurably(temporary: string, changes: readonly Change[]): Promise<number> {
+  /** Repeats in the new file what it lacks, and makes it durable. @param hold holds commits back; called when little is left */
+  async #repeatDurably(temporary: string, missed: MissedChanges, hold: () => Promise<void>): Promise<void> {
     const database = await this.#options.engine.open(this.#d, temporary);
     try {
-      let write = database.beginWrite();
-      let repeated = 0;
-      let uncommitted = 0;
-      while (changes.length - repeated > STEPS_PER_LOOK) {
-        repeat(write, changes, repeated, repeated + STEPS_PER_LOOK);
-        repeated += STEPS_PER_LOOK;
-        uncommitted += STEPS_PER_LOOK;
-        if (uncommitted < REPEATED_PER_COMMIT) {
-          await this.#d.clock.yield();
-          continue;
-        }
-        await write.commit();
-        write = database.beginWrite();
-        uncommitted = 0;
+      const copy = new CatchingUp(database, missed, this);
+      const spareTime = new SpareTime(this.#d.clock);
+      while (!copy.hasCaughtUp) {
+        await copy.step();
+        if (copy.repeated > REPEATED_IN_SPARE_TIME) await this.#d.clock.yield();
+        else if (spareTime.isOver) await spareTime.rest();
       }
+      await hold();
+      // What came in while the last commit landed; where the calls were too many for the spare time, all that is left.
+      for (await copy.step(); !copy.hasCaughtUp; await copy.step()) await this.#d.clock.yield();
       // The hook and the last changes in one turn: a crash after the rename must find the consistent index of just these.
       this.#beforeCommit(this);
-      repeat(write, changes, repeated, changes.length);
-      repeated = changes.length;
-      await write.commit();
-      return repeated;
+      copy.repeatAll();
+      await copy.commit();
     } finally {
       await database.close();
     }
   }
 
   /** The new file takes the old one's place. A failure from the rename on leaves in doubt which of them a restart finds. */
-  async #swap(temporary: string, changes: readonly Change[], repeated: number): Promise<void> {
+  async #swap(temporary: string, missed: MissedChanges): Promise<void> {
     const old = this.#database;
     await this.#d.disk.rename(temporary, this.path);
     try {
       await this.#d.disk.syncFolder(parentPath(this.path));
       const database = await this.#options.engine.open(this.#d, this.path);
       const pending = { writes: this.#pendingWrites, bytes: this.#pendingBytes };
+      const write = database.beginWrite();
+      missed.repeat(write, this, Infinity);
       this.#write.rollback();
-      this.#beginWrite(database);
-      repeat(this.#write, changes, repeated, changes.length);
+      this.#use(database, write);
       this.#pendingWrites = pending.writes;
       this.#pendingBytes = pending.bytes;
       if (this.#openReads.has(old)) this.#retired.add(old);
@@ -619,14 +619,51 @@ export class Backend implements BucketWriter {
   }
 }
 
-function repeat(write: BoltWrite, changes: readonly Change[], from: number, to: number): void {
-  for (let i = from; i < to; i++) {
-    const { bucket, key, value } = changes[i]!;
-    const target = write.createBucketIfNotExists(bytesFromLatin1(bucket));
-    if (bucket === BUCKETS.key) target.fillPercent = SEQUENTIAL_FILL;
-    if (key === undefined) continue;
-    if (value === undefined) target.delete(key);
-    else target.put(key, value);
+/** The copy of a defragmentation while it is brought up to date, one transaction after the other. */
+class CatchingUp {
+  readonly #database: BoltDatabase;
+  readonly #missed: MissedChanges;
+  readonly #current: CurrentBuckets;
+  #write: BoltWrite;
+  #uncommitted = 0;
+  /** Changes repeated so far. */
+  repeated = 0;
+  /** Whether the last step found nothing left. */
+  hasCaughtUp = false;
+
+  constructor(database: BoltDatabase, missed: MissedChanges, current: CurrentBuckets) {
+    this.#database = database;
+    this.#missed = missed;
+    this.#current = current;
+    this.#write = database.beginWrite();
+  }
+
+  /** Repeats some changes, and commits when the transaction has many. Changes may come in before this resolves. */
+  async step(): Promise<void> {
+    const count = this.#repeat(STEPS_PER_LOOK);
+    if (this.#uncommitted >= REPEATED_PER_COMMIT) {
+      await this.commit();
+      this.#write = this.#database.beginWrite();
+    }
+    this.hasCaughtUp = count < STEPS_PER_LOOK;
+  }
+
+  /** Repeats all that is left, in this turn. */
+  repeatAll(): void {
+    this.#repeat(Infinity);
+  }
+
+  /** Resolves when what was repeated is durable. */
+  async commit(): Promise<void> {
+    this.#uncommitted = 0;
+    await this.#write.commit();
+  }
+
+  #repeat(changesMax: number): number {
+    const count = this.#missed.repeat(this.#write, this.#current, changesMax);
+    this.#uncommitted += count;
+    this.repeated += count;
+    return count;
   }
 }
 

@@ -54,6 +54,8 @@ export interface BoltBucket {
   /** Puts a value of so many bytes, which the caller writes in the same turn. */
   reserve(key: Uint8Array, size: number): Uint8Array;
   delete(key: Uint8Array): boolean;
+  /** The greatest key; undefined where there is none. */
+  lastKey(): Uint8Array | undefined;
   /** Calls for each key in `[from, to)`, in order, until the callback answers false. */
   forEach(
     from: Uint8Array | undefined,

@@ -46,6 +46,10 @@ class MemoryBucket implements BoltBucket {
     return present;
   }
 
+  lastKey(): Uint8Array | undefined {
+    return this.pairs.at(-1)?.key;
+  }
+
   forEach(
     from: Uint8Array | undefined,
     to: Uint8Array | undefined,

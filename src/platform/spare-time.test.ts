@@ -53,3 +53,12 @@ test("the next slice follows at once where nobody else has work, and rests where
   assert.deepEqual(clock.pauses, [8], "a fifth of the time");
   assert.equal(spare.isOver, false);
 });
+
+test("work that waited for others in between rests for what it took of the loop", async () => {
+  const clock = new FakeClock();
+  const spare = new SpareTime(clock);
+  clock.turnMs = 1.5;
+  clock.pass(100);
+  await spare.restFrom(0.5);
+  assert.deepEqual(clock.pauses, [2]);
+});

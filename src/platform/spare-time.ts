@@ -30,12 +30,15 @@ export class SpareTime {
 
   /** Gives the loop back, and resolves when the next slice may begin. */
   async rest(): Promise<void> {
-    const ended = this.#clock.now();
-    const worked = ended - this.#began;
-    await this.#clock.yield();
-    if (this.#clock.now() - ended > BUSY_TURN_MS) {
-      await new Promise<void>((resolve) => void this.#clock.after(worked * REST_PER_MS, resolve));
-    }
+    await this.restFrom(this.#clock.now() - this.#began);
     this.#began = this.#clock.now();
+  }
+
+  /** The same for work that waited for others in between. @param workedMs what it took of the loop */
+  async restFrom(workedMs: number): Promise<void> {
+    const ended = this.#clock.now();
+    await this.#clock.yield();
+    if (this.#clock.now() - ended <= BUSY_TURN_MS) return;
+    await new Promise<void>((resolve) => void this.#clock.after(workedMs * REST_PER_MS, resolve));
   }
 }

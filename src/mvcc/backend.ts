@@ -100,6 +100,8 @@ const SEQUENTIAL_FILL = 0.9;
 const STEPS_PER_LOOK = 256;
 /** Changes repeated in one transaction of the new file: to plan the commit of all that came in during a long copy would hold the loop. */
 const REPEATED_PER_COMMIT = 2048;
+/** A change is repeated in an eighth of the time that a put takes: a quarter of the loop's time is enough to catch up with it. */
+const REPEATING_REST_PER_MS = 3;
 /** So many changes are repeated in time that others leave over. Where as many came in again meanwhile, it has to go faster. */
 const REPEATED_IN_SPARE_TIME = 2_000_000;
 
@@ -578,7 +580,7 @@ export class Backend implements BucketWriter {
     const database = await this.#options.engine.open(this.#d, temporary);
     try {
       const copy = new CatchingUp(database, missed, this);
-      const spareTime = new SpareTime(this.#d.clock);
+      const spareTime = new SpareTime(this.#d.clock, REPEATING_REST_PER_MS);
       while (!copy.hasCaughtUp) {
         await copy.step();
         if (copy.repeated > REPEATED_IN_SPARE_TIME) await this.#d.clock.yield();

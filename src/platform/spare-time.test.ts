@@ -50,7 +50,7 @@ test("the next slice follows at once where nobody else has work, and rests where
   clock.turnMs = 1.5;
   clock.pass(2);
   await spare.rest();
-  assert.deepEqual(clock.pauses, [8], "a fifth of the time");
+  assert.deepEqual(clock.pauses, [16], "a ninth of the time");
   assert.equal(spare.isOver, false);
 });
 
@@ -60,5 +60,7 @@ test("work that waited for others in between rests for what it took of the loop"
   clock.turnMs = 1.5;
   clock.pass(100);
   await spare.restFrom(0.5);
-  assert.deepEqual(clock.pauses, [2]);
+  assert.deepEqual(clock.pauses, [4]);
+  await new SpareTime(clock, 3).restFrom(0.5);
+  assert.deepEqual(clock.pauses, [4, 1.5]);
 });

@@ -2,8 +2,8 @@
  * Work beside the calls that a server answers, in slices that leave it most of its time.
  *
  * Giving the loop back between slices is not enough: a turn that answers a hundred calls takes a millisecond or two, so slices of five would
- * take most of the time from those who wait. Where a turn shows that others have work, the next slice therefore waits four times
- * as long as the last one took: a fifth of the time at most. Where nobody has, it follows at once.
+ * take most of the time from those who wait. Where a turn shows that others have work, the next slice therefore waits eight times
+ * as long as the last one took: a ninth of the time at most. Where nobody has, it follows at once.
  */
 import type { Clock } from "./clock.js";
 
@@ -11,15 +11,18 @@ import type { Clock } from "./clock.js";
 const SLICE_MS = 2;
 /** A turn of the loop that takes longer had calls in it. */
 const BUSY_TURN_MS = 0.25;
-/** What others get for each millisecond of work. */
-const REST_PER_MS = 4;
+/** What others get for each millisecond of work, unless told. */
+const REST_PER_MS = 8;
 
 export class SpareTime {
   readonly #clock: Clock;
+  readonly #restPerMs: number;
   #began: number;
 
-  constructor(clock: Clock) {
+  /** @param restPerMs less for work that must not fall behind what others do meanwhile */
+  constructor(clock: Clock, restPerMs = REST_PER_MS) {
     this.#clock = clock;
+    this.#restPerMs = restPerMs;
     this.#began = clock.now();
   }
 
@@ -39,6 +42,6 @@ export class SpareTime {
     const ended = this.#clock.now();
     await this.#clock.yield();
     if (this.#clock.now() - ended <= BUSY_TURN_MS) return;
-    await new Promise<void>((resolve) => void this.#clock.after(workedMs * REST_PER_MS, resolve));
+    await new Promise<void>((resolve) => void this.#clock.after(workedMs * this.#restPerMs, resolve));
   }
 }

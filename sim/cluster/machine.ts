@@ -56,8 +56,8 @@ export interface CrashPoint {
   readonly atSync: boolean;
 }
 
-/** What an operation takes more, at most, on a machine that is slow beside its log. */
-const SLOW_BESIDE_LOG_MS_MAX = 40;
+/** What a sync beside the log takes more, at most, while a machine is slow there. */
+const BESIDE_LOG_SYNC_MS_MORE = 40;
 
 const LOG_LINES_KEPT = 400;
 
@@ -395,7 +395,7 @@ export class Machine implements NetworkMachine {
       this.#world.counts.add("slow syncs");
       return stallMsMax * part;
     }
-    return syncMsMin + (syncMsMax + (this.#isSlowBesideLog(path) ? SLOW_BESIDE_LOG_MS_MAX : 0) - syncMsMin) * part;
+    return syncMsMin + (syncMsMax + (this.#isSlowBesideLog(path) ? BESIDE_LOG_SYNC_MS_MORE : 0) - syncMsMin) * part;
   }
 
   #onOperation(operation: DiskOperation): void {

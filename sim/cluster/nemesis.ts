@@ -38,7 +38,7 @@ const SECOND_STRIKE_MS_MAX = 3_000;
 /** A follower is deaf for so long while a snapshot is taken. */
 const DEAF_MS_MAX = 300;
 /** Snapshots and defragmentations are slow for so long. */
-const SLOW_BESIDE_LOG_MS_MAX = 1_000;
+const SLOW_BESIDE_LOG_FOR_MS_MAX = 1_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
 
@@ -297,7 +297,7 @@ export class Nemesis {
   }
 
   #slowBesideLog(machine: Machine): void {
-    machine.slowBesideLogUntil = this.#world.scheduler.now + this.#upTo(SLOW_BESIDE_LOG_MS_MAX);
+    machine.slowBesideLogUntil = this.#world.scheduler.now + this.#upTo(SLOW_BESIDE_LOG_FOR_MS_MAX);
   }
 
   #failDisk(

@@ -57,7 +57,8 @@ export const AMBUSHES = [
 /**
  * ... and those that come so seldom, or matter for so short, that no seed lets them pass: what a repair left is read again; so is a log
  * whose entries a snapshot took the place of, before others follow them; so is a segment that begins with the record of a snapshot older
- * than itself, and one in which a snapshot follows entries that reached further before they were replaced; and `db` just after it was defragmented, or compacted, before a commit hides what is wrong with it.
+ * than itself, and one in which a snapshot follows entries that reached further before they were replaced; and `db` just after it was
+ * defragmented, or compacted, before a commit hides what is wrong with it.
  */
 export const ALWAYS_AMBUSHED = [
   "log repaired",

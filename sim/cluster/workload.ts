@@ -78,7 +78,7 @@ export class Workload {
       case "compact":
         return {
           kind: "compact",
-          revision: Math.max(1, this.#revision - (this.#compactsDeletion() ? 0 : this.#random.below(12))),
+          revision: Math.max(1, this.#revision - (this.#compactsAtTheNewest() ? 0 : this.#random.below(12))),
           physical: this.#random.oneIn(2),
         };
       case "hash":
@@ -104,8 +104,8 @@ export class Workload {
     return this.#random.pick(this.#kinds);
   }
 
-  /** A compaction of the newest revision takes the last that is known of it when that is a deletion. */
-  #compactsDeletion(): boolean {
+  /** Whether a compaction is up to the newest revision: always where that is a deletion, which must not be forgotten with it. */
+  #compactsAtTheNewest(): boolean {
     return this.#random.oneIn(this.#newestIsDeletion ? 1 : 3);
   }
 

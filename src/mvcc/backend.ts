@@ -18,8 +18,8 @@
  * and made durable, the new file takes the place of the old one, and the few changes that came in those last moments are
  * repeated into its open transaction:
  *
- *     old   ──pin──── changes, commits ──────────────────hold┐
- *     new     └─copy─────────repeat, repeat, repeat ...──┘last changes, sync, rename, sync the folder, open ─┴─ changes, commits ──
+ *     old   ──pin──── changes, commits ──────────hold┐
+ *     new     └─copy────── repeat, repeat, ... ──────┘last changes, sync, rename, sync the folder, open ─┴─ changes, commits ──
  */
 import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError, describeError } from "../base/errors.js";

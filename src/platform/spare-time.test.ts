@@ -1,45 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Clock } from "./clock.js";
 import { SpareTime } from "./spare-time.js";
-
-/** A clock on which a turn of the others takes as long as it is told; it notes the pauses asked for. */
-class FakeClock implements Clock {
-  readonly pauses: number[] = [];
-  turnMs = 0;
-  #now = 0;
-
-  pass(ms: number): void {
-    this.#now += ms;
-  }
-
-  now(): number {
-    return this.#now;
-  }
-
-  wallNow(): number {
-    return this.#now;
-  }
-
-  after(delayMs: number, run: () => void): { cancel(): void } {
-    this.pauses.push(delayMs);
-    this.#now += delayMs;
-    run();
-    return { cancel: () => undefined };
-  }
-
-  every(): { cancel(): void } {
-    throw new Error("nothing here is done again and again");
-  }
-
-  yield(): Promise<void> {
-    this.#now += this.turnMs;
-    return Promise.resolve();
-  }
-}
+import { PassingClock } from "./testing/passing-clock.js";
 
 test("the next slice follows at once where nobody else has work, and rests where others have", async () => {
-  const clock = new FakeClock();
+  const clock = new PassingClock();
   const spare = new SpareTime(clock);
   assert.equal(spare.isOver, false);
   clock.pass(3);
@@ -55,7 +20,7 @@ test("the next slice follows at once where nobody else has work, and rests where
 });
 
 test("work that waited for others in between rests for what it took of the loop", async () => {
-  const clock = new FakeClock();
+  const clock = new PassingClock();
   const spare = new SpareTime(clock);
   clock.turnMs = 1.5;
   clock.pass(100);

@@ -481,7 +481,7 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
     const { requestStallMs, answerStallMs } = this.#host.limits;
     for (const stream of this.#http2.streams()) {
       const call = stream.user;
-      if (call === undefined) continue;
+      if (call === undefined || stream.closed) continue;
       const waited = now - call.waitsSince;
       if (call.isRunning && waited >= requestStallMs) {
         call.refuse(new GrpcError(GrpcStatus.cancelled, "the request did not come in time"));

@@ -10,6 +10,7 @@
  * - Memory: one frame that is not whole, one field block, and per stream what `limits.ts` allows.
  * - Priorities are read and have no effect (section 5.3). Nothing is pushed.
  */
+import { NumberTable } from "../base/number-table.js";
 import type { FieldBlock, OutgoingFields } from "./fields.js";
 import {
   DEFAULT_FRAME_BYTES_MAX,
@@ -67,7 +68,7 @@ export class Http2Connection<User> {
   readonly #listener: Http2Listener<User>;
   readonly #sender: Sender<User>;
   readonly #decoder: HpackDecoder;
-  readonly #streams = new Map<number, Http2Stream<User>>();
+  readonly #streams = new NumberTable<Http2Stream<User>>();
   readonly #resets: Budget;
   readonly #controls: Budget;
   /** DATA frames that have been paid back for. */
@@ -130,7 +131,8 @@ export class Http2Connection<User> {
   get streamCount(): number {
     return this.#streams.size;
   }
-  streams(): Iterable<Http2Stream<User>> {
+  /** Those under way now, in the order in which they came. */
+  streams(): readonly Http2Stream<User>[] {
     return this.#streams.values();
   }
   /** Set when the connection has ended: its GOAWAY is in the output, and what comes is passed over. */
@@ -270,6 +272,7 @@ export class Http2Connection<User> {
     this.#closed = true;
     this.#fault ??= { code: ErrorCode.noError, text: "the connection is closed" };
     for (const stream of this.#streams.values()) {
+      if (stream.closed) continue; // by the listener, when it was told of another one
       this.#close(stream);
       this.#listener.onReset(stream);
     }
@@ -530,7 +533,7 @@ export class Http2Connection<User> {
     const stream = new Http2Stream<User>(streamId, this.#initialReceiveWindow, this.#sender.initialWindow);
     stream.contentLeft = fields.contentLength;
     stream.remoteEnded = ended;
-    this.#streams.set(streamId, stream);
+    this.#streams.add(streamId, stream);
     this.#listener.onRequest(stream, fields, ended);
   }
 

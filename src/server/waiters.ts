@@ -4,7 +4,7 @@
  */
 import type { RequestId } from "../proto/request-id.js";
 import type { Receiver } from "./contract.js";
-import { invariant } from "../base/errors.js";
+import { NumberTable } from "../base/number-table.js";
 import type { RequestError } from "./errors.js";
 
 /** A proposal's place in the row of those that are waited for. */
@@ -29,8 +29,10 @@ class Waiting<Answer> implements Wait {
 export class Waiters<Answer> {
   readonly #timeoutMs: number;
   readonly #onTimeout: (since: number) => RequestError;
-  /** By the lower halves of their IDs, in the order in which they came: all wait equally long. */
-  readonly #waiting = new Map<number, Waiting<Answer>>();
+  /** By the lower halves of their IDs. */
+  readonly #waiting = new NumberTable<Waiting<Answer>>();
+  /** Nobody waits since before this. */
+  #oldestSince = Infinity;
   #closed: RequestError | undefined;
 
   /** @param onTimeout what a caller is told who waits since that time */
@@ -50,9 +52,8 @@ export class Waiters<Answer> {
       return undefined;
     }
     const waiting = new Waiting(id, now, receiver);
-    const before = this.#waiting.size;
-    this.#waiting.set(id.low, waiting);
-    invariant(this.#waiting.size > before, "of the member's own IDs, no two that wait have the same lower half");
+    this.#waiting.add(id.low, waiting); // of the member's own IDs, no two that wait have the same lower half
+    if (now < this.#oldestSince) this.#oldestSince = now;
     return waiting;
   }
 
@@ -75,10 +76,16 @@ export class Waiters<Answer> {
 
   /** Refuses those whose time has run out; answers how many. */
   expire(now: number): number {
+    if (this.#oldestSince + this.#timeoutMs > now) return 0;
+    this.#oldestSince = Infinity; // who is told may ask again at once
     let expired = 0;
-    for (const { id, since } of this.#waiting.values()) {
-      if (since + this.#timeoutMs > now) break;
-      this.refuse(id, this.#onTimeout(since));
+    for (const waiting of this.#inOrder()) {
+      if (waiting.isOver) continue; // by who was told before
+      if (waiting.since + this.#timeoutMs > now) {
+        this.#oldestSince = Math.min(this.#oldestSince, waiting.since);
+        break;
+      }
+      this.refuse(waiting.id, this.#onTimeout(waiting.since));
       expired++;
     }
     return expired;
@@ -87,6 +94,11 @@ export class Waiters<Answer> {
   /** Refuses all, now and later. */
   close(error: RequestError): void {
     this.#closed = error;
-    for (const { id } of this.#waiting.values()) this.refuse(id, error);
+    for (const { id } of this.#inOrder()) this.refuse(id, error);
+  }
+
+  /** Those who wait, in the order in which they came: all wait equally long. */
+  #inOrder(): Waiting<Answer>[] {
+    return this.#waiting.values().sort((a, b) => a.since - b.since);
   }
 }

@@ -383,15 +383,15 @@ export class Bucket implements CursorTarget {
   /** Splits the node at a depth of the path, then its parents as far as they become too large. */
   #splitUp(from: number): void {
     const { pageSize } = this.pages;
-    const threshold = pageSize * this.#fillPercent;
+    const fill = this.#fillPercent;
     for (let depth = from; depth >= 0; depth--) {
       const node = this.#path[depth]!;
-      const pieces = node.split(pageSize, threshold);
+      const pieces = node.split(pageSize, fill);
       if (pieces.length === 0) return;
       if (this.#tail === node) this.#tail = pieces[pieces.length - 1]!;
       if (depth === 0) {
         let above = [node, ...pieces];
-        while (above.length > 1) above = rootAbove(above, { pageSize, threshold });
+        while (above.length > 1) above = rootAbove(above, { pageSize, fill });
         this.#root = above[0]!;
         return;
       }
@@ -433,7 +433,7 @@ export class Bucket implements CursorTarget {
     const { pages } = this;
     const context: Settling = {
       pageSize: pages.pageSize,
-      threshold: pages.pageSize * this.#fillPercent,
+      fill: this.#fillPercent,
       free: (id, span) => placing.free(id, span),
       childOf: (parent, index) => pages.childOf(parent, index),
     };

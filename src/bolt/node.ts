@@ -22,6 +22,12 @@ import {
 } from "./format.js";
 import { nextSerial, type TreePage } from "./page.js";
 
+/**
+ * Pages that a leaf takes at most when its elements are large, more than a quarter of a page on average. One page to each would leave
+ * much of its last page empty: two pages for a value of 4 KiB, of which four fill five.
+ */
+const LARGE_LEAF_PAGES = 5;
+
 /** Stands for the arrays that a node of its kind does not use. There may be thousands of nodes. */
 const NONE: never[] = [];
 
@@ -168,28 +174,36 @@ export class Node implements TreePage {
     return this.leaf ? 1 : 2;
   }
 
-  /** True when the node should be split for pages of this size. Elements larger than a page go to overflow pages. */
+  /** Bytes that a node like this one may take before it is split. */
+  roomFor(pageSize: number): number {
+    const isLarge = this.leaf && this.size - PAGE_HEADER_BYTES > (this.keys.length * pageSize) / 4;
+    return isLarge ? pageSize * LARGE_LEAF_PAGES : pageSize;
+  }
+
+  /** True when the node should be split for pages of this size. An element larger than its room stands alone in a leaf. */
   isTooLarge(pageSize: number): boolean {
-    return this.size > pageSize - SEAL_BYTES && this.keys.length >= 2 * this.elementsMin;
+    if (this.size <= pageSize - SEAL_BYTES) return false;
+    return this.size > this.roomFor(pageSize) - SEAL_BYTES && this.keys.length >= 2 * this.elementsMin;
   }
 
   /**
-   * Leaves the first elements here, up to `threshold` bytes, and moves the others to new nodes of the same kind, each filled
-   * alike; the last one may be fuller, up to a page. Answers the new nodes in order.
+   * Leaves the first elements here, up to a part of the room, and moves the others to new nodes of the same kind, each filled
+   * alike; the last one may be fuller, up to its room. Answers the new nodes in order.
+   *
+   * @param fill the part, 0 to 1; in a room of several pages it is rounded up to whole pages
    */
-  split(pageSize: number, threshold: number): Node[] {
-    const pieces: Node[] = [];
-    let rest: Node | undefined = this.#splitOff(pageSize, threshold);
-    while (rest !== undefined) {
-      pieces.push(rest);
-      rest = rest.#splitOff(pageSize, threshold);
-    }
-    return pieces;
+  split(pageSize: number, fill: number): Node[] {
+    const right = this.#splitOff(pageSize, fill);
+    if (right === undefined) return [];
+    // This one, too: without its large elements it may have less room than it had with them.
+    return [...this.split(pageSize, fill), right, ...right.split(pageSize, fill)];
   }
 
-  #splitOff(pageSize: number, threshold: number): Node | undefined {
+  #splitOff(pageSize: number, fill: number): Node | undefined {
     if (!this.isTooLarge(pageSize)) return undefined;
-    const bound = Math.min(threshold, pageSize - SEAL_BYTES);
+    const room = this.roomFor(pageSize);
+    const filled = room === pageSize ? room * fill : Math.ceil((room * fill) / pageSize) * pageSize - SEAL_BYTES;
+    const bound = Math.min(filled, room - SEAL_BYTES);
     const least = this.elementsMin;
     let size = PAGE_HEADER_BYTES;
     let index = 0;
@@ -205,6 +219,11 @@ export class Node implements TreePage {
     right.shrunk = this.shrunk;
     this.size = size;
     return right;
+  }
+
+  /** A leaf that takes several pages. Only for nodes that have their place. */
+  get isLargeLeaf(): boolean {
+    return this.leaf && this.span > 1;
   }
 
   /** Takes over all elements of the node that follows. */
@@ -251,7 +270,7 @@ function readFrom(page: TreePage): Node {
   return node;
 }
 
-/** Writes a node as a page. `bytes` is zeroed and holds `node.size` bytes or more. */
+/** Writes a node as a page into the first `node.size` bytes, every one of them. */
 export function encodeNode(node: Node, bytes: Uint8Array): void {
   const count = node.keys.length;
   const kind = node.leaf ? PageKind.leaf : PageKind.branch;

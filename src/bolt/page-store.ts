@@ -134,6 +134,11 @@ export class PageStore {
     this.#put(id, page);
   }
 
+  /** Drops a page that the file has durably, unless another one has its id by now. */
+  letGo(id: number, page: TreePage): void {
+    if (this.#pages[id] === page && !page.pinned) this.#drop(id, page);
+  }
+
   /** Nobody will ask for this page again. */
   forget(id: number): void {
     const page = this.#pages[id];

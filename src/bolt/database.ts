@@ -104,11 +104,8 @@ export class BoltDatabase implements TransactionHost {
   readonly #queue: PlannedCommit[] = [];
   /** Of `WRITE_BYTES_MAX` each, not in use: as many as writes that were under way at once. */
   readonly #buffers: Uint8Array[] = [];
-  /**
-   * Of the commit that became durable last. They stay in memory as the nodes that they were until the next one is durable: nobody copies
-   * what is large once more, and what is read again comes from the system's cache.
-   */
-  #largeLeaves: readonly Node[] = [];
+  /** Leaves of the commit that became durable last. They stay in memory, as the nodes that they were, until the next one is durable. */
+  #newestLeaves: readonly Node[] = [];
   #writing: Promise<void> | undefined;
   #failed: BoltError | undefined;
   #closing: Promise<void> | undefined;
@@ -278,8 +275,8 @@ export class BoltDatabase implements TransactionHost {
         await this.#writeMeta(commit.state.meta);
         this.#durable = commit.state;
         for (const node of commit.nodes) this.pages.unpin(node.id);
-        for (const node of this.#largeLeaves) this.pages.letGo(node.id, node);
-        this.#largeLeaves = commit.nodes.filter((node) => node.isLargeLeaf);
+        for (const node of this.#newestLeaves) this.pages.letGo(node.id, node);
+        this.#newestLeaves = commit.nodes.filter((node) => node.leaf);
         this.#queue.shift();
         commit.resolve();
         this.#wake();
@@ -351,12 +348,16 @@ export class BoltDatabase implements TransactionHost {
     return this.#buffers.pop() ?? new Uint8Array(WRITE_BYTES_MAX);
   }
 
-  /** Writes a node's pages into `bytes`, which are used again: a page that stays in memory has bytes of its own. */
+  /**
+   * Writes a node's pages into `bytes`, which are used again. A branch stays in memory as a page of its own. A leaf does not: most of what
+   * is put is not read soon, memory that was never touched before is what a put can spare best, and whoever reads a leaf later finds it in
+   * the system's cache.
+   */
   #encode(node: Node, bytes: Uint8Array): void {
     encodeNode(node, bytes);
     bytes.fill(0, node.size);
     sealPage(bytes, node.id);
-    if (!node.isLargeLeaf) this.pages.replace(node.id, node, new Page(bytes.slice(), node.id, node.span));
+    if (!node.leaf) this.pages.replace(node.id, node, new Page(bytes.slice(), node.id, node.span));
   }
 
   async #writeMeta(meta: Meta): Promise<void> {

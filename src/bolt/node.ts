@@ -2,8 +2,8 @@
  * A branch or leaf that a write transaction changes: the contents of a page as arrays.
  *
  * Life of a node: made from a page (its *origin*, whose pages are freed at the commit) or new; changed; split and merged;
- * given its place by the commit; frozen from then on. A frozen node stands in the cache for the page that it will be until the
- * page is encoded. Later transactions copy it before they change anything.
+ * given its place by the commit; frozen from then on. A frozen node stands in the cache for the page that it will be: a branch until it is
+ * encoded, a leaf until the next commit is durable. Later transactions copy it before they change anything.
  *
  * Laws: `size` is the bytes that the node takes when encoded, always. Keys ascend strictly. A branch has a key for each child,
  * which is at most the child's first key and greater than all keys of the child before; the commit makes it equal to the first
@@ -219,11 +219,6 @@ export class Node implements TreePage {
     right.shrunk = this.shrunk;
     this.size = size;
     return right;
-  }
-
-  /** A leaf that takes several pages. Only for nodes that have their place. */
-  get isLargeLeaf(): boolean {
-    return this.leaf && this.span > 1;
   }
 
   /** Takes over all elements of the node that follows. */

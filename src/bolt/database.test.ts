@@ -282,6 +282,33 @@ test("keys that exist and keys that do not are told apart in a bucket of every d
   }
 });
 
+test("what is asked for near the last key is what is asked for anywhere", async (t) => {
+  const { db } = await boltFixture(t, { pageSize: 1024 });
+  const key = (i: number): Uint8Array => bytesOf(`k${String(i).padStart(6, "0")}`);
+  const write = db.beginWrite();
+  const bucket = write.createBucket(bytesOf("key"));
+  for (let i = 0; i < 3000; i += 2) bucket.put(key(i), bytesOf(String(i)));
+  bucket.createBucket(key(501));
+  await write.commit();
+  const change = db.beginWrite();
+  const changed = change.bucket(bytesOf("key"))!;
+  const step = fc.oneof({ weight: 8, arbitrary: fc.constantFrom(0, 1, 2, 4) }, fc.integer({ min: -3000, max: 3000 }));
+  const act = fc.constantFrom("look", "look", "look", "look", "put", "delete");
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, act), { maxLength: 200 }), (steps) => {
+      let at = 0;
+      for (const [by, what] of steps) {
+        at = (at + by + 3000) % 3000;
+        if (what === "put" && at !== 501) changed.put(key(at), bytesOf(`put ${at}`));
+        if (what === "delete" && at !== 501) changed.delete(key(at));
+        assert.deepEqual(changed.getNear(key(at)), changed.get(key(at)));
+      }
+    }),
+    { numRuns: 100 },
+  );
+  await change.commit();
+});
+
 test("a free list of more than 65,534 pages is written and read", async (t) => {
   const fixture = await boltFixture(t, { pageSize: 1024 });
   await put(fixture.db, "a", "x".repeat(70_000_000));

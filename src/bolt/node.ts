@@ -9,7 +9,7 @@
  * which is at most the child's first key and greater than all keys of the child before; the commit makes it equal to the first
  * key of every child that is a node.
  */
-import { compareBytes, writeUint32LE } from "../base/bytes.js";
+import { compareBytes, equalBytes, writeUint32LE } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
 import {
   BUCKET_FLAG,
@@ -97,6 +97,11 @@ export class Node implements TreePage {
       else return middle;
     }
     return ~low;
+  }
+
+  hasKeyAt(index: number, key: Uint8Array): boolean {
+    const found = this.keys[index];
+    return found !== undefined && equalBytes(found, key);
   }
 
   keyAt(index: number): Uint8Array {

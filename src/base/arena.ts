@@ -8,7 +8,7 @@
 
 const CHUNK_BYTES = 65_536;
 /** Larger spans get a buffer of their own: they would waste the end of a chunk. */
-const SHARED_BYTES_MAX = 4096;
+const SHARED_BYTES_MAX = 8192;
 
 export class Arena {
   #chunk: Uint8Array | undefined;

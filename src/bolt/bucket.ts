@@ -72,8 +72,9 @@ export class Bucket implements CursorTarget {
   #changes = 0;
   /** The rightmost leaf, while it is a node of this transaction. */
   #tail: Node | undefined;
-  /** The leaf of the last `getNear`, and the count of changes at which it was found. */
+  /** The leaf of the last `getNear`, the index in it, and the count of changes at which it was found. */
   #near: TreePage | undefined;
+  #nearIndex = -1;
   #nearChanges = 0;
   /** The way to the leaf of the last `#descend`, and the indexes taken. */
   readonly #path: Node[] = [];
@@ -124,20 +125,25 @@ export class Bucket implements CursorTarget {
   }
 
   /**
-   * The same, sooner for keys that are asked for in their order: the leaf of the last such look is searched first. A key that is
-   * found there is the right one, for a leaf that the tree had at this count of changes it has still.
+   * The same, sooner for keys that are asked for in their order: the leaf of the last such look is searched first, at the place behind the
+   * last one before all others. A key that is found there is the right one, for a leaf that the tree had at this count of changes it has
+   * still.
    */
   getNear(key: Uint8Array): Uint8Array | undefined {
-    const near = this.#near;
-    if (near !== undefined && this.#nearChanges === this.#changes) {
-      this.#owner.assertOpen();
-      const index = near.search(key);
-      if (index >= 0) return near.isBucketAt(index) ? undefined : near.valueAt(index);
+    this.#owner.assertOpen();
+    let leaf = this.#near;
+    let index = -1;
+    if (leaf !== undefined && this.#nearChanges === this.#changes) {
+      const next = this.#nearIndex + 1;
+      index = leaf.hasKeyAt(next, key) ? next : leaf.search(key);
     }
-    const leaf = this.#leafOf(key);
-    this.#near = leaf;
-    this.#nearChanges = this.#changes;
-    const index = leaf.search(key);
+    if (leaf === undefined || index < 0) {
+      leaf = this.#leafOf(key);
+      this.#near = leaf;
+      this.#nearChanges = this.#changes;
+      index = leaf.search(key);
+    }
+    this.#nearIndex = index;
     if (index < 0 || leaf.isBucketAt(index)) return undefined;
     return leaf.valueAt(index);
   }
@@ -389,15 +395,15 @@ export class Bucket implements CursorTarget {
   /** Splits the node at a depth of the path, then its parents as far as they become too large. */
   #splitUp(from: number): void {
     const { pageSize } = this.pages;
-    const threshold = pageSize * this.#fillPercent;
+    const fill = this.#fillPercent;
     for (let depth = from; depth >= 0; depth--) {
       const node = this.#path[depth]!;
-      const pieces = node.split(pageSize, threshold);
+      const pieces = node.split(pageSize, fill);
       if (pieces.length === 0) return;
       if (this.#tail === node) this.#tail = pieces[pieces.length - 1]!;
       if (depth === 0) {
         let above = [node, ...pieces];
-        while (above.length > 1) above = rootAbove(above, { pageSize, threshold });
+        while (above.length > 1) above = rootAbove(above, { pageSize, fill });
         this.#root = above[0]!;
         return;
       }
@@ -439,7 +445,7 @@ export class Bucket implements CursorTarget {
     const { pages } = this;
     const context: Settling = {
       pageSize: pages.pageSize,
-      threshold: pages.pageSize * this.#fillPercent,
+      fill: this.#fillPercent,
       free: (id, span) => placing.free(id, span),
       childOf: (parent, index) => pages.childOf(parent, index),
     };

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { settle, SimClock, SimDisk, SimRandom } from "../../sim/index.js";
 import { silentLog } from "../platform/log.js";
 import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
+import { Node } from "./node.js";
 import { Chance, work } from "./testing/random-work.js";
 import { assertSame, bytesOf, TwinBucket } from "./testing/twin.js";
 
@@ -281,6 +282,33 @@ test("keys that exist and keys that do not are told apart in a bucket of every d
   }
 });
 
+test("what is asked for near the last key is what is asked for anywhere", async (t) => {
+  const { db } = await boltFixture(t, { pageSize: 1024 });
+  const key = (i: number): Uint8Array => bytesOf(`k${String(i).padStart(6, "0")}`);
+  const write = db.beginWrite();
+  const bucket = write.createBucket(bytesOf("key"));
+  for (let i = 0; i < 3000; i += 2) bucket.put(key(i), bytesOf(String(i)));
+  bucket.createBucket(key(501));
+  await write.commit();
+  const change = db.beginWrite();
+  const changed = change.bucket(bytesOf("key"))!;
+  const step = fc.oneof({ weight: 8, arbitrary: fc.constantFrom(0, 1, 2, 4) }, fc.integer({ min: -3000, max: 3000 }));
+  const act = fc.constantFrom("look", "look", "look", "look", "put", "delete");
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, act), { maxLength: 200 }), (steps) => {
+      let at = 0;
+      for (const [by, what] of steps) {
+        at = (at + by + 3000) % 3000;
+        if (what === "put" && at !== 501) changed.put(key(at), bytesOf(`put ${at}`));
+        if (what === "delete" && at !== 501) changed.delete(key(at));
+        assert.deepEqual(changed.getNear(key(at)), changed.get(key(at)));
+      }
+    }),
+    { numRuns: 100 },
+  );
+  await change.commit();
+});
+
 test("a free list of more than 65,534 pages is written and read", async (t) => {
   const fixture = await boltFixture(t, { pageSize: 1024 });
   await put(fixture.db, "a", "x".repeat(70_000_000));
@@ -306,6 +334,45 @@ test("values up to several pages keep their bytes when their neighbours change",
     );
   }
   assert.deepEqual(await db.check(), []);
+});
+
+test("four values of 4 KiB share five pages, and leave when the next commit is durable", async (t) => {
+  const fixture = await boltFixture(t);
+  const key = (i: number): Uint8Array => bytesOf(String(i).padStart(6, "0"));
+  const value = (i: number): Uint8Array => new Uint8Array(4150).fill(i % 251);
+  const write = fixture.db.beginWrite();
+  const bucket = write.createBucket(bytesOf("key"));
+  bucket.fillPercent = 0.9;
+  for (let i = 0; i < 400; i++) bucket.put(key(i), value(i));
+  await write.commit();
+  assert.ok(fixture.db.stats().pages < 520, `${fixture.db.stats().pages} pages for 400 values`);
+  const before = fixture.db.beginRead();
+  const held = before.bucket(bytesOf("key"))!.get(key(7))!;
+  assert.ok(fixture.db.stats().cachedBytes > 400 * 4096);
+  await put(fixture.db, "z", "");
+  assert.ok(fixture.db.stats().cachedBytes < 20 * 4096, `${fixture.db.stats().cachedBytes} bytes stay in memory`);
+  const after = fixture.db.beginRead();
+  for (const read of [before, after]) {
+    for (let i = 0; i < 400; i++) assert.deepEqual(read.bucket(bytesOf("key"))!.get(key(i)), value(i));
+    read.end();
+  }
+  assert.deepEqual(held, value(7), "a view stays right for as long as it is held");
+});
+
+test("a leaf is split by its own room when its large values go to the other side", () => {
+  const sizes = [...Array.from({ length: 60 }, () => 100), 60_000, 60_000, ...Array.from({ length: 9 }, () => 4000)];
+  const node = Node.emptyLeaf();
+  for (const [i, size] of sizes.entries()) node.append(bytesOf(String(i).padStart(3, "0")), new Uint8Array(size));
+  const pieces = [node, ...node.split(4096, 0.9)];
+  assert.deepEqual(
+    pieces.flatMap((piece) => piece.values.map((value) => value.length)),
+    sizes,
+  );
+  for (const piece of pieces) assert.ok(!piece.isTooLarge(4096), `${piece.count} elements in ${piece.size} bytes`);
+  assert.deepEqual(
+    pieces.map((piece) => piece.count),
+    [30, 30, 1, 1, 5, 4],
+  );
 });
 
 test("a cursor goes on from where it was when its key is deleted", async (t) => {

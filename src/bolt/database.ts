@@ -33,8 +33,6 @@ import { ReadTransaction, WriteTransaction, type State, type TransactionHost } f
 const WRITE_BYTES_MAX = 256 * 1024;
 /** Encoding for longer than this gives the loop back: a commit of ten thousand puts is 10 to 16 ms of it. */
 const ENCODE_MS_MAX = 1;
-/** Buffers that one write has at most. */
-const WRITE_CHUNKS_MAX = 128;
 /** Writes of data pages under way at once. */
 const WRITES_AT_ONCE = 4;
 /** Bytes of one chunk of a copy. */
@@ -104,6 +102,10 @@ export class BoltDatabase implements TransactionHost {
   #writer: WriteTransaction | undefined;
   readonly #readers = new Set<ReadTransaction>();
   readonly #queue: PlannedCommit[] = [];
+  /** Of `WRITE_BYTES_MAX` each, not in use: as many as writes that were under way at once. */
+  readonly #buffers: Uint8Array[] = [];
+  /** Leaves of the commit that became durable last. They stay in memory, as the nodes that they were, until the next one is durable. */
+  #newestLeaves: readonly Node[] = [];
   #writing: Promise<void> | undefined;
   #failed: BoltError | undefined;
   #closing: Promise<void> | undefined;
@@ -273,6 +275,8 @@ export class BoltDatabase implements TransactionHost {
         await this.#writeMeta(commit.state.meta);
         this.#durable = commit.state;
         for (const node of commit.nodes) this.pages.unpin(node.id);
+        for (const node of this.#newestLeaves) this.pages.letGo(node.id, node);
+        this.#newestLeaves = commit.nodes.filter((node) => node.leaf);
         this.#queue.shift();
         commit.resolve();
         this.#wake();
@@ -300,31 +304,33 @@ export class BoltDatabase implements TransactionHost {
    * the disk and back is what takes the time. They are encoded just before, a millisecond's worth in a turn.
    */
   async #writePages(commit: PlannedCommit): Promise<void> {
+    const { nodes } = commit;
     let at = 0;
     const run = { failed: false };
     let turnBegan = this.#clock.now();
     const writeRuns = async (): Promise<void> => {
-      while (at < commit.nodes.length && !run.failed) {
+      while (at < nodes.length && !run.failed) {
         if (this.#clock.now() - turnBegan >= ENCODE_MS_MAX) {
           await this.#clock.yield();
           turnBegan = this.#clock.now();
           continue;
         }
-        const first = commit.nodes[at]!;
-        const chunks: Uint8Array[] = [];
+        const first = nodes[at]!;
+        const buffer = this.#takeBuffer(first.span * this.pageSize);
         let bytes = 0;
-        while (at < commit.nodes.length && bytes < WRITE_BYTES_MAX && chunks.length < WRITE_CHUNKS_MAX) {
-          const node = commit.nodes[at]!;
-          if (node.id * this.pageSize !== first.id * this.pageSize + bytes) break;
-          const encoded = this.#encode(node);
-          chunks.push(encoded);
-          bytes += encoded.length;
+        while (at < nodes.length) {
+          const node = nodes[at]!;
+          const end = bytes + node.span * this.pageSize;
+          if (node.id * this.pageSize !== first.id * this.pageSize + bytes || end > buffer.length) break;
+          this.#encode(node, buffer.subarray(bytes, end));
+          bytes = end;
           at++;
         }
-        await this.#file.write(chunks, first.id * this.pageSize).catch((error: unknown) => {
+        await this.#file.write([buffer.subarray(0, bytes)], first.id * this.pageSize).catch((error: unknown) => {
           run.failed = true;
           throw error;
         });
+        if (buffer.length === WRITE_BYTES_MAX) this.#buffers.push(buffer);
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: WRITES_AT_ONCE }, writeRuns));
@@ -336,12 +342,22 @@ export class BoltDatabase implements TransactionHost {
     await this.#file.write([list], commit.freeListId * this.pageSize);
   }
 
-  #encode(node: Node): Uint8Array {
-    const bytes = new Uint8Array(node.span * this.pageSize);
+  /** A buffer for a run of pages, which is used again when they are written; one of its own for more than it holds. */
+  #takeBuffer(bytesMin: number): Uint8Array {
+    if (bytesMin > WRITE_BYTES_MAX) return new Uint8Array(bytesMin);
+    return this.#buffers.pop() ?? new Uint8Array(WRITE_BYTES_MAX);
+  }
+
+  /**
+   * Writes a node's pages into `bytes`, which are used again. A branch stays in memory as a page of its own. A leaf does not: most of what
+   * is put is not read soon, memory that was never touched before is what a put can spare best, and whoever reads a leaf later finds it in
+   * the system's cache.
+   */
+  #encode(node: Node, bytes: Uint8Array): void {
     encodeNode(node, bytes);
+    bytes.fill(0, node.size);
     sealPage(bytes, node.id);
-    this.pages.replace(node.id, node, new Page(bytes, node.id, node.span));
-    return bytes;
+    if (!node.leaf) this.pages.replace(node.id, node, new Page(bytes.slice(), node.id, node.span));
   }
 
   async #writeMeta(meta: Meta): Promise<void> {

@@ -2,14 +2,14 @@
  * A branch or leaf that a write transaction changes: the contents of a page as arrays.
  *
  * Life of a node: made from a page (its *origin*, whose pages are freed at the commit) or new; changed; split and merged;
- * given its place by the commit; frozen from then on. A frozen node stands in the cache for the page that it will be until the
- * page is encoded. Later transactions copy it before they change anything.
+ * given its place by the commit; frozen from then on. A frozen node stands in the cache for the page that it will be: a branch until it is
+ * encoded, a leaf until the next commit is durable. Later transactions copy it before they change anything.
  *
  * Laws: `size` is the bytes that the node takes when encoded, always. Keys ascend strictly. A branch has a key for each child,
  * which is at most the child's first key and greater than all keys of the child before; the commit makes it equal to the first
  * key of every child that is a node.
  */
-import { compareBytes, writeUint32LE } from "../base/bytes.js";
+import { compareBytes, equalBytes, writeUint32LE } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
 import {
   BUCKET_FLAG,
@@ -21,6 +21,12 @@ import {
   writeWide,
 } from "./format.js";
 import { nextSerial, type TreePage } from "./page.js";
+
+/**
+ * Pages that a leaf takes at most when its elements are large, more than a quarter of a page on average. One page to each would leave
+ * much of its last page empty: two pages for a value of 4 KiB, of which four fill five.
+ */
+const LARGE_LEAF_PAGES = 5;
 
 /** Stands for the arrays that a node of its kind does not use. There may be thousands of nodes. */
 const NONE: never[] = [];
@@ -91,6 +97,11 @@ export class Node implements TreePage {
       else return middle;
     }
     return ~low;
+  }
+
+  hasKeyAt(index: number, key: Uint8Array): boolean {
+    const found = this.keys[index];
+    return found !== undefined && equalBytes(found, key);
   }
 
   keyAt(index: number): Uint8Array {
@@ -168,28 +179,36 @@ export class Node implements TreePage {
     return this.leaf ? 1 : 2;
   }
 
-  /** True when the node should be split for pages of this size. Elements larger than a page go to overflow pages. */
+  /** Bytes that a node like this one may take before it is split. */
+  roomFor(pageSize: number): number {
+    const isLarge = this.leaf && this.size - PAGE_HEADER_BYTES > (this.keys.length * pageSize) / 4;
+    return isLarge ? pageSize * LARGE_LEAF_PAGES : pageSize;
+  }
+
+  /** True when the node should be split for pages of this size. An element larger than its room stands alone in a leaf. */
   isTooLarge(pageSize: number): boolean {
-    return this.size > pageSize - SEAL_BYTES && this.keys.length >= 2 * this.elementsMin;
+    if (this.size <= pageSize - SEAL_BYTES) return false;
+    return this.size > this.roomFor(pageSize) - SEAL_BYTES && this.keys.length >= 2 * this.elementsMin;
   }
 
   /**
-   * Leaves the first elements here, up to `threshold` bytes, and moves the others to new nodes of the same kind, each filled
-   * alike; the last one may be fuller, up to a page. Answers the new nodes in order.
+   * Leaves the first elements here, up to a part of the room, and moves the others to new nodes of the same kind, each filled
+   * alike; the last one may be fuller, up to its room. Answers the new nodes in order.
+   *
+   * @param fill the part, 0 to 1; in a room of several pages it is rounded up to whole pages
    */
-  split(pageSize: number, threshold: number): Node[] {
-    const pieces: Node[] = [];
-    let rest: Node | undefined = this.#splitOff(pageSize, threshold);
-    while (rest !== undefined) {
-      pieces.push(rest);
-      rest = rest.#splitOff(pageSize, threshold);
-    }
-    return pieces;
+  split(pageSize: number, fill: number): Node[] {
+    const right = this.#splitOff(pageSize, fill);
+    if (right === undefined) return [];
+    // This one, too: without its large elements it may have less room than it had with them.
+    return [...this.split(pageSize, fill), right, ...right.split(pageSize, fill)];
   }
 
-  #splitOff(pageSize: number, threshold: number): Node | undefined {
+  #splitOff(pageSize: number, fill: number): Node | undefined {
     if (!this.isTooLarge(pageSize)) return undefined;
-    const bound = Math.min(threshold, pageSize - SEAL_BYTES);
+    const room = this.roomFor(pageSize);
+    const filled = room === pageSize ? room * fill : Math.ceil((room * fill) / pageSize) * pageSize - SEAL_BYTES;
+    const bound = Math.min(filled, room - SEAL_BYTES);
     const least = this.elementsMin;
     let size = PAGE_HEADER_BYTES;
     let index = 0;
@@ -251,7 +270,7 @@ function readFrom(page: TreePage): Node {
   return node;
 }
 
-/** Writes a node as a page. `bytes` is zeroed and holds `node.size` bytes or more. */
+/** Writes a node as a page into the first `node.size` bytes, every one of them. */
 export function encodeNode(node: Node, bytes: Uint8Array): void {
   const count = node.keys.length;
   const kind = node.leaf ? PageKind.leaf : PageKind.branch;

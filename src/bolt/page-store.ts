@@ -4,7 +4,7 @@
  * Laws: what the file does not have durably is pinned here and never evicted, so a miss can always be read from the file. An
  * id stands for one content as long as any state that can be read has it; when the free list lets go of an id, its page leaves
  * the cache, too. Memory is bounded by a budget of bytes: a clock passes over the pages and takes out those that were not read
- * since it last came by.
+ * since it last came by. Leaves that were written and not read since do not wait for the clock (`letGo`).
  *
  * A walk that passes over a tree once (restore, hash, compaction) asks for pages much in the order of the file. It reads a stretch of the
  * file in one call of the system and is served from there, and its pages do not stay: they would push out those that are
@@ -132,6 +132,11 @@ export class PageStore {
     if (this.#pages[id] !== node) return;
     page.pinned = node.pinned;
     this.#put(id, page);
+  }
+
+  /** Drops a page that the file has durably, unless another one has its id by now. */
+  letGo(id: number, page: TreePage): void {
+    if (this.#pages[id] === page && !page.pinned) this.#drop(id, page);
   }
 
   /** Nobody will ask for this page again. */

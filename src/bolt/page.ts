@@ -40,6 +40,8 @@ export interface TreePage {
   pinned: boolean;
   /** The index of the key, or the bitwise complement of the index where it would be. */
   search(key: Uint8Array): number;
+  /** Whether there is this key at an index; false where the index is none. */
+  hasKeyAt(index: number, key: Uint8Array): boolean;
   /** The key at an index, as a view that must not be written. */
   keyAt(index: number): Uint8Array;
   /** The value at an index of a leaf. */
@@ -102,6 +104,14 @@ export class Page implements TreePage {
       else return middle;
     }
     return ~low;
+  }
+
+  hasKeyAt(index: number, key: Uint8Array): boolean {
+    if (index < 0 || index >= this.count) return false;
+    const bytes = this.bytes;
+    const element = PAGE_HEADER_BYTES + index * ELEMENT_BYTES;
+    const at = this.leaf ? element + 4 : element;
+    return compareAt(bytes, element + readUint32LE(bytes, at), readUint32LE(bytes, at + 4), key) === 0;
   }
 
   keyAt(index: number): Uint8Array {

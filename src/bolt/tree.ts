@@ -10,8 +10,8 @@ import type { TreePage } from "./page.js";
 /** What `settle` needs of the commit and the bucket. */
 export interface Settling {
   readonly pageSize: number;
-  /** Bytes up to which a page is filled when a node is split: page size times fill percent. */
-  readonly threshold: number;
+  /** How full a split leaves a node, 0 to 1. */
+  readonly fill: number;
   /** The pages that a dropped node replaced are no longer in use. */
   free(id: number, span: number): void;
   /** The page under a branch, proven. */
@@ -42,10 +42,10 @@ export function settleRoot(root: Node, context: Settling): Node | number {
 }
 
 /** A branch over nodes that a root was split into; split again if need be. */
-export function rootAbove(pieces: readonly Node[], context: Pick<Settling, "pageSize" | "threshold">): Node[] {
+export function rootAbove(pieces: readonly Node[], context: Pick<Settling, "pageSize" | "fill">): Node[] {
   const branch = Node.emptyBranch();
   for (const piece of pieces) branch.insertChild(branch.count, piece.keys[0]!, piece);
-  return [branch, ...branch.split(context.pageSize, context.threshold)];
+  return [branch, ...branch.split(context.pageSize, context.fill)];
 }
 
 /** The nodes that take a node's place, in order: none when it is empty; undefined when it stays as it is. */
@@ -59,7 +59,7 @@ function settle(node: Node, context: Settling): Node[] | undefined {
     return [];
   }
   if (!node.isTooLarge(context.pageSize)) return undefined;
-  return [node, ...node.split(context.pageSize, context.threshold)];
+  return [node, ...node.split(context.pageSize, context.fill)];
 }
 
 function settleChildren(node: Node, context: Settling): void {
@@ -95,7 +95,7 @@ function mergeShrunkChildren(node: Node, context: Settling): void {
     left.shrunk = false;
     free(right, context);
     node.remove(at + 1);
-    const pieces = left.split(context.pageSize, left.size / 2);
+    const pieces = left.split(context.pageSize, left.size / 2 / left.roomFor(context.pageSize));
     insertPieces(node, at, pieces);
     index = at + pieces.length;
   }

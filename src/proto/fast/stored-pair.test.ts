@@ -5,7 +5,7 @@ import { latin1FromBytes } from "../../base/text.js";
 import { decodeKeyValue, encodeKeyValue } from "./key-value.js";
 import { StoredPair } from "./stored-pair.js";
 
-type Fields = Pick<StoredPair, "key" | "createRevision" | "modRevision" | "version" | "lease">;
+type Fields = { readonly key: string } & Pick<StoredPair, "createRevision" | "modRevision" | "version" | "lease">;
 
 /** What a reader reads, or the name of what it throws. */
 function outcome(read: () => Fields): Fields | string {
@@ -22,7 +22,9 @@ const pair = new StoredPair();
 function inPlace(bytes: Uint8Array): Fields | string {
   return outcome(() => {
     pair.read(bytes);
-    return pair;
+    const { createRevision, modRevision, version, lease } = pair;
+    const key = latin1FromBytes(pair.bytes, pair.keyStart, pair.keyEnd);
+    return { key, createRevision, modRevision, version, lease };
   });
 }
 

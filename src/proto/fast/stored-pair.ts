@@ -5,7 +5,7 @@
  * Laws: what is read is what `decodeKeyValue` reads of the same bytes; bytes that are not in the form that encoders make, and pairs
  * with a lease, go that way themselves.
  */
-import { latin1FromBytes } from "../../base/text.js";
+import { EMPTY_BYTES } from "../../base/bytes.js";
 import { decodeKeyValue } from "./key-value.js";
 import { shortVarint, shortVarintSize, varintEnd } from "./varint.js";
 
@@ -17,8 +17,10 @@ const TAG_VALUE = 0x2a;
 
 /** One for a whole walk: `read` overwrites what it read before. */
 export class StoredPair {
-  /** One byte a character. */
-  key = "";
+  /** The key is `bytes[keyStart, keyEnd)`. */
+  bytes = EMPTY_BYTES;
+  keyStart = 0;
+  keyEnd = 0;
   createRevision = 0;
   modRevision = 0;
   version = 0;
@@ -28,7 +30,9 @@ export class StoredPair {
   read(bytes: Uint8Array): void {
     if (this.#readPlain(bytes)) return;
     const { key, createRevision, modRevision, version, lease } = decodeKeyValue(bytes);
-    this.key = latin1FromBytes(key);
+    this.bytes = key;
+    this.keyStart = 0;
+    this.keyEnd = key.length;
     this.createRevision = createRevision;
     this.modRevision = modRevision;
     this.version = version;
@@ -53,7 +57,9 @@ export class StoredPair {
     this.modRevision = integerIn(bytes, modAt + 1, versionAt);
     this.version = integerIn(bytes, versionAt + 1, valueAt);
     if (!(this.createRevision < UNSAFE && this.modRevision < UNSAFE && this.version < UNSAFE)) return false;
-    this.key = latin1FromBytes(bytes, keyStart, createAt);
+    this.bytes = bytes;
+    this.keyStart = keyStart;
+    this.keyEnd = createAt;
     this.lease = 0n;
     return true;
   }

@@ -434,56 +434,64 @@ export class Store implements ReadView {
 
   async #restore(onProgress: (progress: RestoreProgress) => void): Promise<void> {
     const marks = readMarks(this.#backend);
-    const leased = new Map<string, bigint>();
-    const pair = new StoredPair();
+    const restoring: Restoring = { pair: new StoredPair(), leased: new Map() };
     let from: Uint8Array | undefined = revisionBytes(FIRST_REVISION, 0);
     let revisions = 0;
     while (from !== undefined) {
       const began = this.#d.clock.now();
       let stoppedAt: Uint8Array | undefined;
-      this.#backend.forEach(BUCKETS.key, from, undefined, (key, value) => {
+      this.#backend.forEachInPlace(BUCKETS.key, from, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
         if (revisions % STEPS_PER_LOOK === 0 && this.#d.clock.now() - began >= SLICE_MS_MAX / 2) {
-          stoppedAt = key;
+          stoppedAt = key.slice(keyStart, keyEnd);
           return false;
         }
-        this.#restoreRevision(key, value, pair, leased);
+        this.#restoreRevision(key, keyStart, keyEnd, value, valueStart, valueEnd, restoring);
         revisions++;
         return true;
       });
       onProgress({ revisions, main: this.#revision });
-      from = stoppedAt?.slice();
+      from = stoppedAt;
       if (from !== undefined) await this.#d.clock.yield();
     }
     // What a compaction deleted may have been the newest revisions: the marks know of them.
     this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);
-    this.#reattach(leased);
+    this.#reattach(restoring.leased);
     this.#d.log.info("kvstore restored", { "current-rev": this.#revision });
     this.#compactor.restore(marks, this.#revision);
   }
 
-  #restoreRevision(key: Uint8Array, value: Uint8Array, kv: StoredPair, leased: Map<string, bigint>): void {
-    if (!isRevisionKey(key)) {
-      throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${key.length} bytes in the bucket key`);
+  /** The pair `value[valueStart, valueEnd)` of the revision `key[start, end)`. The walk over `db` makes no view of either. */
+  #restoreRevision(
+    key: Uint8Array,
+    start: number,
+    end: number,
+    value: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+    { pair, leased }: Restoring,
+  ): void {
+    if (!isRevisionKey(key, start, end)) {
+      throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${end - start} bytes in the bucket key`);
     }
-    const main = mainOf(key);
-    const sub = subOf(key);
+    const main = mainOf(key, start);
+    const sub = subOf(key, start);
     try {
-      kv.read(value);
+      pair.read(value, valueStart, valueEnd);
     } catch (error) {
       throw corruptError(this.#backend.path, main, sub, "does not decode", error);
     }
-    const { bytes, keyStart, keyEnd } = kv;
+    const { bytes, keyStart, keyEnd } = pair;
     this.#revision = main;
-    if (isTombstoneKey(key)) {
+    if (isTombstoneKey(key, start, end)) {
       this.#index.restoreTombstone(bytes, keyStart, keyEnd, main, sub);
     } else {
       // A row without a value is what `etcdutl snapshot restore --bump-revision` leaves: it raises the revision, and has no key.
-      if (kv.modRevision !== main && value.length > 0) {
-        throw corruptError(this.#backend.path, main, sub, `says that it is of revision ${kv.modRevision}`);
+      if (pair.modRevision !== main && valueEnd > valueStart) {
+        throw corruptError(this.#backend.path, main, sub, `says that it is of revision ${pair.modRevision}`);
       }
-      this.#index.restorePut(bytes, keyStart, keyEnd, main, sub, kv.createRevision, kv.version);
+      this.#index.restorePut(bytes, keyStart, keyEnd, main, sub, pair.createRevision, pair.version);
     }
-    if (kv.lease !== 0n) leased.set(latin1FromBytes(bytes, keyStart, keyEnd), kv.lease);
+    if (pair.lease !== 0n) leased.set(latin1FromBytes(bytes, keyStart, keyEnd), pair.lease);
     else if (leased.size > 0) leased.delete(latin1FromBytes(bytes, keyStart, keyEnd));
   }
 
@@ -492,6 +500,13 @@ export class Store implements ReadView {
       if (!this.#leases.attach(lease, key)) this.#d.log.error("failed to attach a lease", { "lease-id": lease });
     }
   }
+}
+
+/** What a walk over `db` carries along. */
+interface Restoring {
+  /** The pair that is read at the moment. */
+  readonly pair: StoredPair;
+  readonly leased: Map<string, bigint>;
 }
 
 /** What a write transaction asks of its store. */

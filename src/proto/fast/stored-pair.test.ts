@@ -21,7 +21,8 @@ const pair = new StoredPair();
 
 function inPlace(bytes: Uint8Array): Fields | string {
   return outcome(() => {
-    pair.read(bytes);
+    // As in a page: with the bytes of neighbours on both sides, which must make no difference.
+    pair.read(Uint8Array.from([0x0a, ...bytes, 0x01, 0x01, 0x01]), 1, 1 + bytes.length);
     const { createRevision, modRevision, version, lease } = pair;
     const key = latin1FromBytes(pair.bytes, pair.keyStart, pair.keyEnd);
     return { key, createRevision, modRevision, version, lease };

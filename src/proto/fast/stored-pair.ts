@@ -26,10 +26,14 @@ export class StoredPair {
   version = 0;
   lease = 0n;
 
-  /** @throws what `decodeKeyValue` throws */
-  read(bytes: Uint8Array): void {
-    if (this.#readPlain(bytes)) return;
-    const { key, createRevision, modRevision, version, lease } = decodeKeyValue(bytes);
+  /**
+   * Reads the pair `bytes[start, end)`.
+   *
+   * @throws what `decodeKeyValue` throws
+   */
+  read(bytes: Uint8Array, start = 0, end = bytes.length): void {
+    if (this.#readPlain(bytes, start, end)) return;
+    const { key, createRevision, modRevision, version, lease } = decodeKeyValue(bytes.subarray(start, end));
     this.bytes = key;
     this.keyStart = 0;
     this.keyEnd = key.length;
@@ -40,19 +44,19 @@ export class StoredPair {
   }
 
   /** Reads a pair with all its fields but the lease in their order, a value or none; answers false for any other. */
-  #readPlain(bytes: Uint8Array): boolean {
-    const end = bytes.length;
-    const keyPrefix = end > 0 && bytes[0] === TAG_KEY ? shortVarintSize(bytes, 1) : 0;
+  #readPlain(bytes: Uint8Array, start: number, end: number): boolean {
+    const keyPrefix = start < end && bytes[start] === TAG_KEY ? shortVarintSize(bytes, start + 1) : 0;
     if (keyPrefix === 0) return false;
-    const keyStart = 1 + keyPrefix;
-    const createAt = keyStart + shortVarint(bytes, 1);
+    const keyStart = start + 1 + keyPrefix;
+    // What lies behind `end` may be read here, and leads beyond it then.
+    const createAt = keyStart + shortVarint(bytes, start + 1);
     if (createAt >= end || bytes[createAt] !== TAG_CREATE_REVISION) return false;
     const modAt = varintEnd(bytes, createAt + 1, end);
     if (modAt >= end || bytes[modAt] !== TAG_MOD_REVISION) return false;
     const versionAt = varintEnd(bytes, modAt + 1, end);
     if (versionAt >= end || bytes[versionAt] !== TAG_VERSION) return false;
     const valueAt = varintEnd(bytes, versionAt + 1, end);
-    if (valueAt !== end && !endsWithValue(bytes, valueAt)) return false;
+    if (valueAt !== end && !endsWithValue(bytes, valueAt, end)) return false;
     this.createRevision = integerIn(bytes, createAt + 1, modAt);
     this.modRevision = integerIn(bytes, modAt + 1, versionAt);
     this.version = integerIn(bytes, versionAt + 1, valueAt);
@@ -65,11 +69,11 @@ export class StoredPair {
   }
 }
 
-/** Whether the bytes from `at` on are one value, to their end. */
-function endsWithValue(bytes: Uint8Array, at: number): boolean {
-  if (at >= bytes.length || bytes[at] !== TAG_VALUE) return false;
+/** Whether `bytes[at, end)` is one value. */
+function endsWithValue(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at >= end || bytes[at] !== TAG_VALUE) return false;
   const prefix = shortVarintSize(bytes, at + 1);
-  return prefix > 0 && at + 1 + prefix + shortVarint(bytes, at + 1) === bytes.length;
+  return prefix > 0 && at + 1 + prefix + shortVarint(bytes, at + 1) === end;
 }
 
 /** From here on neighbours cannot be told apart. */

@@ -26,7 +26,7 @@ import {
   type Sequence,
 } from "./format.js";
 import { encodeNode, Node } from "./node.js";
-import { damage, parsePage, type PageOrigin, type TreePage } from "./page.js";
+import { damage, parsePage, type PageOrigin, type PairVisitor, type TreePage } from "./page.js";
 import type { PageStore } from "./page-store.js";
 import { ownChild, rootAbove, settleRoot, type Settling } from "./tree.js";
 
@@ -183,6 +183,12 @@ export class Bucket implements CursorTarget {
       const value = cursor.value;
       if (value !== undefined && visit(cursor.key, value) === false) return;
     }
+  }
+
+  /** The same from a key on, without a view of each key and value: for walks over millions that keep none of them. */
+  forEachInPlace(from: Uint8Array, visit: PairVisitor): void {
+    const cursor = new Cursor(this, true);
+    if (cursor.seek(from)) while (cursor.visitPage(visit));
   }
 
   /** The names of the buckets in this one, in order. */

@@ -7,7 +7,7 @@
 import { compareBytes } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
 import { BoltError } from "./errors.js";
-import type { TreePage } from "./page.js";
+import { Page, type PairVisitor, type TreePage } from "./page.js";
 import type { PageStore } from "./page-store.js";
 
 /** What a cursor needs of its bucket. */
@@ -111,6 +111,26 @@ export class Cursor {
     this.#indexes[this.#depth] = index;
     if (index < this.#leaf.count) return this.#arrive();
     return this.#skip(1) && this.#ascended(key, 1);
+  }
+
+  /**
+   * Visits the rest of the page in place, from the key under the cursor on, and moves to the first key of the next page.
+   *
+   * @returns false when the callback did, or at the end
+   */
+  visitPage(visit: PairVisitor): boolean {
+    this.#stay();
+    const leaf = this.#leaf;
+    if (!(leaf instanceof Page)) {
+      const value = this.value;
+      const { key } = this;
+      if (value !== undefined && visit(key, 0, key.length, value, 0, value.length) === false) return false;
+      return this.next();
+    }
+    if (leaf.visitFrom(this.#indexes[this.#depth]!, visit) < leaf.count) return false;
+    this.#indexes[this.#depth] = leaf.count - 1;
+    this.#arrive();
+    return this.next();
   }
 
   /** Moves to the key before; false at the beginning, and the cursor is not valid any more. */

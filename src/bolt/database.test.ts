@@ -3,7 +3,7 @@ import { test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { settle, SimClock, SimDisk, SimRandom } from "../../sim/index.js";
 import { silentLog } from "../platform/log.js";
-import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions } from "./index.js";
+import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions, type Bucket } from "./index.js";
 import { Node } from "./node.js";
 import { Chance, work } from "./testing/random-work.js";
 import { assertSame, bytesOf, TwinBucket } from "./testing/twin.js";
@@ -404,6 +404,48 @@ test("a range visits the keys from its first bound to before its last, until tol
   let count = 0;
   bucket.forEach(undefined, undefined, () => ++count < 7);
   assert.equal(count, 7);
+  await write.commit();
+});
+
+test("a walk in place sees what a walk with views sees, in pages and in nodes that are not written yet", async (t) => {
+  const fixture = await boltFixture(t);
+  let write = fixture.db.beginWrite();
+  const put = (key: number, size: number): void =>
+    write.bucket(bytesOf("key"))!.put(bytesOf(`k${10_000 + key}`), new Uint8Array(size).fill(key));
+  write.createBucket(bytesOf("key")).createBucket(bytesOf("k10007n"));
+  for (let i = 0; i < 2_000; i++) put(i * 2, i % 50 === 0 ? 9_000 : 40);
+  const compare = (bucket: Bucket, from: Uint8Array, limit: number): void => {
+    const pair = (key: Uint8Array, value: Uint8Array): string =>
+      `${Buffer.from(key).toString()} ${value.length} ${value[0]} ${value.at(-1)}`;
+    const expected: string[] = [];
+    bucket.forEach(from, undefined, (key, value) => expected.push(pair(key, value)) < limit);
+    const seen: string[] = [];
+    bucket.forEachInPlace(from, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
+      const views = [key.subarray(keyStart, keyEnd), value.subarray(valueStart, valueEnd)] as const;
+      return seen.push(pair(...views)) < limit;
+    });
+    assert.deepEqual(seen, expected);
+  };
+  const compareAll = (): void => {
+    const bucket = write.bucket(bytesOf("key"))!;
+    for (const [from, limit] of [
+      ["", Infinity],
+      ["k10007", 1],
+      ["k10007", 2],
+      ["k11001", 700],
+      ["k12345", Infinity],
+      ["k99999", Infinity],
+    ] as const) {
+      compare(bucket, bytesOf(from), limit);
+    }
+  };
+  compareAll();
+  await write.commit();
+  await fixture.reopen();
+  write = fixture.db.beginWrite();
+  compareAll();
+  for (let i = 300; i < 500; i++) put(i * 2 + 1, 40);
+  compareAll();
   await write.commit();
 });
 

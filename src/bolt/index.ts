@@ -11,6 +11,7 @@ export { CACHE_BYTES_DEFAULT, type BoltDatabase, type BoltDoors, type BoltStats 
 export { ReadTransaction, WriteTransaction } from "./transaction.js";
 export { Bucket, FILL_PERCENT_DEFAULT, type Visit } from "./bucket.js";
 export { Cursor } from "./cursor.js";
+export { type PairVisitor } from "./page.js";
 export { BoltError, describePlace, type BoltErrorCode, type BoltPlace } from "./errors.js";
 export { type BoltProblem, type BucketFigures, type OnProgress } from "./check.js";
 export { compactBolt, type CompactOptions } from "./compact.js";

@@ -52,6 +52,16 @@ export interface TreePage {
   childAt(index: number): number | TreePage;
 }
 
+/** Told of a key `keyBytes[keyStart, keyEnd)` and its value, where they lie. The bytes must not be written. */
+export type PairVisitor = (
+  keyBytes: Uint8Array,
+  keyStart: number,
+  keyEnd: number,
+  valueBytes: Uint8Array,
+  valueStart: number,
+  valueEnd: number,
+) => boolean | void;
+
 let serials = 0;
 
 /** The next number for `TreePage.serial`. */
@@ -125,6 +135,22 @@ export class Page implements TreePage {
     const element = PAGE_HEADER_BYTES + index * ELEMENT_BYTES;
     const start = element + readUint32LE(this.bytes, element + 4) + readUint32LE(this.bytes, element + 8);
     return this.bytes.subarray(start, start + readUint32LE(this.bytes, element + 12));
+  }
+
+  /**
+   * Calls for each element of a leaf from an index on that is no bucket, until the callback answers false; answers the index of the
+   * element at which it did, and `count` when it never did.
+   */
+  visitFrom(index: number, visit: PairVisitor): number {
+    const bytes = this.bytes;
+    for (let at = index; at < this.count; at++) {
+      const element = PAGE_HEADER_BYTES + at * ELEMENT_BYTES;
+      if (readUint32LE(bytes, element) === BUCKET_FLAG) continue;
+      const key = element + readUint32LE(bytes, element + 4);
+      const value = key + readUint32LE(bytes, element + 8);
+      if (visit(bytes, key, value, bytes, value, value + readUint32LE(bytes, element + 12)) === false) return at;
+    }
+    return this.count;
   }
 
   isBucketAt(index: number): boolean {

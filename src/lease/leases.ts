@@ -53,6 +53,10 @@ export class Leases implements LeaseAttacher {
     return this.#granted.has(lease);
   }
 
+  get holdsKeys(): boolean {
+    return this.#leaseOfKey.size > 0;
+  }
+
   leaseOf(key: string): bigint {
     return this.#leaseOfKey.get(key) ?? 0n;
   }

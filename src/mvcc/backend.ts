@@ -34,7 +34,7 @@ import {
 import { bytesFromLatin1 } from "../base/text.js";
 import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
 import { SpareTime } from "../platform/spare-time.js";
-import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite } from "./bolt-door.js";
+import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor } from "./bolt-door.js";
 import { MissedChanges, type CurrentBuckets } from "./missed-changes.js";
 
 /** The buckets of etcd 3.5's `db`. */
@@ -250,6 +250,11 @@ export class Backend implements BucketWriter {
     visit: (key: Uint8Array, value: Uint8Array) => boolean | void,
   ): void {
     this.#bucket(bucket)?.forEach(from, to, visit);
+  }
+
+  /** The same from a key on, told where key and value lie instead of views of them. */
+  forEachInPlace(bucket: string, from: Uint8Array, visit: PairVisitor): void {
+    this.#bucket(bucket)?.forEachInPlace(from, visit);
   }
 
   /** The hook writes what must reach the disk together with the batch (consistent index, term, conf state). */

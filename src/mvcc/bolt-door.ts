@@ -62,4 +62,16 @@ export interface BoltBucket {
     to: Uint8Array | undefined,
     visit: (key: Uint8Array, value: Uint8Array) => boolean | void,
   ): void;
+  /** The same from a key on, told where key and value lie instead of views of them. */
+  forEachInPlace(from: Uint8Array, visit: PairVisitor): void;
 }
+
+/** Told of a key `keyBytes[keyStart, keyEnd)` and its value. The bytes must not be written. */
+export type PairVisitor = (
+  keyBytes: Uint8Array,
+  keyStart: number,
+  keyEnd: number,
+  valueBytes: Uint8Array,
+  valueStart: number,
+  valueEnd: number,
+) => boolean | void;

@@ -10,208 +10,182 @@
  *     compact at 9                                line: 9t 12         the tombstone at the very revision stays, as in etcd
  *     compact at 10                               line: 12            3.5.16 and later
  *
- * Laws: revisions of a line ascend strictly; two tombstones never stand side by side, save where compaction cut; a line
- * that holds nothing is not in the index.
+ * A key is a row, a number. What is known of it lies in four structures that all grow in pieces and hold numbers and bytes only, so
+ * that the collector has nothing to mark however many keys there are, and a put of a known key leaves nothing behind:
  *
- * Memory, for a million keys of one revision: 6 fields and a header make 72 bytes, the table's share is about 22, the
- * sorted chunk's about 10.
+ *     key-rows.ts            newest revision, create revision, version, the key's bytes (base/byte-heap.ts)
+ *     revision-lines.ts      the earlier revisions
+ *     base/row-table.ts      the row of a key
+ *     base/row-order.ts      the rows in the order of their keys, and how many are live
+ *
+ * The sub of a tombstone is kept as its complement: `-1 - sub`, negative.
+ *
+ * Laws: revisions of a line ascend strictly; two tombstones never stand side by side, save where compaction cut; a line
+ * that holds nothing is not in the index; the four structures hold the same rows.
+ *
+ * Memory, for a key of one revision: 40 bytes and the key with a header of 8; the table's share is about 14, the order's about 6. Each
+ * earlier revision takes 16 to 32 more.
  */
 import { invariant } from "../base/errors.js";
-import type { Keyed } from "../base/key-table.js";
-import { SortedMap } from "../base/sorted-map.js";
-import { describeRevision, type Revision, type RevisionSet } from "./revision.js";
+import { RowOrder } from "../base/row-order.js";
+import { hashOf, NO_ROW, RowTable } from "../base/row-table.js";
+import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import { KeyRows } from "./key-rows.js";
+import { NO_LINE, RevisionLines } from "./revision-lines.js";
+import { describeRevision, type RevisionSet } from "./revision.js";
 
-/** Up to this many numbers a line is copied when it grows: `push` would reserve 16 more, and most keys have few revisions. */
-const SHORT_LINE = 12;
-
-/** One key's line of revisions. It is its own newest `Revision` while the key is there. */
-export class KeyHistory implements Keyed, Revision {
-  /** One byte a character. */
-  readonly key: string;
-  /** The newest revision. */
-  main: number;
-  /** The newest revision's sub, or its complement (`~sub`, negative) when the newest revision is a tombstone. */
-  sub: number;
-  /** Main revision of the put that began the newest generation. Means nothing after a tombstone. */
-  created: number;
-  /** Puts in the newest generation so far. Means nothing after a tombstone. */
-  version: number;
-  /** Earlier revisions, ascending, as pairs of main and sub (the complement for a tombstone). */
-  older: number[] | undefined;
-
-  constructor(key: string, main: number, sub: number, created: number, version: number) {
-    this.key = key;
-    this.main = main;
-    this.sub = sub;
-    this.created = created;
-    this.version = version;
-    this.older = undefined;
-  }
-
-  /** Whether the key is there at the newest revision. */
-  get live(): boolean {
-    return this.sub >= 0;
-  }
-
-  /** The revision that a read at main revision `at` sees; undefined where the key is not there. */
-  at(at: number): Revision | undefined {
-    if (this.main <= at) return this.sub >= 0 ? this : undefined;
-    const position = this.#positionAt(at);
-    if (position < 0) return undefined;
-    const sub = this.older![position + 1]!;
-    return sub >= 0 ? { main: this.older![position]!, sub } : undefined;
-  }
-
-  /** Appends a revision; `sub` as in the field. */
-  append(main: number, sub: number): void {
-    const plain = sub < 0 ? ~sub : sub;
-    const newest = this.sub < 0 ? ~this.sub : this.sub;
-    invariant(
-      main > this.main || (main === this.main && plain > newest),
-      () => `revision ${describeRevision(main, plain)} after ${describeRevision(this.main, newest)}`,
-    );
-    const older = this.older;
-    if (older === undefined) this.older = [this.main, this.sub];
-    else if (older.length < SHORT_LINE) this.older = [...older, this.main, this.sub];
-    else older.push(this.main, this.sub);
-    this.main = main;
-    this.sub = sub;
-  }
-
-  /**
-   * Forgets what no read at `at` or later can see, and adds to `keep` the revision up to `at` that stays.
-   *
-   * @returns whether the line still holds something
-   */
-  compact(at: number, keep: RevisionSet): boolean {
-    if (this.main <= at) {
-      this.older = undefined;
-      if (this.sub < 0 && this.main < at) return false;
-      keep.add(this.main, this.sub < 0 ? ~this.sub : this.sub);
-      return true;
-    }
-    const position = this.#positionAt(at);
-    if (position < 0) return true;
-    const older = this.older!;
-    const sub = older[position + 1]!;
-    const stays = sub >= 0 || older[position] === at;
-    if (stays) keep.add(older[position]!, sub < 0 ? ~sub : sub);
-    const from = stays ? position : position + 2;
-    if (from > 0) this.older = from === older.length ? undefined : older.slice(from);
-    return true;
-  }
-
-  /** Calls for each revision of the line, in order; `sub` as in the field. */
-  forEach(visit: (main: number, sub: number) => void): void {
-    const older = this.older;
-    if (older !== undefined) for (let i = 0; i < older.length; i += 2) visit(older[i]!, older[i + 1]!);
-    visit(this.main, this.sub);
-  }
-
-  /** Position in `older` of the last revision with a main up to `at`; -1 when there is none. */
-  #positionAt(at: number): number {
-    const older = this.older;
-    if (older === undefined) return -1;
-    let low = 0;
-    let high = older.length / 2;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (older[middle * 2]! <= at) low = middle + 1;
-      else high = middle;
-    }
-    return low * 2 - 2;
-  }
-}
+export { NO_ROW } from "../base/row-table.js";
 
 /**
  * A span of keys as etcd's requests mean it: `end` undefined is the one key, an empty `end` is "from `key` on",
  * anything else is `[key, end)`, which is empty when `end <= key`.
  */
 export interface KeySpan {
+  /** One byte a character. */
   readonly key: string;
   readonly end: string | undefined;
 }
 
+/** Told of a key that is there at the revision asked for, and of the revision that a read sees. */
+export type KeyVisitor<Answer> = (row: number, main: number, sub: number) => Answer;
+
 export class KeyIndex {
-  readonly #map = new SortedMap<KeyHistory>((history) => history.live);
+  readonly #rows = new KeyRows();
+  readonly #lines = new RevisionLines();
+  readonly #table = new RowTable((row, bytes, start, end) => this.#rows.hasKey(row, bytes, start, end));
+  readonly #order = new RowOrder(this.#rows);
+  /** A key that was asked for as a text, for as long as it is looked for. */
+  #text = new Uint8Array(256);
 
   /** Keys that are there at the newest revision. */
   get liveCount(): number {
-    return this.#map.marked;
+    return this.#order.marked;
   }
 
   /** Keys of which anything is known, tombstones included. */
   get size(): number {
-    return this.#map.size;
+    return this.#rows.size;
   }
 
-  get(key: string): KeyHistory | undefined {
-    return this.#map.get(key);
+  /** Bytes of the blocks that hold keys and earlier revisions, the two that grow and shrink by themselves. */
+  get blockBytes(): number {
+    return this.#rows.keyBytes + this.#lines.slabBytes;
   }
 
-  /** Notes a put, and answers the history with the new create revision and version. */
-  put(key: string, main: number, sub: number): KeyHistory {
-    const history = this.#map.get(key);
-    if (history === undefined) {
-      const added = new KeyHistory(key, main, sub, main, 1);
-      this.#map.add(added);
-      return added;
-    }
-    const wasLive = history.live;
-    history.append(main, sub);
+  /** The row of the key `bytes[start, end)`, or `NO_ROW`. */
+  find(bytes: Uint8Array, start = 0, end = bytes.length): number {
+    return this.#table.find(hashOf(bytes, start, end), bytes, start, end);
+  }
+
+  /** The same for a key of one byte a character. */
+  findText(key: string): number {
+    const size = key.length;
+    if (size > this.#text.length) this.#text = new Uint8Array(size * 2);
+    for (let i = 0; i < size; i++) this.#text[i] = key.charCodeAt(i);
+    return this.find(this.#text, 0, size);
+  }
+
+  /** Whether the key is there at the newest revision. */
+  isLive(row: number): boolean {
+    return this.#rows.isMarked(row);
+  }
+
+  /** The newest revision's main. */
+  mainOf(row: number): number {
+    return this.#rows.mainOf(row);
+  }
+
+  /** The newest revision's sub; its complement when that is a tombstone. */
+  subOf(row: number): number {
+    return this.#rows.subOf(row);
+  }
+
+  /** Main revision of the put that began the newest generation. Means nothing after a tombstone. */
+  createdOf(row: number): number {
+    return this.#rows.createdOf(row);
+  }
+
+  /** Puts in the newest generation so far. Means nothing after a tombstone. */
+  versionOf(row: number): number {
+    return this.#rows.versionOf(row);
+  }
+
+  /** A copy of the key. */
+  keyOf(row: number): Uint8Array {
+    return this.#rows.keyOf(row);
+  }
+
+  keyLength(row: number): number {
+    return this.#rows.keyLength(row);
+  }
+
+  /** Whether the row's key is `bytes[start, end)`. */
+  hasKey(row: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.#rows.hasKey(row, bytes, start, end);
+  }
+
+  /** Notes a put of the key `bytes[start, end)`; the row has the new create revision and version. */
+  put(bytes: Uint8Array, start: number, end: number, main: number, sub: number): number {
+    const hash = hashOf(bytes, start, end);
+    const row = this.#table.find(hash, bytes, start, end);
+    if (row === NO_ROW) return this.#add(hash, bytes, start, end, main, sub, main, 1);
+    const wasLive = this.isLive(row);
+    this.#append(row, main, sub);
     if (wasLive) {
-      history.version++;
+      this.#rows.setGeneration(row, this.createdOf(row), this.versionOf(row) + 1);
     } else {
-      history.created = main;
-      history.version = 1;
-      this.#map.markChanged(history);
+      this.#rows.setGeneration(row, main, 1);
+      this.#order.markChanged(bytes, start, end, true);
     }
-    return history;
+    return row;
   }
 
   /** Notes a deletion of a key that is there. */
-  tombstone(history: KeyHistory, main: number, sub: number): void {
-    invariant(history.live, "a key that is deleted is there");
-    history.append(main, ~sub);
-    this.#map.markChanged(history);
+  tombstone(row: number, main: number, sub: number): void {
+    invariant(this.isLive(row), "a key that is deleted is there");
+    this.#append(row, main, -1 - sub);
+    const key = this.keyOf(row);
+    this.#order.markChanged(key, 0, key.length, false);
   }
 
   /** Notes a put that was found in `db`; its value knows create revision and version. */
-  restorePut(key: string, main: number, sub: number, created: number, version: number): void {
-    const fresh = version === 1 ? new KeyHistory(key, main, sub, created, version) : undefined;
-    // Most keys are new that have their first version: one look-up finds out and adds them.
-    const history = fresh === undefined ? this.#map.get(key) : this.#map.addOrGet(fresh);
-    if (history === undefined) {
-      this.#map.add(new KeyHistory(key, main, sub, created, version));
+  restorePut(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    main: number,
+    sub: number,
+    created: number,
+    version: number,
+  ): void {
+    const hash = hashOf(bytes, start, end);
+    const row = this.#table.find(hash, bytes, start, end);
+    if (row === NO_ROW) {
+      this.#add(hash, bytes, start, end, main, sub, created, version);
       return;
     }
-    if (history === fresh) return;
-    const wasLive = history.live;
-    history.append(main, sub);
-    history.created = created;
-    history.version = version;
-    if (!wasLive) this.#map.markChanged(history);
+    const wasLive = this.isLive(row);
+    this.#append(row, main, sub);
+    this.#rows.setGeneration(row, created, version);
+    if (!wasLive) this.#order.markChanged(bytes, start, end, true);
   }
 
   /** Notes a deletion that was found in `db`. The put before it may have been compacted away. */
-  restoreTombstone(key: string, main: number, sub: number): void {
-    const history = this.#map.get(key);
-    if (history === undefined) this.#map.add(new KeyHistory(key, main, ~sub, 0, 0));
-    else if (history.live) this.tombstone(history, main, sub);
+  restoreTombstone(bytes: Uint8Array, start: number, end: number, main: number, sub: number): void {
+    const hash = hashOf(bytes, start, end);
+    const row = this.#table.find(hash, bytes, start, end);
+    if (row === NO_ROW) this.#add(hash, bytes, start, end, main, -1 - sub, 0, 0);
+    else if (this.isLive(row)) this.tombstone(row, main, sub);
   }
 
   /** Calls for each key of the span that is there at `at`, in order, until the callback answers false. */
-  visitAt(span: KeySpan, at: number, callback: (history: KeyHistory, revision: Revision) => boolean): void {
+  visitAt(span: KeySpan, at: number, callback: KeyVisitor<boolean>): void {
     if (span.end === undefined) {
-      const history = this.#map.get(span.key);
-      const revision = history?.at(at);
-      if (revision !== undefined) callback(history!, revision);
+      const row = this.findText(span.key);
+      if (row !== NO_ROW) this.#visitRow(row, at, callback);
       return;
     }
-    this.#map.visit(span.key, highOf(span), (history) => {
-      const revision = history.at(at);
-      return revision === undefined || callback(history, revision);
-    });
+    this.#order.visit(bytesFromLatin1(span.key), highOf(span), (row) => this.#visitRow(row, at, callback));
   }
 
   /**
@@ -225,47 +199,28 @@ export class KeyIndex {
     span: KeySpan,
     at: number,
     keysMax: number,
-    callback: (history: KeyHistory, revision: Revision) => void,
+    callback: KeyVisitor<void>,
   ): string | undefined {
     let visited = 0;
     let next: string | undefined;
-    this.#map.visit(low, highOf(span), (history) => {
-      if (visited++ === keysMax) {
-        next = history.key;
-        return false;
-      }
-      const revision = history.at(at);
-      if (revision !== undefined) callback(history, revision);
+    const visit: KeyVisitor<boolean> = (row, main, sub) => {
+      callback(row, main, sub);
       return true;
+    };
+    this.#order.visit(bytesFromLatin1(low), highOf(span), (row) => {
+      if (visited++ < keysMax) return this.#visitRow(row, at, visit);
+      next = latin1FromBytes(this.keyOf(row));
+      return false;
     });
     return next;
   }
 
   /** How many keys of the span are there at `at`. Costs two chunks when `newest` says that `at` is the newest revision. */
   countAt(span: KeySpan, at: number, newest: boolean): number {
-    if (newest && span.end !== undefined) return this.#map.countMarked(span.key, highOf(span));
+    if (newest && span.end !== undefined) return this.#order.countMarked(bytesFromLatin1(span.key), highOf(span));
     let count = 0;
     this.visitAt(span, at, () => ++count > 0);
     return count;
-  }
-
-  /**
-   * All revisions of the span's keys with a main of at least `from`, ascending; of several with one main and one key
-   * only the last, for nobody may see the others.
-   */
-  since(span: KeySpan, from: number): Revision[] {
-    const found: Revision[] = [];
-    const collect = (history: KeyHistory): boolean => {
-      collectSince(history, from, found);
-      return true;
-    };
-    if (span.end === undefined) {
-      const history = this.#map.get(span.key);
-      if (history !== undefined) collect(history);
-      return found;
-    }
-    this.#map.visit(span.key, highOf(span), collect);
-    return found.sort((a, b) => a.main - b.main || a.sub - b.sub);
   }
 
   /**
@@ -275,41 +230,127 @@ export class KeyIndex {
    * @returns where the next slice begins; undefined after the last
    */
   compactSlice(low: string, at: number, keep: RevisionSet): string | undefined {
-    const slice = this.#map.chunkFrom(low);
-    for (const history of slice) if (!history.compact(at, keep)) this.#map.delete(history.key);
-    return nextLow(slice);
+    const slice = this.#order.chunkFrom(bytesFromLatin1(low));
+    const next = this.#nextLow(slice);
+    for (const row of slice) if (!this.#compact(row, at, keep)) this.#remove(row);
+    return next;
   }
 
   /** Adds to `keep` the revisions that reads at `at` see, for a slice of the keys; answers where the next slice begins. */
   keepSlice(low: string, at: number, keep: RevisionSet): string | undefined {
-    const slice = this.#map.chunkFrom(low);
-    for (const history of slice) {
-      const revision = history.at(at);
-      if (revision !== undefined) keep.add(revision.main, revision.sub);
-    }
-    return nextLow(slice);
+    const slice = this.#order.chunkFrom(bytesFromLatin1(low));
+    const visit: KeyVisitor<boolean> = (_, main, sub) => {
+      keep.add(main, sub);
+      return true;
+    };
+    for (const row of slice) this.#visitRow(row, at, visit);
+    return this.#nextLow(slice);
   }
 
-  /** Proves the laws of the containers; for tests. */
+  /** Proves the laws of this module and of the structures; for tests. */
   check(): void {
-    this.#map.check();
+    const keyOf = (row: number): Uint8Array => this.keyOf(row);
+    this.#rows.check();
+    this.#table.check(keyOf);
+    this.#order.check(keyOf);
+    invariant(this.#table.size === this.#rows.size, "the table holds all rows");
+    invariant(this.#order.size === this.#rows.size, "the order holds all rows");
+    const rows = [...this.#rows.all()];
+    this.#lines.check(rows.map((row) => this.#rows.lineOf(row)));
+    for (const row of rows) {
+      const key = this.keyOf(row);
+      invariant(this.find(key) === row, "a row is found by its key");
+      invariant(this.#lines.lastUpTo(this.#rows.lineOf(row), -1) === NO_LINE, "revisions are not negative");
+    }
+  }
+
+  #add(
+    hash: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    main: number,
+    sub: number,
+    created: number,
+    version: number,
+  ): number {
+    const row = this.#rows.add(bytes, start, end, main, sub, created, version);
+    this.#table.add(hash, row);
+    this.#order.add(row, bytes, start, end);
+    return row;
+  }
+
+  #remove(row: number): void {
+    const key = this.keyOf(row);
+    const inOrder = this.#order.delete(row, key, 0, key.length);
+    const inTable = this.#table.delete(hashOf(key, 0, key.length), row);
+    invariant(inOrder && inTable, "the structures of the key index hold the same rows");
+    this.#lines.free(this.#rows.lineOf(row));
+    this.#rows.remove(row);
+  }
+
+  /** Appends a revision to a row's line; `sub` as it is kept. */
+  #append(row: number, main: number, sub: number): void {
+    const before = this.mainOf(row);
+    const newest = this.subOf(row);
+    invariant(
+      main > before || (main === before && plainSub(sub) > plainSub(newest)),
+      () => `revision ${describeRevision(main, plainSub(sub))} after ${describeRevision(before, plainSub(newest))}`,
+    );
+    this.#rows.setLine(row, this.#lines.append(this.#rows.lineOf(row), before, newest));
+    this.#rows.setRevision(row, main, sub);
+  }
+
+  /** Calls for a row whose key is there at `at`; answers what the callback does, and true for one that is not. */
+  #visitRow(row: number, at: number, callback: KeyVisitor<boolean>): boolean {
+    const main = this.mainOf(row);
+    if (main <= at) {
+      const sub = this.subOf(row);
+      return sub < 0 || callback(row, main, sub);
+    }
+    const place = this.#lines.lastUpTo(this.#rows.lineOf(row), at);
+    if (place === NO_LINE) return true;
+    const sub = this.#lines.subAt(place);
+    return sub < 0 || callback(row, this.#lines.mainAt(place), sub);
+  }
+
+  /**
+   * Forgets what no read at `at` or later can see, and adds to `keep` the revision up to `at` that stays.
+   *
+   * @returns whether the line still holds something
+   */
+  #compact(row: number, at: number, keep: RevisionSet): boolean {
+    const main = this.mainOf(row);
+    const line = this.#rows.lineOf(row);
+    if (main <= at) {
+      const sub = this.subOf(row);
+      if (line !== NO_LINE) {
+        this.#lines.free(line);
+        this.#rows.setLine(row, NO_LINE);
+      }
+      if (sub < 0 && main < at) return false;
+      keep.add(main, plainSub(sub));
+      return true;
+    }
+    const place = this.#lines.lastUpTo(line, at);
+    if (place === NO_LINE) return true;
+    const sub = this.#lines.subAt(place);
+    const stays = sub >= 0 || this.#lines.mainAt(place) === at;
+    if (stays) keep.add(this.#lines.mainAt(place), plainSub(sub));
+    this.#rows.setLine(row, this.#lines.forgetBefore(line, place, !stays));
+    return true;
+  }
+
+  #nextLow(slice: Int32Array): string | undefined {
+    return slice.length === 0 ? undefined : `${latin1FromBytes(this.keyOf(slice[slice.length - 1]!))}\0`;
   }
 }
 
-function highOf(span: KeySpan): string | undefined {
-  return span.end === "" ? undefined : span.end;
+/** The sub of a revision, whether it is a tombstone or not. */
+function plainSub(sub: number): number {
+  return sub < 0 ? -1 - sub : sub;
 }
 
-function nextLow(slice: readonly KeyHistory[]): string | undefined {
-  return slice.length === 0 ? undefined : `${slice[slice.length - 1]!.key}\0`;
-}
-
-function collectSince(history: KeyHistory, from: number, found: Revision[]): void {
-  const begin = found.length;
-  history.forEach((main, sub) => {
-    if (main < from) return;
-    const revision = { main, sub: sub < 0 ? ~sub : sub };
-    if (found.length > begin && found[found.length - 1]!.main === main) found[found.length - 1] = revision;
-    else found.push(revision);
-  });
+function highOf(span: KeySpan): Uint8Array | undefined {
+  return span.end === "" || span.end === undefined ? undefined : bytesFromLatin1(span.end);
 }

@@ -5,6 +5,8 @@
 export interface LeaseAttacher {
   /** Whether the lease exists. */
   has(lease: bigint): boolean;
+  /** Whether any key hangs on a lease. */
+  readonly holdsKeys: boolean;
   /** The lease that a key hangs on; 0n for none. */
   leaseOf(key: string): bigint;
   /** Hangs a key on a lease; false when there is no such lease. */
@@ -15,6 +17,7 @@ export interface LeaseAttacher {
 /** No lease exists: a put that names one is refused. */
 export const noLeases: LeaseAttacher = {
   has: () => false,
+  holdsKeys: false,
   leaseOf: () => 0n,
   attach: () => false,
   detach: () => undefined,

@@ -16,6 +16,7 @@ import { compare, deleteRequest, op, putRequest, rangeRequest, txnRequest } from
 async function filled(t: TestContext): Promise<StoreFixture> {
   const seven = {
     has: (lease: bigint) => lease === 7n,
+    holdsKeys: false,
     leaseOf: () => 0n,
     attach: () => true,
     detach: () => undefined,

@@ -291,7 +291,7 @@ function run(step: Step, view: ReadView, txn: WriteTxn | undefined): ResponseOp[
 /** Whether a compare holds for every key of its span; a span without keys compares as a pair of zeros, values never hold. */
 function holds(store: Store, compare: Compare): boolean {
   if (compare.rangeEnd.length === 0 && isOfNumbers(compare.target)) {
-    return holdsFor(compare, { ...NO_PAIR, ...store.stampOf(latin1FromBytes(compare.key)) });
+    return holdsFor(compare, { ...NO_PAIR, ...store.stampOf(compare.key) });
   }
   const { kvs } = store.range(spanOf(compare.key, compare.rangeEnd));
   if (kvs.length > 0) return kvs.every((kv) => holdsFor(compare, kv));

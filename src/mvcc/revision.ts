@@ -58,22 +58,24 @@ export function writeRevision(bytes: Uint8Array, main: number, sub: number): voi
 }
 
 /** The main revision of a key of the bucket `key`. Throws `WIRE_OUT_OF_RANGE` above 2^53-1. */
-export function mainOf(bytes: Uint8Array): number {
-  return readUint64BE(bytes, 0);
+export function mainOf(bytes: Uint8Array, start = 0): number {
+  return readUint64BE(bytes, start);
 }
 
-export function subOf(bytes: Uint8Array): number {
-  return readUint64BE(bytes, SUB_OFFSET);
+export function subOf(bytes: Uint8Array, start = 0): number {
+  return readUint64BE(bytes, start + SUB_OFFSET);
 }
 
-export function isTombstoneKey(bytes: Uint8Array): boolean {
-  return bytes.length === TOMBSTONE_BYTES && bytes[REVISION_BYTES] === TOMBSTONE_MARK;
+/** Whether the key `bytes[start, end)` is a tombstone's. */
+export function isTombstoneKey(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  return end - start === TOMBSTONE_BYTES && bytes[start + REVISION_BYTES] === TOMBSTONE_MARK;
 }
 
-/** Whether `bytes` have the form of a revision key: length, separator and mark. */
-export function isRevisionKey(bytes: Uint8Array): boolean {
-  if (bytes.length !== REVISION_BYTES && !isTombstoneKey(bytes)) return false;
-  return bytes[8] === SEPARATOR && readUint32BE(bytes, 0) < 0x20_0000 && readUint32BE(bytes, SUB_OFFSET) < 0x20_0000;
+/** Whether `bytes[start, end)` has the form of a revision key: length, separator and mark. */
+export function isRevisionKey(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  if (end - start !== REVISION_BYTES && !isTombstoneKey(bytes, start, end)) return false;
+  if (bytes[start + 8] !== SEPARATOR) return false;
+  return readUint32BE(bytes, start) < 0x20_0000 && readUint32BE(bytes, start + SUB_OFFSET) < 0x20_0000;
 }
 
 /** `main/sub`, for messages. */

@@ -63,7 +63,7 @@ test("a span's pairs are found as db holds them, and are what a range answers", 
     for (const key of keys) {
       const [kv] = s.store.range(one(key)).kvs;
       const { createRevision, modRevision, version } = kv ?? {};
-      assert.deepEqual(s.store.stampOf(key), kv && { createRevision, modRevision, version }, when);
+      assert.deepEqual(s.store.stampOf(bytesFromLatin1(key)), kv && { createRevision, modRevision, version }, when);
     }
   };
   for (const round of ["first", "second", "third"]) {
@@ -269,6 +269,9 @@ test("a key hangs on the lease of its last put, and is taken off by a put or a d
   const hung = new Map<string, bigint>();
   const leases: LeaseAttacher = {
     has: (lease) => lease === 7n,
+    get holdsKeys() {
+      return hung.size > 0;
+    },
     leaseOf: (key) => hung.get(key) ?? 0n,
     attach: (lease, key) => lease === 7n && hung.set(key, lease).size > 0,
     detach: (_, key) => void hung.delete(key),

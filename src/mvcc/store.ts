@@ -14,7 +14,7 @@
  */
 import { invariant } from "../base/errors.js";
 import { SLICE_MS_MAX } from "../base/limits.js";
-import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
+import { latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { decodeKeyValue, encodeKeyValue, KEY_VALUE_CODEC } from "../proto/fast/key-value.js";
 import { StoredPair } from "../proto/fast/stored-pair.js";
@@ -24,7 +24,7 @@ import { EMPTY_BYTES, WireReader } from "../base/bytes.js";
 import { BUCKETS, type Backend } from "./backend.js";
 import { Compactor, type CompactionOptions, readMarks } from "./compaction.js";
 import { compactedError, futureError, MvccError } from "./errors.js";
-import { KeyIndex, type KeyHistory, type KeySpan } from "./key-index.js";
+import { KeyIndex, NO_ROW, type KeySpan } from "./key-index.js";
 import { noLeases, type LeaseAttacher } from "./leases.js";
 import {
   describeRevision,
@@ -36,7 +36,6 @@ import {
   subOf,
   tombstoneBytes,
   writeRevision,
-  type Revision,
 } from "./revision.js";
 
 export interface StoreDependencies {
@@ -201,26 +200,36 @@ export class Store implements ReadView {
    * @throws MvccError `MVCC_CORRUPT`
    */
   find(key: string): Uint8Array | undefined {
-    const history = this.#index.get(key);
-    if (history === undefined || !history.live) return undefined;
-    return this.#pairOf(history, false);
+    const row = this.#index.findText(key);
+    if (row === NO_ROW || !this.#index.isLive(row)) return undefined;
+    return this.#pairOf(row, this.#index.mainOf(row), this.#index.subOf(row), false);
   }
 
   /** What a compare asks of a key that is there, without a look into `db`: the index knows it of the newest pair. */
-  stampOf(key: string): Stamp | undefined {
-    const history = this.#index.get(key);
-    if (history === undefined || !history.live) return undefined;
-    return { createRevision: history.created, modRevision: history.main, version: history.version };
+  stampOf(key: Uint8Array): Stamp | undefined {
+    const index = this.#index;
+    const row = index.find(key);
+    if (row === NO_ROW || !index.isLive(row)) return undefined;
+    return { createRevision: index.createdOf(row), modRevision: index.mainOf(row), version: index.versionOf(row) };
   }
 
-  /** A live key's newest pair. `inOrder`: the pair that was read before is likely to lie beside it. */
-  #pairOf(history: KeyHistory, inOrder: boolean): Uint8Array {
-    const stored = this.#storedAt(history, inOrder);
+  /** A key's pair of a revision. `inOrder`: the pair that was read before is likely to lie beside it. */
+  #pairOf(row: number, main: number, sub: number, inOrder: boolean): Uint8Array {
+    const stored = this.#storedAt(main, sub, inOrder);
     // Nobody decodes it before it goes out: that it is this key's is the proof that it is what was put.
-    if (!beginsWithKey(stored, history.key)) {
-      throw corruptError(this.#backend.path, history.main, history.sub, "is not of the key that the index has it for");
+    if (!this.#beginsWithKey(stored, row)) {
+      throw corruptError(this.#backend.path, main, sub, "is not of the key that the index has it for");
     }
     return stored;
+  }
+
+  /** Whether an encoded pair is of a row's key. */
+  #beginsWithKey(stored: Uint8Array, row: number): boolean {
+    const size = this.#index.keyLength(row);
+    if (stored[0] !== TAG_PAIR_KEY) return false;
+    const at = 1 + varintSize(size);
+    const isOfSize = size < 0x80 ? stored[1] === size : new WireReader(stored, 1).varint() === size;
+    return isOfSize && this.#index.hasKey(row, stored, at, at + size);
   }
 
   /**
@@ -238,8 +247,8 @@ export class Store implements ReadView {
     let bytes = 0;
     const until = this.#d.clock.now() + SLICE_MS_MAX / 2;
     if (wanted > 0) {
-      this.#index.visitAt(span, this.#revision, (history) => {
-        const pair = this.#pairOf(history, true);
+      this.#index.visitAt(span, this.#revision, (row, main, sub) => {
+        const pair = this.#pairOf(row, main, sub, true);
         bytes += pair.length;
         if (bytes > BYTES_AT_ONCE) return false;
         return pairs.push(pair) < wanted && (pairs.length % KEYS_PER_LOOK !== 0 || this.#d.clock.now() < until);
@@ -266,8 +275,8 @@ export class Store implements ReadView {
     try {
       const kvs: KeyValue[] = [];
       let count = 0;
-      await this.#inSlices(span, at, (revision) => {
-        if (options.countOnly !== true && (limit <= 0 || kvs.length < limit)) kvs.push(this.#valueAt(revision));
+      await this.#inSlices(span, at, (main, sub) => {
+        if (options.countOnly !== true && (limit <= 0 || kvs.length < limit)) kvs.push(this.#valueAt(main, sub));
         count++;
         return known === undefined || limit <= 0 || kvs.length < limit;
       });
@@ -278,14 +287,14 @@ export class Store implements ReadView {
   }
 
   /** Visits the keys of a span at a revision until the callback answers false, with pauses. */
-  async #inSlices(span: KeySpan, at: number, visit: (revision: Revision) => boolean): Promise<void> {
+  async #inSlices(span: KeySpan, at: number, visit: (main: number, sub: number) => boolean): Promise<void> {
     const { clock } = this.#d;
     const walk = { goesOn: true };
     let began = clock.now();
     let low: string | undefined = span.key;
     while (walk.goesOn && low !== undefined) {
-      low = this.#index.visitSliceAt(low, span, at, KEYS_PER_SLICE, (_, revision) => {
-        if (walk.goesOn) walk.goesOn = visit(revision);
+      low = this.#index.visitSliceAt(low, span, at, KEYS_PER_SLICE, (_, main, sub) => {
+        if (walk.goesOn) walk.goesOn = visit(main, sub);
       });
       if (low !== undefined && clock.now() - began >= SLICE_MS_MAX / 2) {
         await clock.yield();
@@ -357,55 +366,61 @@ export class Store implements ReadView {
     }
     const limit = options.limit ?? 0;
     const kvs: KeyValue[] = [];
-    this.#index.visitAt(span, at, (_, revision) => {
-      kvs.push(this.#valueAt(revision));
+    this.#index.visitAt(span, at, (_, main, sub) => {
+      kvs.push(this.#valueAt(main, sub));
       return kvs.length !== limit;
     });
     const cutOff = limit > 0 && kvs.length === limit && span.end !== undefined;
     return { kvs, count: cutOff ? this.#index.countAt(span, at, at === current) : kvs.length, revision: current };
   }
 
-  #valueAt(revision: Revision): KeyValue {
-    return decodeKeyValue(this.#storedAt(revision, true));
+  #valueAt(main: number, sub: number): KeyValue {
+    return decodeKeyValue(this.#storedAt(main, sub, true));
   }
 
-  #storedAt(revision: Revision, inOrder: boolean): Uint8Array {
-    writeRevision(this.#scratch, revision.main, revision.sub);
+  #storedAt(main: number, sub: number, inOrder: boolean): Uint8Array {
+    writeRevision(this.#scratch, main, sub);
     const value = inOrder
       ? this.#backend.getNear(BUCKETS.key, this.#scratch)
       : this.#backend.get(BUCKETS.key, this.#scratch);
-    if (value === undefined) throw corruptError(this.#backend.path, revision.main, revision.sub, "is missing");
+    if (value === undefined) throw corruptError(this.#backend.path, main, sub, "is missing");
     return value;
   }
 
   #put(key: Uint8Array, value: Uint8Array, lease: bigint, main: number, sub: number): KeyValue {
-    const name = latin1FromBytes(key);
-    const history = this.#index.put(name, main, sub);
-    const { created: createRevision, version } = history;
+    const row = this.#index.put(key, 0, key.length, main, sub);
+    const createRevision = this.#index.createdOf(row);
+    const version = this.#index.versionOf(row);
     const kv: KeyValue = { key, createRevision, modRevision: main, version, value, lease };
     writeRevision(this.#scratch, main, sub);
     this.#backend.putEncoded(BUCKETS.key, this.#scratch, kv, KEY_VALUE_CODEC);
-    this.#detach(name);
-    if (lease !== 0n) invariant(this.#leases.attach(lease, name), () => `a put was let through with lease ${lease}`);
+    this.#detach(key);
+    if (lease !== 0n) {
+      const attached = this.#leases.attach(lease, latin1FromBytes(key));
+      invariant(attached, () => `a put was let through with lease ${lease}`);
+    }
     return kv;
   }
 
   #deleteSpan(span: KeySpan, at: number, main: number, firstSub: number): KeyValue[] {
-    const histories: KeyHistory[] = [];
-    this.#index.visitAt(span, at, (history) => histories.push(history) > 0);
-    return histories.map((history, i) => {
-      const kv = tombstoneOf(bytesFromLatin1(history.key));
+    const rows: number[] = [];
+    this.#index.visitAt(span, at, (row) => rows.push(row) > 0);
+    return rows.map((row, i) => {
+      const kv = tombstoneOf(this.#index.keyOf(row));
       this.#backend.put(BUCKETS.key, tombstoneBytes(main, firstSub + i), encodeKeyValue(kv));
-      this.#index.tombstone(history, main, firstSub + i);
-      this.#detach(history.key);
+      this.#index.tombstone(row, main, firstSub + i);
+      this.#detach(kv.key);
       kv.modRevision = main;
       return kv;
     });
   }
 
-  #detach(key: string): void {
-    const lease = this.#leases.leaseOf(key);
-    if (lease !== 0n) this.#leases.detach(lease, key);
+  #detach(key: Uint8Array): void {
+    // Most stores have no key with a lease: no text is made for the question.
+    if (!this.#leases.holdsKeys) return;
+    const name = latin1FromBytes(key);
+    const lease = this.#leases.leaseOf(name);
+    if (lease !== 0n) this.#leases.detach(lease, name);
   }
 
   #end(changes: readonly Change[]): number {
@@ -419,57 +434,65 @@ export class Store implements ReadView {
 
   async #restore(onProgress: (progress: RestoreProgress) => void): Promise<void> {
     const marks = readMarks(this.#backend);
-    const leased = new Map<string, bigint>();
-    const pair = new StoredPair();
+    const restoring: Restoring = { pair: new StoredPair(), leased: new Map() };
     let from: Uint8Array | undefined = revisionBytes(FIRST_REVISION, 0);
     let revisions = 0;
     while (from !== undefined) {
       const began = this.#d.clock.now();
       let stoppedAt: Uint8Array | undefined;
-      this.#backend.forEach(BUCKETS.key, from, undefined, (key, value) => {
+      this.#backend.forEachInPlace(BUCKETS.key, from, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
         if (revisions % STEPS_PER_LOOK === 0 && this.#d.clock.now() - began >= SLICE_MS_MAX / 2) {
-          stoppedAt = key;
+          stoppedAt = key.slice(keyStart, keyEnd);
           return false;
         }
-        this.#restoreRevision(key, value, pair, leased);
+        this.#restoreRevision(key, keyStart, keyEnd, value, valueStart, valueEnd, restoring);
         revisions++;
         return true;
       });
       onProgress({ revisions, main: this.#revision });
-      from = stoppedAt?.slice();
+      from = stoppedAt;
       if (from !== undefined) await this.#d.clock.yield();
     }
     // What a compaction deleted may have been the newest revisions: the marks know of them.
     this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);
-    this.#reattach(leased);
+    this.#reattach(restoring.leased);
     this.#d.log.info("kvstore restored", { "current-rev": this.#revision });
     this.#compactor.restore(marks, this.#revision);
   }
 
-  #restoreRevision(key: Uint8Array, value: Uint8Array, kv: StoredPair, leased: Map<string, bigint>): void {
-    if (!isRevisionKey(key)) {
-      throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${key.length} bytes in the bucket key`);
+  /** The pair `value[valueStart, valueEnd)` of the revision `key[start, end)`. The walk over `db` makes no view of either. */
+  #restoreRevision(
+    key: Uint8Array,
+    start: number,
+    end: number,
+    value: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+    { pair, leased }: Restoring,
+  ): void {
+    if (!isRevisionKey(key, start, end)) {
+      throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${end - start} bytes in the bucket key`);
     }
-    const main = mainOf(key);
-    const sub = subOf(key);
+    const main = mainOf(key, start);
+    const sub = subOf(key, start);
     try {
-      kv.read(value);
+      pair.read(value, valueStart, valueEnd);
     } catch (error) {
       throw corruptError(this.#backend.path, main, sub, "does not decode", error);
     }
-    const name = kv.key;
+    const { bytes, keyStart, keyEnd } = pair;
     this.#revision = main;
-    if (isTombstoneKey(key)) {
-      this.#index.restoreTombstone(name, main, sub);
+    if (isTombstoneKey(key, start, end)) {
+      this.#index.restoreTombstone(bytes, keyStart, keyEnd, main, sub);
     } else {
       // A row without a value is what `etcdutl snapshot restore --bump-revision` leaves: it raises the revision, and has no key.
-      if (kv.modRevision !== main && value.length > 0) {
-        throw corruptError(this.#backend.path, main, sub, `says that it is of revision ${kv.modRevision}`);
+      if (pair.modRevision !== main && valueEnd > valueStart) {
+        throw corruptError(this.#backend.path, main, sub, `says that it is of revision ${pair.modRevision}`);
       }
-      this.#index.restorePut(name, main, sub, kv.createRevision, kv.version);
+      this.#index.restorePut(bytes, keyStart, keyEnd, main, sub, pair.createRevision, pair.version);
     }
-    if (kv.lease !== 0n) leased.set(name, kv.lease);
-    else if (leased.size > 0) leased.delete(name);
+    if (pair.lease !== 0n) leased.set(latin1FromBytes(bytes, keyStart, keyEnd), pair.lease);
+    else if (leased.size > 0) leased.delete(latin1FromBytes(bytes, keyStart, keyEnd));
   }
 
   #reattach(leased: ReadonlyMap<string, bigint>): void {
@@ -477,6 +500,13 @@ export class Store implements ReadView {
       if (!this.#leases.attach(lease, key)) this.#d.log.error("failed to attach a lease", { "lease-id": lease });
     }
   }
+}
+
+/** What a walk over `db` carries along. */
+interface Restoring {
+  /** The pair that is read at the moment. */
+  readonly pair: StoredPair;
+  readonly leased: Map<string, bigint>;
 }
 
 /** What a write transaction asks of its store. */
@@ -552,21 +582,6 @@ export class WriteTxn implements ReadView {
 }
 
 const TAG_PAIR_KEY = 0x0a;
-
-/** Whether an encoded pair is of this key. */
-function beginsWithKey(stored: Uint8Array, key: string): boolean {
-  const size = key.length;
-  if (stored[0] !== TAG_PAIR_KEY) return false;
-  let at = 2;
-  if (size < 0x80) {
-    if (stored[1] !== size) return false;
-  } else {
-    if (new WireReader(stored, 1).varint() !== size) return false;
-    at = 1 + varintSize(size);
-  }
-  for (let i = 0; i < size; i++) if (stored[at + i] !== key.charCodeAt(i)) return false;
-  return true;
-}
 
 function corruptError(path: string, main: number, sub: number, what: string, cause?: unknown): MvccError {
   const detail = `${path}: revision ${describeRevision(main, sub)} ${what}; restore this member from a healthy one`;

@@ -1,7 +1,7 @@
 /**
  * The simple twin of bolt: sorted arrays, copied whole. A commit is durable when `land` lets it; a crash keeps what landed.
  */
-import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite } from "../bolt-door.js";
+import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor } from "../bolt-door.js";
 import { compareBytes } from "../../base/bytes.js";
 import { latin1FromBytes, bytesFromLatin1 } from "../../base/text.js";
 
@@ -60,6 +60,10 @@ class MemoryBucket implements BoltBucket {
       if (to !== undefined && compareBytes(key, to) >= 0) return;
       if (visit(key, value) === false) return;
     }
+  }
+
+  forEachInPlace(from: Uint8Array, visit: PairVisitor): void {
+    this.forEach(from, undefined, (key, value) => visit(key, 0, key.length, value, 0, value.length));
   }
 
   #position(key: Uint8Array): number {

@@ -5,7 +5,7 @@ import { latin1FromBytes } from "../../base/text.js";
 import { decodeKeyValue, encodeKeyValue } from "./key-value.js";
 import { StoredPair } from "./stored-pair.js";
 
-type Fields = Pick<StoredPair, "key" | "createRevision" | "modRevision" | "version" | "lease">;
+type Fields = { readonly key: string } & Pick<StoredPair, "createRevision" | "modRevision" | "version" | "lease">;
 
 /** What a reader reads, or the name of what it throws. */
 function outcome(read: () => Fields): Fields | string {
@@ -21,8 +21,11 @@ const pair = new StoredPair();
 
 function inPlace(bytes: Uint8Array): Fields | string {
   return outcome(() => {
-    pair.read(bytes);
-    return pair;
+    // As in a page: with the bytes of neighbours on both sides, which must make no difference.
+    pair.read(Uint8Array.from([0x0a, ...bytes, 0x01, 0x01, 0x01]), 1, 1 + bytes.length);
+    const { createRevision, modRevision, version, lease } = pair;
+    const key = latin1FromBytes(pair.bytes, pair.keyStart, pair.keyEnd);
+    return { key, createRevision, modRevision, version, lease };
   });
 }
 

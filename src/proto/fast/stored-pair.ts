@@ -5,7 +5,7 @@
  * Laws: what is read is what `decodeKeyValue` reads of the same bytes; bytes that are not in the form that encoders make, and pairs
  * with a lease, go that way themselves.
  */
-import { latin1FromBytes } from "../../base/text.js";
+import { EMPTY_BYTES } from "../../base/bytes.js";
 import { decodeKeyValue } from "./key-value.js";
 import { shortVarint, shortVarintSize, varintEnd } from "./varint.js";
 
@@ -17,18 +17,26 @@ const TAG_VALUE = 0x2a;
 
 /** One for a whole walk: `read` overwrites what it read before. */
 export class StoredPair {
-  /** One byte a character. */
-  key = "";
+  /** The key is `bytes[keyStart, keyEnd)`. */
+  bytes = EMPTY_BYTES;
+  keyStart = 0;
+  keyEnd = 0;
   createRevision = 0;
   modRevision = 0;
   version = 0;
   lease = 0n;
 
-  /** @throws what `decodeKeyValue` throws */
-  read(bytes: Uint8Array): void {
-    if (this.#readPlain(bytes)) return;
-    const { key, createRevision, modRevision, version, lease } = decodeKeyValue(bytes);
-    this.key = latin1FromBytes(key);
+  /**
+   * Reads the pair `bytes[start, end)`.
+   *
+   * @throws what `decodeKeyValue` throws
+   */
+  read(bytes: Uint8Array, start = 0, end = bytes.length): void {
+    if (this.#readPlain(bytes, start, end)) return;
+    const { key, createRevision, modRevision, version, lease } = decodeKeyValue(bytes.subarray(start, end));
+    this.bytes = key;
+    this.keyStart = 0;
+    this.keyEnd = key.length;
     this.createRevision = createRevision;
     this.modRevision = modRevision;
     this.version = version;
@@ -36,34 +44,36 @@ export class StoredPair {
   }
 
   /** Reads a pair with all its fields but the lease in their order, a value or none; answers false for any other. */
-  #readPlain(bytes: Uint8Array): boolean {
-    const end = bytes.length;
-    const keyPrefix = end > 0 && bytes[0] === TAG_KEY ? shortVarintSize(bytes, 1) : 0;
+  #readPlain(bytes: Uint8Array, start: number, end: number): boolean {
+    const keyPrefix = start < end && bytes[start] === TAG_KEY ? shortVarintSize(bytes, start + 1) : 0;
     if (keyPrefix === 0) return false;
-    const keyStart = 1 + keyPrefix;
-    const createAt = keyStart + shortVarint(bytes, 1);
+    const keyStart = start + 1 + keyPrefix;
+    // What lies behind `end` may be read here, and leads beyond it then.
+    const createAt = keyStart + shortVarint(bytes, start + 1);
     if (createAt >= end || bytes[createAt] !== TAG_CREATE_REVISION) return false;
     const modAt = varintEnd(bytes, createAt + 1, end);
     if (modAt >= end || bytes[modAt] !== TAG_MOD_REVISION) return false;
     const versionAt = varintEnd(bytes, modAt + 1, end);
     if (versionAt >= end || bytes[versionAt] !== TAG_VERSION) return false;
     const valueAt = varintEnd(bytes, versionAt + 1, end);
-    if (valueAt !== end && !endsWithValue(bytes, valueAt)) return false;
+    if (valueAt !== end && !endsWithValue(bytes, valueAt, end)) return false;
     this.createRevision = integerIn(bytes, createAt + 1, modAt);
     this.modRevision = integerIn(bytes, modAt + 1, versionAt);
     this.version = integerIn(bytes, versionAt + 1, valueAt);
     if (!(this.createRevision < UNSAFE && this.modRevision < UNSAFE && this.version < UNSAFE)) return false;
-    this.key = latin1FromBytes(bytes, keyStart, createAt);
+    this.bytes = bytes;
+    this.keyStart = keyStart;
+    this.keyEnd = createAt;
     this.lease = 0n;
     return true;
   }
 }
 
-/** Whether the bytes from `at` on are one value, to their end. */
-function endsWithValue(bytes: Uint8Array, at: number): boolean {
-  if (at >= bytes.length || bytes[at] !== TAG_VALUE) return false;
+/** Whether `bytes[at, end)` is one value. */
+function endsWithValue(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at >= end || bytes[at] !== TAG_VALUE) return false;
   const prefix = shortVarintSize(bytes, at + 1);
-  return prefix > 0 && at + 1 + prefix + shortVarint(bytes, at + 1) === bytes.length;
+  return prefix > 0 && at + 1 + prefix + shortVarint(bytes, at + 1) === end;
 }
 
 /** From here on neighbours cannot be told apart. */

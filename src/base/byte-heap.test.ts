@@ -35,7 +35,7 @@ class Owners {
 /** Long ones fill blocks soon; the longest have a block of their own. */
 const text = fc.oneof(
   { weight: 4, arbitrary: fc.tuple(fc.string({ unit: fc.constantFrom("a", "\0", "\xff") }), fc.nat(16_000)) },
-  { weight: 1, arbitrary: fc.tuple(fc.constant("own"), fc.nat(40_000)) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant("own"), fc.nat(200_000)) },
 );
 
 test("each owner finds its bytes, whoever comes and goes beside it", () => {

@@ -17,8 +17,10 @@ import { invariant } from "./errors.js";
 
 const BLOCK_WORDS = 65_536;
 const HEADER_WORDS = 2;
-/** Larger spans would waste the end of a block. */
-const SHARED_BYTES_MAX = 16_384;
+/** Larger spans would waste the end of a block; and those of a block of their own are `BLOCKS_MAX` at most, 7 GiB of them. */
+const SHARED_BYTES_MAX = 114_688;
+/** From so many bytes on, copying by one call is quicker than one by one. */
+const COPY_BY_CALL_BYTES_MIN = 128;
 const BLOCKS_MAX = 65_536;
 /** Empty blocks that are kept for the next keys: a block more or less must not cost an allocation each time. */
 const SPARE_MAX = 8;
@@ -74,7 +76,7 @@ export class ByteHeap {
     block.words[word] = owner;
     block.words[word + 1] = size;
     const to = (word + HEADER_WORDS) * 4;
-    if (size <= SHARED_BYTES_MAX) for (let i = 0; i < size; i++) block.bytes[to + i] = bytes[start + i]!;
+    if (size < COPY_BY_CALL_BYTES_MIN) for (let i = 0; i < size; i++) block.bytes[to + i] = bytes[start + i]!;
     else block.bytes.set(bytes.subarray(start, end), to);
     this.#size++;
     return address;
@@ -209,3 +211,9 @@ export class ByteHeap {
 function wordsOf(size: number): number {
   return HEADER_WORDS + ((size + 3) >>> 2);
 }
+
+// A closed block is at least half full, and what moves out of one fits into the next one with the largest span.
+invariant(
+  wordsOf(SHARED_BYTES_MAX) < BLOCK_WORDS / 2,
+  "the largest span that shares a block takes less than half of it",
+);

@@ -68,7 +68,10 @@ export class RowOrder {
 
   /** Adds a row with the key `bytes[start, end)`, which must not be there. */
   add(row: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.#count === 0) this.#open(0, 0);
+    if (this.#count === 0) {
+      this.#open(0, 0);
+      this.#firsts[0] = row; // the search looks at it
+    }
     let at = this.#chunkNear(bytes, start, end);
     let position = this.#lengths[at]!;
     // Keys that come in order go to the end of their chunk.

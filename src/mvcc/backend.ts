@@ -102,8 +102,10 @@ const STEPS_PER_LOOK = 256;
 const REPEATED_PER_COMMIT = 2048;
 /** A change is repeated in an eighth of the time that a put takes: a quarter of the loop's time is enough to catch up with it. */
 const REPEATING_REST_PER_MS = 3;
-/** So many changes are repeated in time that others leave over. Where as many came in again meanwhile, it has to go faster. */
+/** So many changes are repeated in time that others leave over. Where as many came in again meanwhile, it has to go faster ... */
 const REPEATED_IN_SPARE_TIME = 2_000_000;
+/** ... and after so many commits are held back, so that entries wait for the copy: a defragmentation comes to its end under any load. */
+const REPEATED_UNHELD = 10_000_000;
 
 export class Backend implements BucketWriter {
   readonly path: string;
@@ -586,14 +588,15 @@ export class Backend implements BucketWriter {
     try {
       const copy = new CatchingUp(database, missed, this);
       const spareTime = new SpareTime(this.#d.clock, REPEATING_REST_PER_MS);
-      while (!copy.hasCaughtUp) {
+      while (!copy.hasCaughtUp && copy.repeated < REPEATED_IN_SPARE_TIME) {
         await copy.step();
-        if (copy.repeated > REPEATED_IN_SPARE_TIME) await this.#d.clock.yield();
-        else if (spareTime.isOver) await spareTime.rest();
+        if (spareTime.isOver) await spareTime.rest();
       }
+      while (!copy.hasCaughtUp && copy.repeated < REPEATED_UNHELD) await this.#repeatSlice(copy);
       await hold();
-      // What came in while the last commit landed; where the calls were too many for the spare time, all that is left.
-      for (await copy.step(); !copy.hasCaughtUp; await copy.step()) await this.#d.clock.yield();
+      // What came in while the last commit landed; where the calls were too many, all that is left.
+      do await this.#repeatSlice(copy);
+      while (!copy.hasCaughtUp);
       // The hook and the last changes in one turn: a crash after the rename must find the consistent index of just these.
       this.#beforeCommit(this);
       copy.repeatAll();
@@ -601,6 +604,15 @@ export class Backend implements BucketWriter {
     } finally {
       await database.close();
     }
+  }
+
+  /** As many changes as a turn of the loop may take, so that more are repeated in it than come in. */
+  async #repeatSlice(copy: CatchingUp): Promise<void> {
+    const { clock } = this.#d;
+    const until = clock.now() + SLICE_MS_MAX / 2;
+    do await copy.step();
+    while (!copy.hasCaughtUp && clock.now() < until);
+    if (!copy.hasCaughtUp) await clock.yield();
   }
 
   /** The new file takes the old one's place. A failure from the rename on leaves in doubt which of them a restart finds. */

@@ -8,33 +8,7 @@
  */
 import { openSync, readSync } from "node:fs";
 import { PerformanceObserver, performance } from "node:perf_hooks";
-
-/** What begins a line of the probe. */
-export const PROBE_MARK = '{"probe":';
-
-/** A turn of the loop that was too long. Times in milliseconds. */
-export interface Stall {
-  /** When it ended, as `Date.now()` tells. */
-  readonly endedAt: number;
-  readonly tookMs: number;
-  /** Of it, the time that the thread had a processor. */
-  readonly ranMs: number;
-  /** Of it, the collector's pauses. */
-  readonly collectorMs: number;
-  /** When it ended on the clock that CPU profiles use, in microseconds. */
-  readonly profileMicroseconds: number;
-}
-
-/** What the probe tells every second. */
-export interface ProbeLine {
-  readonly probe: {
-    readonly at: number;
-    readonly longestMs: number;
-    /** The longest pause of the collector. */
-    readonly collectorMs: number;
-    readonly stalls: readonly Stall[];
-  };
-}
+import { PROBE_INTERVAL_MS, type ProbeLine, type Stall } from "./probe-line.js";
 
 /** Shorter ones are not told one by one. */
 const STALL_MS_MIN = 8;
@@ -87,5 +61,5 @@ setInterval(() => {
   longestMs = 0;
   collectorLongestMs = 0;
   stalls = [];
-  pauses = pauses.filter(({ end }) => end > performance.now() - 1000);
-}, 1000).unref();
+  pauses = pauses.filter(({ end }) => end > performance.now() - PROBE_INTERVAL_MS);
+}, PROBE_INTERVAL_MS).unref();

@@ -20,9 +20,9 @@ import { describeMachine, median, readable } from "./figures.js";
 import { LoadGenerator } from "./load/generator.js";
 import type { LoadResult } from "./load/run.js";
 import { BENCH_FLAGS, loadKeys, runCalls } from "./load-play.js";
+import { PROBE_INTERVAL_MS, PROBE_MARK, type ProbeLine, type Stall } from "./probe-line.js";
 import { printBusiest } from "./profile.js";
 import { LOAD_SCENARIOS, valuePut } from "./scenarios.js";
-import { PROBE_MARK, type ProbeLine, type Stall } from "./stall-probe.js";
 
 const CALM_MS = 4_000;
 /** A new segment's file is seen so often; what it cost lies around that. */
@@ -116,21 +116,36 @@ function speed({ tenths, beganAt }: LoadResult, wanted: (from: number, to: numbe
   return taken.length === 0 ? undefined : (taken.reduce((sum, answered) => sum + answered, 0) / taken.length) * 10;
 }
 
-function stallsOf(server: Server): { stalls: Stall[]; longestMs: number; collectorMs: number } {
+/** What the probe told from a moment on. */
+function stallsOf(
+  server: Server,
+  from: number,
+): { stalls: Stall[]; longestMs: number; ranMs: number; collectorMs: number } {
   const lines = server.log.filter((line) => line.startsWith(PROBE_MARK));
   const probes = lines.map((line) => (JSON.parse(line) as ProbeLine).probe);
+  const since = probes.filter(({ at }) => at - PROBE_INTERVAL_MS >= from);
+  const stalls = probes.flatMap((probe) => probe.stalls).filter(({ endedAt, tookMs }) => endedAt - tookMs >= from);
+  const largest = (of: (stall: Stall) => number): number => Math.max(0, ...stalls.map(of));
   return {
-    stalls: probes.flatMap(({ stalls }) => stalls).sort((a, b) => b.tookMs - a.tookMs),
-    longestMs: Math.max(...probes.map(({ longestMs }) => longestMs)),
-    collectorMs: Math.max(...probes.map(({ collectorMs }) => collectorMs)),
+    stalls: stalls.sort((a, b) => b.tookMs - a.tookMs),
+    longestMs: Math.max(
+      largest(({ tookMs }) => tookMs),
+      ...since.map(({ longestMs }) => longestMs),
+    ),
+    ranMs: largest(({ ranMs }) => ranMs),
+    collectorMs: Math.max(
+      largest(({ collectorMs }) => collectorMs),
+      ...since.map(({ collectorMs }) => collectorMs),
+    ),
   };
 }
 
-function report(result: LoadResult, spans: readonly Span[], server: Server): Stall[] {
+/** @param startedAt when the server had started: before, its loop stands still while modules are loaded, and nobody waits for it */
+function report(result: LoadResult, spans: readonly Span[], server: Server, startedAt: number): Stall[] {
   const last = result.beganAt + result.seconds * 1000;
   const calm = speed(result, (from, to) => to <= last && !spans.some((span) => span.from < to && span.to > from));
   if (calm === undefined) throw new Error("there was no calm moment to compare with: give more minutes");
-  const { stalls, longestMs, collectorMs } = stallsOf(server);
+  const { stalls, longestMs, ranMs, collectorMs } = stallsOf(server, startedAt);
   const inside = (stall: Stall, { from, to }: Span): boolean =>
     stall.endedAt > from && stall.endedAt - stall.tookMs < to;
   const longestIn = (found: readonly Stall[]): string => (found.length === 0 ? "below 8" : readable(found[0]!.tookMs));
@@ -138,7 +153,6 @@ function report(result: LoadResult, spans: readonly Span[], server: Server): Sta
     `${readable(result.perSecond)} calls/s; p50 / p99 / largest ${readable(result.latencyMs.p50)} / ` +
       `${readable(result.latencyMs.p99)} / ${readable(result.latencyMs.max)} ms`,
   );
-  const ranMs = Math.max(0, ...stalls.map((stall) => stall.ranMs));
   console.log(
     `longest stall of the loop ${readable(longestMs)} ms; longest that it ran in one turn ${readable(ranMs)} ms; ` +
       `longest pause of the collector ${readable(collectorMs)} ms`,
@@ -196,6 +210,7 @@ async function main(): Promise<void> {
         flags: BENCH_FLAGS,
         snapshotCount: 100_000,
       });
+      const startedAt = Date.now();
       await loadKeys(generator, server, Number(values.keys));
       const housework = new Housework(server);
       const get = LOAD_SCENARIOS.find(({ name }) => name === "get-linearizable-100")!.calls[0]!;
@@ -209,7 +224,7 @@ async function main(): Promise<void> {
       housework.end();
       await works;
       await pause(1_100); // the probe's last line
-      const stalls = report(result, housework.spans, server);
+      const stalls = report(result, housework.spans, server, startedAt);
       await server.stop();
       if (!values.profile) return;
       const file = readdirSync(folder).find((name) => name.endsWith(".cpuprofile"));

@@ -82,6 +82,8 @@ export const BATCHES_BEHIND_COMMIT_MAX = 4;
 /** Revisions that a compaction looks at in one batch, and its pause after each: etcd's `--experimental-compaction-*` defaults. */
 export const COMPACTION_BATCH_MAX = 1_000;
 export const COMPACTION_PAUSE_MS = 10;
+/** Bytes of values in one such batch: they are read and hashed in one turn of the loop, in some 2 ms. */
+export const COMPACTION_BATCH_BYTES_MAX = mebibytes(2);
 
 /** Bytes of entries in one message between members (etcd's `maxSizePerMsg`), and of requests that are proposed together. */
 export const MESSAGE_ENTRY_BYTES_MAX = mebibytes(1);

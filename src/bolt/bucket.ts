@@ -59,6 +59,9 @@ export interface Placing {
 /** Answer false to stop. */
 export type Visit = (key: Uint8Array, value: Uint8Array) => boolean | void;
 
+/** What becomes of a key: it stays, it is deleted, or the walk ends before it. */
+export type Verdict = "keep" | "delete" | "stop";
+
 export class Bucket implements CursorTarget {
   readonly #owner: BucketOwner;
   /** The root page in the file; 0 for one that has none: an inline or a new bucket. */
@@ -276,6 +279,55 @@ export class Bucket implements CursorTarget {
     return true;
   }
 
+  /**
+   * Walks over the keys in `[from, to)` in order, and deletes some of them; nested buckets are passed over. It goes leaf by leaf: what
+   * is deleted from one costs one way down the tree. Pages that are not in memory are not kept there.
+   *
+   * @returns the key at which the callback stopped the walk; undefined when it came to the end
+   */
+  prune(
+    from: Uint8Array,
+    to: Uint8Array | undefined,
+    judge: (key: Uint8Array, value: Uint8Array) => Verdict,
+  ): Uint8Array | undefined {
+    this.#assertWritable();
+    const doomed: number[] = [];
+    for (let low: Uint8Array | undefined = from; low !== undefined;) {
+      let page = this.rootPage();
+      let next: Uint8Array | undefined;
+      for (let depth = 0; !page.leaf; depth++) {
+        this.pages.checkDepth(depth, page);
+        const index = branchIndex(page.search(low));
+        if (index + 1 < page.count) next = page.keyAt(index + 1);
+        page = this.pages.childOf(page, index, true);
+      }
+      const found = page.search(low);
+      let stoppedAt: Uint8Array | undefined;
+      doomed.length = 0;
+      for (let index = found < 0 ? ~found : found; index < page.count; index++) {
+        const key = page.keyAt(index);
+        if (to !== undefined && compareBytes(key, to) >= 0) {
+          next = undefined;
+          break;
+        }
+        if (page.isBucketAt(index)) continue;
+        const verdict = judge(key, page.valueAt(index));
+        if (verdict === "stop") {
+          stoppedAt = key;
+          break;
+        }
+        if (verdict === "delete") doomed.push(index);
+      }
+      if (doomed.length > 0) {
+        this.#path[this.#descend(low, true)]!.removeAll(doomed);
+        this.#changes++;
+      }
+      if (stoppedAt !== undefined) return stoppedAt;
+      low = next;
+    }
+    return undefined;
+  }
+
   /** Makes a bucket in this one. */
   createBucket(name: Uint8Array): Bucket {
     this.#assertWritable();
@@ -358,8 +410,12 @@ export class Bucket implements CursorTarget {
     return node;
   }
 
-  /** Goes down to the leaf of a key, making each node on the way this transaction's own. Answers the leaf's depth. */
-  #descend(key: Uint8Array): number {
+  /**
+   * Goes down to the leaf of a key, making each node on the way this transaction's own. Answers the leaf's depth.
+   *
+   * @param passing for a walk that will not come again: pages that are not in memory do not stay there
+   */
+  #descend(key: Uint8Array, passing = false): number {
     let node = this.#ownRoot();
     let rightmost = true;
     for (let depth = 0; ; depth++) {
@@ -374,7 +430,7 @@ export class Bucket implements CursorTarget {
       const index = branchIndex(found);
       this.#pathIndexes[depth] = index;
       rightmost &&= index === node.count - 1;
-      node = ownChild(this.pages, node, index);
+      node = ownChild(this.pages, node, index, passing);
     }
   }
 

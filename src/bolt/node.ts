@@ -158,6 +158,24 @@ export class Node implements TreePage {
     this.shrunk = true;
   }
 
+  /** Removes the elements of a leaf at these indexes, which ascend. */
+  removeAll(indexes: readonly number[]): void {
+    const { keys, values, flags } = this;
+    let kept = indexes[0] ?? keys.length;
+    for (let index = kept, next = 0; index < keys.length; index++) {
+      if (index === indexes[next]) {
+        this.size -= this.#elementSize(index);
+        next++;
+        continue;
+      }
+      keys[kept] = keys[index]!;
+      values[kept] = values[index]!;
+      flags[kept++] = flags[index]!;
+    }
+    keys.length = values.length = flags.length = kept;
+    this.shrunk = true;
+  }
+
   insertChild(index: number, key: Uint8Array, child: Node): void {
     this.keys.splice(index, 0, key);
     this.children.splice(index, 0, child);

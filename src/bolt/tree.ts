@@ -14,15 +14,15 @@ export interface Settling {
   readonly fill: number;
   /** The pages that a dropped node replaced are no longer in use. */
   free(id: number, span: number): void;
-  /** The page under a branch, proven. */
-  childOf(parent: TreePage, index: number): TreePage;
+  /** The page under a branch, proven. @param passing for a walk that will not come again soon */
+  childOf(parent: TreePage, index: number, passing?: boolean): TreePage;
 }
 
 /** The child of a branch as a node of this transaction: copied on the first change. */
-export function ownChild(context: Pick<Settling, "childOf">, parent: Node, index: number): Node {
+export function ownChild(context: Pick<Settling, "childOf">, parent: Node, index: number, passing = false): Node {
   const child = parent.children[index]!;
   if (typeof child !== "number") return child;
-  const node = Node.from(context.childOf(parent, index), child);
+  const node = Node.from(context.childOf(parent, index, passing), child);
   parent.children[index] = node;
   return node;
 }

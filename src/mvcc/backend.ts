@@ -34,7 +34,7 @@ import {
 import { bytesFromLatin1 } from "../base/text.js";
 import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
 import { SpareTime } from "../platform/spare-time.js";
-import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor } from "./bolt-door.js";
+import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor, Verdict } from "./bolt-door.js";
 import { MissedChanges, type CurrentBuckets } from "./missed-changes.js";
 
 /** The buckets of etcd 3.5's `db`. */
@@ -222,6 +222,28 @@ export class Backend implements BucketWriter {
     this.#missed?.noteDelete(bucket, key);
     this.#noteWrite(0);
     return found;
+  }
+
+  /**
+   * Walks over the keys in `[from, to)` in order, and deletes some of them.
+   *
+   * @returns the key at which the callback stopped the walk; undefined when it came to the end
+   */
+  prune(
+    bucket: string,
+    from: Uint8Array,
+    to: Uint8Array,
+    judge: (key: Uint8Array, value: Uint8Array) => Verdict,
+  ): Uint8Array | undefined {
+    this.#assertUsable();
+    return this.#bucket(bucket)?.prune(from, to, (key, value) => {
+      const verdict = judge(key, value);
+      if (verdict === "delete") {
+        this.#missed?.noteDelete(bucket, key);
+        this.#noteWrite(0);
+      }
+      return verdict;
+    });
   }
 
   createBucket(bucket: string): void {

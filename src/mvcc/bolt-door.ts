@@ -54,6 +54,12 @@ export interface BoltBucket {
   /** Puts a value of so many bytes, which the caller writes in the same turn. */
   reserve(key: Uint8Array, size: number): Uint8Array;
   delete(key: Uint8Array): boolean;
+  /** Deletes some of the keys in `[from, to)`, in order; answers the key at which the callback stopped the walk. */
+  prune(
+    from: Uint8Array,
+    to: Uint8Array | undefined,
+    judge: (key: Uint8Array, value: Uint8Array) => Verdict,
+  ): Uint8Array | undefined;
   /** The greatest key; undefined where there is none. */
   lastKey(): Uint8Array | undefined;
   /** Calls for each key in `[from, to)`, in order, until the callback answers false. */
@@ -65,6 +71,9 @@ export interface BoltBucket {
   /** The same from a key on, told where key and value lie instead of views of them. */
   forEachInPlace(from: Uint8Array, visit: PairVisitor): void;
 }
+
+/** What becomes of a key: it stays, it is deleted, or the walk ends before it. */
+export type Verdict = "keep" | "delete" | "stop";
 
 /** Told of a key `keyBytes[keyStart, keyEnd)` and its value. The bytes must not be written. */
 export type PairVisitor = (

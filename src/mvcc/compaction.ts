@@ -17,7 +17,7 @@
  * covers what it has not deleted yet, and its hash changes as a compaction goes on; Walnut's does not.
  */
 import { crc32c } from "../base/crc32c.js";
-import { COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
+import { COMPACTION_BATCH_BYTES_MAX, COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { BUCKETS, visitInSlices, type Backend } from "./backend.js";
@@ -212,19 +212,15 @@ export class Compactor {
 
   /** Deletes what is not kept among the next revisions; answers where the next batch begins, undefined after the last. */
   #deleteBatch(from: Uint8Array, revision: number, keep: RevisionSet, hasher: KeyValueHasher): Uint8Array | undefined {
-    const { backend } = this.#d;
-    const superseded: Uint8Array[] = [];
     let seen = 0;
-    let last: Uint8Array | undefined;
-    backend.forEach(BUCKETS.key, from, mainRevisionBytes(revision + 1), (key, value) => {
+    let bytes = 0;
+    return this.#d.backend.prune(BUCKETS.key, from, mainRevisionBytes(revision + 1), (key, value) => {
+      if (seen === this.#batchMax || bytes >= COMPACTION_BATCH_BYTES_MAX) return "stop";
+      seen++;
+      bytes += value.length;
       hasher.add(key, value);
-      if (!keep.has(mainOf(key), subOf(key))) superseded.push(key.slice());
-      last = key;
-      return ++seen < this.#batchMax;
+      return keep.has(mainOf(key), subOf(key)) ? "keep" : "delete";
     });
-    const next = seen < this.#batchMax ? undefined : revisionBytes(mainOf(last!), subOf(last!) + 1);
-    for (const key of superseded) backend.delete(BUCKETS.key, key);
-    return next;
   }
 
   /** Waits for the pause between two batches, or for `close`. */

@@ -83,12 +83,12 @@ export function describeRevision(main: number, sub: number): string {
   return `${main}/${sub}`;
 }
 
-/**
- * A set of revisions without the pauses of one large `Set`: a set for each 65,536 main revisions, so that none
- * grows past what one table copy may cost.
- */
+/** A set of revisions: a bit for each first change of a transaction, which most are, and a `Set` of the others. */
 export class RevisionSet {
-  readonly #pages = new Map<number, Set<number>>();
+  /** By main revision: pages of bits, made when the first bit in them is set. */
+  readonly #firsts = new Map<number, Uint8Array>();
+  /** By the same pages, so that no table grows past what one copy of it may cost. */
+  readonly #others = new Map<number, Set<number>>();
   #size = 0;
 
   get size(): number {
@@ -96,17 +96,27 @@ export class RevisionSet {
   }
 
   add(main: number, sub: number): void {
+    if (this.has(main, sub)) return;
+    this.#size++;
     const page = Math.floor(main / PAGE_REVISIONS);
-    let set = this.#pages.get(page);
-    if (set === undefined) this.#pages.set(page, (set = new Set()));
-    const before = set.size;
-    set.add((main % PAGE_REVISIONS) + sub * PAGE_REVISIONS);
-    this.#size += set.size - before;
+    const at = main % PAGE_REVISIONS;
+    if (sub === 0) {
+      let bits = this.#firsts.get(page);
+      if (bits === undefined) this.#firsts.set(page, (bits = new Uint8Array(PAGE_REVISIONS / 8)));
+      bits[at >>> 3]! |= 1 << (at & 7);
+      return;
+    }
+    let others = this.#others.get(page);
+    if (others === undefined) this.#others.set(page, (others = new Set()));
+    others.add(at + sub * PAGE_REVISIONS);
   }
 
   has(main: number, sub: number): boolean {
-    const set = this.#pages.get(Math.floor(main / PAGE_REVISIONS));
-    return set !== undefined && set.has((main % PAGE_REVISIONS) + sub * PAGE_REVISIONS);
+    const page = Math.floor(main / PAGE_REVISIONS);
+    const at = main % PAGE_REVISIONS;
+    if (sub > 0) return this.#others.get(page)?.has(at + sub * PAGE_REVISIONS) === true;
+    const bits = this.#firsts.get(page);
+    return bits !== undefined && (bits[at >>> 3]! & (1 << (at & 7))) !== 0;
   }
 }
 

@@ -88,6 +88,9 @@ function change(bucket: Bucket, copy: TwinBucket, chance: Chance, shape: WorkSha
     case 5:
       deleteRange(bucket, copy, chance, key);
       return;
+    case 6:
+      prune(bucket, copy, chance, key);
+      return;
     default: {
       const size = chance.below(20) === 0 ? chance.below(shape.valueBytesMax) : chance.below(60);
       const value = chance.bytes(size);
@@ -98,7 +101,31 @@ function change(bucket: Bucket, copy: TwinBucket, chance: Chance, shape: WorkSha
   }
 }
 
-/** Deletes a run of keys with the cursor, as a compaction does. */
+/** Deletes some keys of a run, all of them half the time, as a compaction does. */
+function prune(bucket: Bucket, copy: TwinBucket, chance: Chance, from: string): void {
+  const to = chance.below(4) === 0 ? undefined : keyOf(chance, { keys: 500 });
+  const odds = chance.below(2) === 0 ? 1 : 4;
+  let left = chance.below(60);
+  const expected = [...copy.items]
+    .filter(([key, item]) => !(item instanceof TwinBucket) && key >= from && (to === undefined || key < to))
+    .map(([key]) => key)
+    .sort();
+  let at = 0;
+  const stoppedAt = bucket.prune(bytesOf(from), to === undefined ? undefined : bytesOf(to), (key) => {
+    if (textOf(key) !== expected[at])
+      throw new Error(`a walk from ${from} came to ${textOf(key)}, not ${expected[at]}`);
+    if (left-- === 0) return "stop";
+    at++;
+    if (chance.below(odds) > 0) return "keep";
+    copy.items.delete(textOf(key));
+    return "delete";
+  });
+  const due = expected[at];
+  if ((stoppedAt === undefined ? undefined : textOf(stoppedAt)) !== due)
+    throw new Error(`a walk should stop at ${due}`);
+}
+
+/** Deletes a run of keys with the cursor. */
 function deleteRange(bucket: Bucket, copy: TwinBucket, chance: Chance, from: string): void {
   const cursor = bucket.cursor();
   let left = chance.below(30);
@@ -109,7 +136,7 @@ function deleteRange(bucket: Bucket, copy: TwinBucket, chance: Chance, from: str
   }
 }
 
-function keyOf(chance: Chance, shape: WorkShape): string {
+function keyOf(chance: Chance, shape: Pick<WorkShape, "keys">): string {
   const number = chance.below(shape.keys);
   const pad = number % 7 === 0 ? 40 : 6;
   return `k${String(number).padStart(pad, "0")}`;

@@ -1,7 +1,7 @@
 /**
  * The simple twin of bolt: sorted arrays, copied whole. A commit is durable when `land` lets it; a crash keeps what landed.
  */
-import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor } from "../bolt-door.js";
+import type { BoltBucket, BoltDatabase, BoltEngine, BoltRead, BoltWrite, PairVisitor, Verdict } from "../bolt-door.js";
 import { compareBytes } from "../../base/bytes.js";
 import { latin1FromBytes, bytesFromLatin1 } from "../../base/text.js";
 
@@ -44,6 +44,23 @@ class MemoryBucket implements BoltBucket {
     const present = this.get(key) !== undefined;
     if (present) this.pairs.splice(this.#position(key), 1);
     return present;
+  }
+
+  prune(
+    from: Uint8Array,
+    to: Uint8Array | undefined,
+    judge: (key: Uint8Array, value: Uint8Array) => Verdict,
+  ): Uint8Array | undefined {
+    const doomed: Uint8Array[] = [];
+    let stoppedAt: Uint8Array | undefined;
+    this.forEach(from, to, (key, value) => {
+      const verdict = judge(key, value);
+      if (verdict === "delete") doomed.push(key);
+      if (verdict === "stop") stoppedAt = key;
+      return verdict !== "stop";
+    });
+    for (const key of doomed) this.delete(key);
+    return stoppedAt;
   }
 
   lastKey(): Uint8Array | undefined {

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Walnut } from "../src/embed/walnut.js";
 import { latin1FromBytes } from "../src/base/text.js";
+import type { GetRequest } from "../src/proto/fast/get.js";
 import { decodeTxn } from "../src/proto/fast/txn.js";
 import type { Member } from "../src/server/index.js";
 import type { Receiver } from "../src/server/contract.js";
@@ -38,6 +39,13 @@ const putOf = (key: Uint8Array): PutRequest => ({
   ignoreLease: false,
 });
 
+const getOf = (key: Uint8Array, serializable: boolean): GetRequest => ({
+  bytes: key,
+  keyStart: 0,
+  keyEnd: key.length,
+  serializable,
+});
+
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   put: (member, key, receiver) => member.putFor(putOf(key), receiver),
   /** "If the key is there, put it; if not, read it." */
@@ -51,8 +59,8 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     const end = latin1FromBytes(keyOf(Number(low.slice(4)) + PAGE_KEYS));
     member.spanFor({ key: low, rangeEnd: end, limit: 0, serializable: false }, receiver);
   },
-  get: (member, key, receiver) => member.getFor({ key: latin1FromBytes(key), serializable: false }, receiver),
-  serializable: (member, key, receiver) => member.getFor({ key: latin1FromBytes(key), serializable: true }, receiver),
+  get: (member, key, receiver) => member.getFor(getOf(key, false), receiver),
+  serializable: (member, key, receiver) => member.getFor(getOf(key, true), receiver),
 };
 
 let pattern: { readonly encoded: Uint8Array; readonly places: readonly number[] } | undefined;

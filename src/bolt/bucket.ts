@@ -9,6 +9,7 @@
  */
 import { compareBytes } from "../base/bytes.js";
 import { invariant } from "../base/errors.js";
+import type { PlaceHints } from "../base/place-hints.js";
 import { latin1FromBytes } from "../base/text.js";
 import { branchIndex, Cursor, type CursorTarget } from "./cursor.js";
 import { BoltError, type BoltErrorCode } from "./errors.js";
@@ -149,6 +150,34 @@ export class Bucket implements CursorTarget {
     this.#nearIndex = index;
     if (index < 0 || leaf.isBucketAt(index)) return undefined;
     return leaf.valueAt(index);
+  }
+
+  /**
+   * The same for a key whose value never changes while it is there, and that the caller knows to be there: the place where it was found last
+   * time is looked at first.
+   *
+   * @param number 0 or more, the same whenever the key is asked for; better another one for each key
+   * @param hints of this bucket's keys, in this and all other transactions
+   */
+  getUnchanging(key: Uint8Array, number: number, hints: PlaceHints): Uint8Array | undefined {
+    this.#owner.assertOpen();
+    return this.pages.hinted(key, number, hints) ?? this.#getAndHint(key, number, hints);
+  }
+
+  #getAndHint(key: Uint8Array, number: number, hints: PlaceHints): Uint8Array | undefined {
+    let page = this.rootPage();
+    let id = this.#rootId;
+    for (let depth = 0; !page.leaf; depth++) {
+      this.pages.checkDepth(depth, page);
+      const index = branchIndex(page.search(key));
+      const child = page.childAt(index);
+      id = typeof child === "number" ? child : 0;
+      page = this.pages.childOf(page, index);
+    }
+    const index = page.search(key);
+    if (index < 0 || page.isBucketAt(index)) return undefined;
+    if (id !== 0) hints.note(number, id, page.serial, index);
+    return page.valueAt(index);
   }
 
   has(key: Uint8Array): boolean {

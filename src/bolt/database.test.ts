@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { settle, SimClock, SimDisk, SimRandom } from "../../sim/index.js";
+import { PlaceHints } from "../base/place-hints.js";
 import { silentLog } from "../platform/log.js";
 import { checkBolt, compactBolt, openBolt, type BoltDatabase, type BoltOptions, type Bucket } from "./index.js";
 import { Node } from "./node.js";
@@ -306,6 +307,49 @@ test("what is asked for near the last key is what is asked for anywhere", async 
     }),
     { numRuns: 100 },
   );
+  await change.commit();
+});
+
+test("a key whose value never changes is found where it was, wherever it went", async (t) => {
+  const { db } = await boltFixture(t, { pageSize: 1024 });
+  const key = (i: number): Uint8Array => bytesOf(`k${String(i).padStart(6, "0")}`);
+  const value = (name: string, i: number): Uint8Array => bytesOf(`${name} ${i}`);
+  /** Both buckets hold the same keys with other values; in the second one keys share their numbers. */
+  const buckets: readonly { name: string; numberOf: (i: number) => number; hints: PlaceHints }[] = [
+    { name: "key", numberOf: (i) => i * 7, hints: new PlaceHints() },
+    { name: "twin", numberOf: (i) => i % 64, hints: new PlaceHints() },
+  ];
+  let change = db.beginWrite();
+  for (const { name } of buckets) change.createBucket(bytesOf(name));
+  const present = new Set<number>();
+  const act = fc.constantFrom("look", "look", "look", "put", "put", "delete", "commit");
+  const acts = fc.array(fc.tuple(fc.nat(400), act), { minLength: 50, maxLength: 150 });
+  for (const steps of fc.sample(acts, 30)) {
+    await change.commit();
+    const old = db.beginRead();
+    const seen = new Set(present);
+    change = db.beginWrite();
+    for (const [at, what] of steps) {
+      for (const { name } of buckets) {
+        const bucket = change.bucket(bytesOf(name))!;
+        if (what === "put") bucket.put(key(at), value(name, at));
+        if (what === "delete") bucket.delete(key(at));
+      }
+      if (what === "put") present.add(at);
+      if (what === "delete") present.delete(at);
+      if (what === "commit") {
+        await change.commit();
+        change = db.beginWrite();
+      }
+      for (const { name, numberOf, hints } of buckets) {
+        const find = (transaction: typeof old | typeof change): Uint8Array | undefined =>
+          transaction.bucket(bytesOf(name))!.getUnchanging(key(at), numberOf(at), hints);
+        if (present.has(at)) assert.deepEqual(find(change), value(name, at));
+        if (seen.has(at)) assert.deepEqual(find(old), value(name, at));
+      }
+    }
+    old.end();
+  }
   await change.commit();
 });
 

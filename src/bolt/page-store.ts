@@ -14,6 +14,7 @@
 import { DiskError, type DiskFile } from "../platform/disk.js";
 import { invariant } from "../base/errors.js";
 import { compareBytes, EMPTY_BYTES } from "../base/bytes.js";
+import type { PlaceHints } from "../base/place-hints.js";
 import { BoltError } from "./errors.js";
 import { DEPTH_MAX } from "./format.js";
 import { damage, parseHeader, parsePage, type Page, type PageOrigin, type TreePage } from "./page.js";
@@ -104,6 +105,16 @@ export class PageStore {
     if (compareBytes(page.keyAt(count - 1), parent.keyAt(index + 1)) >= 0) {
       throw wrong("its last key is above the range of keys");
     }
+  }
+
+  /** The value of a key where it was found last, if that page is still in memory and the key in its place. */
+  hinted(key: Uint8Array, number: number, hints: PlaceHints): Uint8Array | undefined {
+    const page = this.#pages[hints.pageOf(number)];
+    if (page === undefined || !hints.isOf(number, page.serial)) return undefined;
+    const index = hints.indexOf(number);
+    if (!page.hasKeyAt(index, key)) return undefined;
+    page.recent = true;
+    return page.valueAt(index);
   }
 
   /** For walks down a tree. Deeper than any tree can be is a cycle. */

@@ -31,6 +31,7 @@ import {
   BATCHES_BEHIND_COMMIT_MAX,
   SLICE_MS_MAX,
 } from "../base/limits.js";
+import type { PlaceHints } from "../base/place-hints.js";
 import { bytesFromLatin1 } from "../base/text.js";
 import { parentPath, type Clock, type Disk, type Log, type Timer } from "../platform/index.js";
 import { SpareTime } from "../platform/spare-time.js";
@@ -197,6 +198,11 @@ export class Backend implements BucketWriter {
   /** The same; sooner for keys that are asked for in their order. */
   getNear(bucket: string, key: Uint8Array): Uint8Array | undefined {
     return this.#bucket(bucket)?.getNear(key);
+  }
+
+  /** The same for a key that is there and whose value never changes: sooner for one that was asked for before under this number. */
+  getUnchanging(bucket: string, key: Uint8Array, number: number, hints: PlaceHints): Uint8Array | undefined {
+    return this.#bucket(bucket)?.getUnchanging(key, number, hints);
   }
 
   /** Puts into the open transaction; a bucket that is missing is made. Both are copied. */

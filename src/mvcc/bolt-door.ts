@@ -1,6 +1,7 @@
 /**
  * What the backend needs of a bolt database. `src/bolt` is the real one; tests have a simple twin in memory.
  */
+import type { PlaceHints } from "../base/place-hints.js";
 import type { Clock, Disk, Log } from "../platform/index.js";
 
 export interface BoltEngine {
@@ -49,6 +50,13 @@ export interface BoltBucket {
   get(key: Uint8Array): Uint8Array | undefined;
   /** The same; sooner for keys that are asked for in their order. */
   getNear(key: Uint8Array): Uint8Array | undefined;
+  /**
+   * The same for a key that is there and whose value never changes: sooner for one that was asked for before.
+   *
+   * @param number 0 or more, the same whenever the key is asked for; better another one for each key
+   * @param hints of this bucket's keys
+   */
+  getUnchanging(key: Uint8Array, number: number, hints: PlaceHints): Uint8Array | undefined;
   /** Copies both. */
   put(key: Uint8Array, value: Uint8Array): void;
   /** Puts a value of so many bytes, which the caller writes in the same turn. */

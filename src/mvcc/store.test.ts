@@ -34,14 +34,14 @@ test("one key's pair is found as db holds it, and is what a range answers", asyn
   assert.equal(s.store.putAlone(bytesFromLatin1("a"), bytesFromLatin1("1"), 0n), 2);
   assert.equal(s.store.putAlone(bytesFromLatin1("a"), bytesFromLatin1("x".repeat(10_000)), 0n), 3);
   for (const when of ["before the commit", "after it", "after a restart"]) {
-    const stored = s.store.find("a");
+    const stored = s.store.find(bytesFromLatin1("a"));
     assert.deepEqual([decodeKeyValue(stored!)], s.store.range(one("a")).kvs, when);
-    assert.equal(s.store.find("b"), undefined);
+    assert.equal(s.store.find(bytesFromLatin1("b")), undefined);
     if (when === "before the commit") await s.during(s.backend.commitNow());
     else await s.restart();
   }
   s.delete("a");
-  assert.equal(s.store.find("a"), undefined);
+  assert.equal(s.store.find(bytesFromLatin1("a")), undefined);
 });
 
 test("a span's pairs are found as db holds them, and are what a range answers", async (t) => {
@@ -98,7 +98,7 @@ test("a pair that lies where another key's should be is not given out", async (t
   const revision = s.put("a", "1");
   const stranger = { ...s.store.range(one("a")).kvs[0]!, key: bytesFromLatin1("b") };
   s.backend.put("key", revisionBytes(revision, 0), encodeKeyValue(stranger));
-  assert.throws(() => s.store.find("a"), { code: "MVCC_CORRUPT" });
+  assert.throws(() => s.store.find(bytesFromLatin1("a")), { code: "MVCC_CORRUPT" });
   assert.throws(() => s.store.pairs({ key: "a", end: "b" }, 0), { code: "MVCC_CORRUPT" });
 });
 

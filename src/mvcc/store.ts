@@ -14,6 +14,7 @@
  */
 import { invariant } from "../base/errors.js";
 import { SLICE_MS_MAX } from "../base/limits.js";
+import { PlaceHints } from "../base/place-hints.js";
 import { latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
 import { decodeKeyValue, encodeKeyValue, KEY_VALUE_CODEC } from "../proto/fast/key-value.js";
@@ -134,6 +135,8 @@ export class Store implements ReadView {
   readonly #backend: Backend;
   readonly #leases: LeaseAttacher;
   readonly #index = new KeyIndex();
+  /** Where `db` has the newest pairs, by row. */
+  readonly #hints = new PlaceHints();
   readonly #compactor: Compactor;
   readonly #scratch = new Uint8Array(REVISION_BYTES);
   readonly #doors: TransactionDoors = {
@@ -195,12 +198,12 @@ export class Store implements ReadView {
   }
 
   /**
-   * The newest pair of one key as `db` holds it: an encoded `KeyValue`.
+   * The newest pair of the key `bytes[start, end)` as `db` holds it: an encoded `KeyValue`.
    *
    * @throws MvccError `MVCC_CORRUPT`
    */
-  find(key: string): Uint8Array | undefined {
-    const row = this.#index.findText(key);
+  find(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array | undefined {
+    const row = this.#index.find(bytes, start, end);
     if (row === NO_ROW || !this.#index.isLive(row)) return undefined;
     return this.#pairOf(row, this.#index.mainOf(row), this.#index.subOf(row), false);
   }
@@ -215,7 +218,7 @@ export class Store implements ReadView {
 
   /** A key's pair of a revision. `inOrder`: the pair that was read before is likely to lie beside it. */
   #pairOf(row: number, main: number, sub: number, inOrder: boolean): Uint8Array {
-    const stored = this.#storedAt(main, sub, inOrder);
+    const stored = this.#storedAt(main, sub, inOrder ? undefined : row);
     // Nobody decodes it before it goes out: that it is this key's is the proof that it is what was put.
     if (!this.#beginsWithKey(stored, row)) {
       throw corruptError(this.#backend.path, main, sub, "is not of the key that the index has it for");
@@ -375,14 +378,16 @@ export class Store implements ReadView {
   }
 
   #valueAt(main: number, sub: number): KeyValue {
-    return decodeKeyValue(this.#storedAt(main, sub, true));
+    return decodeKeyValue(this.#storedAt(main, sub, undefined));
   }
 
-  #storedAt(main: number, sub: number, inOrder: boolean): Uint8Array {
+  /** @param row whose newest revision it is; undefined when the one that was read before is likely to lie beside it */
+  #storedAt(main: number, sub: number, row: number | undefined): Uint8Array {
     writeRevision(this.#scratch, main, sub);
-    const value = inOrder
-      ? this.#backend.getNear(BUCKETS.key, this.#scratch)
-      : this.#backend.get(BUCKETS.key, this.#scratch);
+    const value =
+      row === undefined
+        ? this.#backend.getNear(BUCKETS.key, this.#scratch)
+        : this.#backend.getUnchanging(BUCKETS.key, this.#scratch, row, this.#hints);
     if (value === undefined) throw corruptError(this.#backend.path, main, sub, "is missing");
     return value;
   }

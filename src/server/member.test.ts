@@ -9,6 +9,7 @@ import {
   contentOf,
   DATA_DIR,
   deleteRequest,
+  getRequest,
   putRequest,
   rangeRequest,
   startMember,
@@ -58,11 +59,11 @@ test("one who is called back gets what a promise would bring: answers, refusals,
     while (told.length < count) await running.clock.run(10);
     return told.splice(0);
   };
-  member.getFor({ key: "greeting", serializable: true }, get);
+  member.getFor(getRequest("greeting", true), get);
   assert.deepEqual(told.splice(0), ["none"], "a serializable get is answered at once");
   member.putFor(putRequest("greeting", "hello"), put);
   assert.deepEqual(await toldBy(1), ["put at 2 by true"]);
-  member.getFor({ key: "greeting", serializable: false }, get);
+  member.getFor(getRequest("greeting", false), get);
   assert.deepEqual(told, [], "a linearizable one waits for its turn");
   assert.deepEqual(await toldBy(1), ["hello"]);
   member.putFor(putRequest("greeting", "of no lease", { lease: 7n }), put);
@@ -71,10 +72,10 @@ test("one who is called back gets what a promise would bring: answers, refusals,
     code: "SERVER_REQUEST_TOO_LARGE",
   });
   member.putFor(putRequest("greeting", "late"), put);
-  member.getFor({ key: "greeting", serializable: false }, get);
+  member.getFor(getRequest("greeting", false), get);
   await stopMember(running);
   assert.equal(told.length, 2, `each is told when the member stops, one or the other: ${told.join(", ")}`);
-  assert.throws(() => member.getFor({ key: "greeting", serializable: true }, get), { code: "SERVER_STOPPED" });
+  assert.throws(() => member.getFor(getRequest("greeting", true), get), { code: "SERVER_STOPPED" });
 });
 
 test("a new member publishes its name and decides the cluster's version", async () => {

@@ -895,7 +895,7 @@ export class Member implements MemberService {
 
   getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
     this.#readFor(request.serializable, receiver, (store) => {
-      const pair = store.find(request.key);
+      const pair = store.find(request.bytes, request.keyStart, request.keyEnd);
       this.#metrics.count("etcd_mvcc_range_total");
       return pair;
     });

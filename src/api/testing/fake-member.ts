@@ -69,8 +69,9 @@ export class FakeMember implements MemberService {
     );
   }
 
-  getFor({ key, serializable }: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void {
-    this.range(RangeRequest.fromPartial({ key: Buffer.from(key, "latin1"), serializable }), context).then(
+  getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void {
+    const { bytes, keyStart, keyEnd, serializable } = request;
+    this.range(RangeRequest.fromPartial({ key: bytes.slice(keyStart, keyEnd), serializable }), context).then(
       ({ kvs }) => receiver.resolve(kvs[0] && encodeKeyValue(kvs[0])),
       (error: unknown) => receiver.reject(error),
     );

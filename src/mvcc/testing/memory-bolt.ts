@@ -29,6 +29,10 @@ class MemoryBucket implements BoltBucket {
     return this.get(key);
   }
 
+  getUnchanging(key: Uint8Array): Uint8Array | undefined {
+    return this.get(key);
+  }
+
   put(key: Uint8Array, value: Uint8Array): void {
     this.reserve(key, value.length).set(value);
   }

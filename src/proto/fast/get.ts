@@ -11,8 +11,10 @@ const TAG_LIMIT = 0x18;
 const TAG_SERIALIZABLE = 0x38;
 
 export interface GetRequest {
-  /** One byte a character. */
-  readonly key: string;
+  /** The key is `bytes[keyStart, keyEnd)`. */
+  readonly bytes: Uint8Array;
+  readonly keyStart: number;
+  readonly keyEnd: number;
   readonly serializable: boolean;
 }
 
@@ -34,7 +36,7 @@ export function decodeGet(bytes: Uint8Array): GetRequest | undefined {
   const end = 2 + keyBytes;
   const serializable = end + 2 === size && bytes[end] === TAG_SERIALIZABLE && bytes[end + 1] === 1;
   if (!serializable && end !== size) return undefined;
-  return { key: latin1FromBytes(bytes, 2, end), serializable };
+  return { bytes, keyStart: 2, keyEnd: end, serializable };
 }
 
 /** Undefined when the bytes ask for anything else than the newest pairs of a span, or for more than 16,383 of them by a limit. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import { SimClock, SimRandom, recordingLog, settle, type RecordingLog, type SimDisk } from "../../../sim/index.js";
 import type { Network, Platform } from "../../platform/index.js";
+import type { GetRequest } from "../../proto/fast/get.js";
 import { DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest } from "../../proto/generated/etcdserverpb/kv.js";
 import { defaultOptions, Member, type MemberOptions } from "../index.js";
 
@@ -75,6 +76,11 @@ export async function timePassesUntil<Value>(world: Pick<World, "clock">, promis
   }
   assert.ok(state.settled, "the simulated world came to rest before the promise settled");
   return watched;
+}
+
+export function getRequest(key: string, serializable: boolean): GetRequest {
+  const bytes = bytesOf(key);
+  return { bytes, keyStart: 0, keyEnd: bytes.length, serializable };
 }
 
 export const putRequest = (key: string, value: string, fields: Partial<PutRequest> = {}): PutRequest => ({

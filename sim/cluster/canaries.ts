@@ -251,8 +251,8 @@ export const CANARIES: readonly Canary[] = [
     changes: [
       change(
         "src/mvcc/compaction.js",
-        "if (!keep.has(mainOf(key), subOf(key)))",
-        "if (!keep.has(mainOf(key), subOf(key)) || isTombstoneKey(key))",
+        "return keep.has(mainOf(key), subOf(key)) ?",
+        "return keep.has(mainOf(key), subOf(key)) && !isTombstoneKey(key) ?",
       ),
       change(
         "src/mvcc/store.js",

@@ -238,6 +238,33 @@ test("a defragmentation shrinks the file while writes go on; none is lost, now o
   assert.deepEqual(b.pairs(), sorted(expected));
 });
 
+test("a defragmentation comes to its end under a load that it cannot catch up with", async (t) => {
+  const options = { engine: SMALL_PAGES, repeatedInSpareTime: 6_000, repeatedUnheld: 20_000 };
+  const b = await backendFixture(t, options, slowDisk());
+  let puts = 0;
+  const put = (): void => b.backend.put("key", bytesFromLatin1(String(puts++).padStart(9, "0")), bytesFromLatin1("x"));
+  for (let i = 0; i < 1_000; i++) put();
+  await b.backend.commitNow();
+  const state = { done: false };
+  const work = b.backend.defragment().then(() => (state.done = true));
+  let waits = 0;
+  while (!state.done) {
+    if (b.backend.room() !== undefined) waits++;
+    else for (let i = 0; i < 3_000; i++) put();
+    await b.clock.run(10);
+  }
+  await work;
+  assert.ok(puts > 20_000, `${puts} puts: more than it repeats before it holds commits back`);
+  assert.ok(waits > 0, "entries waited for the copy");
+  await b.backend.close();
+  await b.open({ engine: SMALL_PAGES });
+  const found = b.backend.keys("key").map((key) => Number(latin1FromBytes(key)));
+  assert.deepEqual(
+    found,
+    Array.from({ length: puts }, (_, i) => i),
+  );
+});
+
 test("a defragmentation without space fails, leaves nothing behind, and db serves on", async (t) => {
   const b = await backendFixture(t, { engine: SMALL_PAGES });
   for (let i = 0; i < 500; i++) b.put(`k${i}`, "x".repeat(50));

@@ -76,6 +76,9 @@ export interface BackendOptions {
   readonly batchIntervalMs?: number;
   readonly batchWritesMax?: number;
   readonly batchBytesMax?: number;
+  /** Changes that a defragmentation repeats in time that others leave over, and before it holds commits back. */
+  readonly repeatedInSpareTime?: number;
+  readonly repeatedUnheld?: number;
   readonly onFailure?: (error: BackendError) => void;
   /** Told how long each commit took to be durable, in milliseconds. */
   readonly onCommit?: (tookMs: number) => void;
@@ -616,11 +619,13 @@ export class Backend implements BucketWriter {
     try {
       const copy = new CatchingUp(database, missed, this);
       const spareTime = new SpareTime(this.#d.clock, REPEATING_REST_PER_MS);
-      while (!copy.hasCaughtUp && copy.repeated < REPEATED_IN_SPARE_TIME) {
+      const inSpareTime = this.#options.repeatedInSpareTime ?? REPEATED_IN_SPARE_TIME;
+      const unheld = this.#options.repeatedUnheld ?? REPEATED_UNHELD;
+      while (!copy.hasCaughtUp && copy.repeated < inSpareTime) {
         await copy.step();
         if (spareTime.isOver) await spareTime.rest();
       }
-      while (!copy.hasCaughtUp && copy.repeated < REPEATED_UNHELD) await this.#repeatSlice(copy);
+      while (!copy.hasCaughtUp && copy.repeated < unheld) await this.#repeatSlice(copy);
       await hold();
       // What came in while the last commit landed; where the calls were too many, all that is left.
       do await this.#repeatSlice(copy);

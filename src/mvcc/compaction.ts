@@ -14,7 +14,7 @@
  * HashKV covers the bucket's name and the key and value of each revision up to the one asked for, save two kinds: revisions up
  * to the compact revision that nobody can see at the one asked for (one member may have deleted them, another not yet), and a
  * tombstone at the compact revision itself (etcd 3.5.15 and before deletes it, later ones keep it). Where nobody can see anything, etcd
- * covers what it has not deleted yet, and its hash changes as a compaction goes on; Walnut's does not.
+ * covers what its compaction has not deleted yet, and its hash changes until that has ended; Walnut covers what is left at that end.
  */
 import { crc32c } from "../base/crc32c.js";
 import { COMPACTION_BATCH_BYTES_MAX, COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
@@ -186,7 +186,7 @@ export class Compactor {
     // Reads below the compact revision are refused by now, so these are the last ones.
     for (const { at, released } of this.#holds) if (at < revision) await released;
     const keep = new RevisionSet();
-    await this.#walkIndex((low) => this.#d.index.compactSlice(low, revision, keep));
+    await this.#afterWalks(() => this.#walkIndex((low) => this.#d.index.compactSlice(low, revision, keep)));
     // As etcd's, which two members compare: where nothing stays, it covers all that is deleted.
     const hasher = new KeyValueHasher(previous.revision, revision, keep.size > 0 ? keep : undefined);
     let from = revisionBytes(0, 0);
@@ -236,22 +236,29 @@ export class Compactor {
     this.#wake = undefined;
   }
 
-  /** The revisions that reads at `revision` see; undefined without a compaction. */
+  /**
+   * The revisions up to the compact revision that a hash at `revision` covers: those that reads there see. Where they see none, it covers
+   * what the compaction leaves. Undefined without a compaction.
+   */
   async #keptAt(revision: number, compactRevision: number): Promise<RevisionSet | undefined> {
     if (compactRevision <= 0) return undefined;
     const keep = new RevisionSet();
-    await this.#walkIndex((low) => this.#d.index.keepSlice(low, revision, keep));
+    await this.#afterWalks(async () => {
+      await this.#walkIndex((low) => this.#d.index.keepSlice(low, revision, keep));
+      if (keep.size === 0) await this.#walkIndex((low) => this.#d.index.keepSlice(low, compactRevision, keep));
+    });
     return keep;
   }
 
-  /** Walks over the index in slices, after the walks asked for before. */
-  #walkIndex(slice: (low: string) => string | undefined): Promise<void> {
-    const walk = this.#walks.then(() => this.#walkNow(slice));
-    this.#walks = walk.catch(() => undefined); // whoever asked for the walk is told of its failure
-    return walk;
+  /** Walks over the index after those asked for before. */
+  #afterWalks(walk: () => Promise<void>): Promise<void> {
+    const walked = this.#walks.then(walk);
+    this.#walks = walked.catch(() => undefined); // whoever asked for the walk is told of its failure
+    return walked;
   }
 
-  async #walkNow(slice: (low: string) => string | undefined): Promise<void> {
+  /** Walks over the index in slices. */
+  async #walkIndex(slice: (low: string) => string | undefined): Promise<void> {
     const { clock } = this.#d;
     let low: string | undefined = "";
     while (low !== undefined) {

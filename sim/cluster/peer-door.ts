@@ -1,6 +1,7 @@
 /** The way to the other members, as a simulated member sees it: `src/server/peers.ts` over the simulated network. */
 import type { Clock } from "../../src/platform/index.js";
 import type { Member } from "../../src/membership/member.js";
+import type { LeaseTimeToLiveRequest, LeaseTimeToLiveResponse } from "../../src/proto/generated/etcdserverpb/lease.js";
 import type { HashKVResponse } from "../../src/proto/generated/etcdserverpb/maintenance.js";
 import type {
   LocalIdentity,
@@ -98,6 +99,17 @@ export class SimPeerDoor implements PeerDoor {
 
   promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
     return this.#ask(urls, ({ receiver }) => receiver.promote(memberId));
+  }
+
+  renewLease(urls: readonly string[], id: bigint): Promise<number | undefined> {
+    return this.#ask(urls, ({ receiver }) => receiver.renewLease(id));
+  }
+
+  leaseTimeToLive(
+    urls: readonly string[],
+    request: LeaseTimeToLiveRequest,
+  ): Promise<LeaseTimeToLiveResponse | undefined> {
+    return this.#ask(urls, ({ receiver }) => receiver.leaseTimeToLive(request));
   }
 
   close(): Promise<void> {

@@ -63,6 +63,8 @@ export const CLIENT_ERRORS = {
   SERVER_LEADER_CHANGED: error(unavailable, "leader changed"),
   SERVER_NO_LEADER: error(unavailable, "no leader"),
   SERVER_NOT_LEADER: error(failedPrecondition, "not leader"),
+  // etcd's lessor says it, and nobody gives it a status or etcd's prefix.
+  SERVER_NOT_PRIMARY: { status: unknown, text: "not a primary lessor" },
   SERVER_STOPPED: error(unavailable, "server stopped"),
   SERVER_UNHEALTHY: error(unavailable, "unhealthy cluster"),
   SERVER_NOT_CAPABLE: error(unavailable, "not capable"),

@@ -1,7 +1,7 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * Served: KV, Lease, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
  * a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
@@ -50,6 +50,7 @@ import { clusterHandlers } from "./cluster.js";
 import { ApiError } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
+import { leaseHandlers } from "./lease.js";
 import { encodeRangeAnswer } from "./range-answer.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
@@ -64,6 +65,7 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
     ...unservedHandlers(),
     ...kvHandlers(dependencies),
     ...maintenanceHandlers(dependencies),
+    ...leaseHandlers(dependencies),
     ...clusterHandlers(dependencies),
     ...authHandlers(dependencies),
     ...healthHandlers(dependencies),

@@ -85,6 +85,16 @@ export const COMPACTION_PAUSE_MS = 10;
 /** Bytes of values in one such batch: they are read and hashed in one turn of the loop, in some 2 ms. */
 export const COMPACTION_BATCH_BYTES_MAX = mebibytes(2);
 
+/** Revocations of expired leases on their way at once: each is an entry of its own, and calls of clients stand beside them in the queue. */
+export const REVOCATIONS_IN_FLIGHT_MAX = 1_000;
+
+/** Between two notes of what long leases have left, and how many leases one entry tells of (etcd's figures). */
+export const LEASE_CHECKPOINT_MS = 300_000;
+export const LEASE_CHECKPOINTS_PER_ENTRY = 1_000;
+
+/** Keep-alive requests of one stream that may wait for an answer: most wait for nothing. */
+export const KEEP_ALIVES_WAITING_MAX = 1_000;
+
 /** Bytes of entries in one message between members (etcd's `maxSizePerMsg`), and of requests that are proposed together. */
 export const MESSAGE_ENTRY_BYTES_MAX = mebibytes(1);
 

@@ -30,6 +30,14 @@ import {
   type HashKVResponse,
   type HashResponse,
   KVDefinition,
+  LeaseDefinition,
+  type LeaseGrantRequest,
+  type LeaseGrantResponse,
+  type LeaseKeepAliveResponse,
+  type LeaseLeasesResponse,
+  type LeaseRevokeResponse,
+  type LeaseTimeToLiveRequest,
+  type LeaseTimeToLiveResponse,
   MaintenanceDefinition,
   type MemberAddRequest,
   type MemberAddResponse,
@@ -124,6 +132,49 @@ export class Client {
 
   compact(request: CompactionRequest): Promise<CompactionResponse> {
     return this.#write(KVDefinition, KVDefinition.methods.compact, request);
+  }
+
+  leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
+    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseGrant, request);
+  }
+
+  leaseRevoke(id: bigint): Promise<LeaseRevokeResponse> {
+    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseRevoke, { ID: id });
+  }
+
+  leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
+    return this.#read(LeaseDefinition, LeaseDefinition.methods.leaseTimeToLive, request);
+  }
+
+  leaseLeases(): Promise<LeaseLeasesResponse> {
+    return this.#read(LeaseDefinition, LeaseDefinition.methods.leaseLeases, {});
+  }
+
+  /**
+   * Renews a lease now, and again each time that a third of its time is over, on one stream. Ends when the lease is gone; breaking off the
+   * iteration ends the stream.
+   *
+   * @throws RpcError when the stream ends otherwise
+   */
+  async *leaseKeepAlive(id: bigint): AsyncGenerator<LeaseKeepAliveResponse> {
+    const channel = await this.#reachAny(Date.now() + this.#options.callTimeoutMs);
+    const { path, serialize, deserialize } = wire(LeaseDefinition, LeaseDefinition.methods.leaseKeepAlive);
+    const metadata = await this.#metadata();
+    const stream = channel.makeBidiStreamRequest(path, serialize, deserialize, metadata, {});
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      stream.write({ ID: id });
+      for await (const response of stream as AsyncIterable<LeaseKeepAliveResponse>) {
+        if (response.TTL <= 0) return;
+        yield response;
+        timer = setTimeout(() => stream.write({ ID: id }), (response.TTL * 1000) / 3);
+      }
+    } catch (error) {
+      throw asRpcError(error);
+    } finally {
+      clearTimeout(timer);
+      stream.cancel();
+    }
   }
 
   memberList(linearizable: boolean): Promise<MemberListResponse> {

@@ -290,6 +290,11 @@ export class Backend implements BucketWriter {
     this.#bucket(bucket)?.forEachInPlace(from, visit);
   }
 
+  /** A bucket of the open transaction, to be visited in slices: each sees what was written until then. */
+  reader(bucket: string): Pick<BoltBucket, "forEach"> {
+    return { forEach: (from, to, visit) => this.forEach(bucket, from, to, visit) };
+  }
+
   /** The hook writes what must reach the disk together with the batch (consistent index, term, conf state). */
   setBeforeCommit(hook: (write: BucketWriter) => void): void {
     this.#beforeCommit = hook;
@@ -722,7 +727,7 @@ class CatchingUp {
 /** Visits `[from, to)` of a pinned bucket, giving the loop back every few milliseconds. */
 export async function visitInSlices(
   clock: Clock,
-  bucket: BoltBucket,
+  bucket: Pick<BoltBucket, "forEach">,
   from: Uint8Array | undefined,
   to: Uint8Array | undefined,
   visit: (key: Uint8Array, value: Uint8Array) => void,

@@ -29,7 +29,7 @@ function describePair(kv: KeyValue): string {
 function goldenFixture(t: TestContext): Promise<StoreFixture> {
   const disk = new SimDisk();
   disk.writeAll("/data/db", gunzipSync(readFileSync(join(folder, "etcd.db.gz"))));
-  const exists = { has: () => true, holdsKeys: false, leaseOf: () => 0n, attach: () => true, detach: () => undefined };
+  const exists = { has: () => true, holdsKeys: false, attach: () => true, detach: () => undefined };
   return storeFixture(t, { disk, engine: boltEngine, store: { leases: exists } });
 }
 

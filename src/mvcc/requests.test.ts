@@ -17,7 +17,6 @@ async function filled(t: TestContext): Promise<StoreFixture> {
   const seven = {
     has: (lease: bigint) => lease === 7n,
     holdsKeys: false,
-    leaseOf: () => 0n,
     attach: () => true,
     detach: () => undefined,
   };

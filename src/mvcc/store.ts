@@ -399,11 +399,10 @@ export class Store implements ReadView {
     const kv: KeyValue = { key, createRevision, modRevision: main, version, value, lease };
     writeRevision(this.#scratch, main, sub);
     this.#backend.putEncoded(BUCKETS.key, this.#scratch, kv, KEY_VALUE_CODEC);
-    this.#detach(key);
     if (lease !== 0n) {
-      const attached = this.#leases.attach(lease, latin1FromBytes(key));
+      const attached = this.#leases.attach(lease, key);
       invariant(attached, () => `a put was let through with lease ${lease}`);
-    }
+    } else if (this.#leases.holdsKeys) this.#leases.detach(key);
     return kv;
   }
 
@@ -414,18 +413,10 @@ export class Store implements ReadView {
       const kv = tombstoneOf(this.#index.keyOf(row));
       this.#backend.put(BUCKETS.key, tombstoneBytes(main, firstSub + i), encodeKeyValue(kv));
       this.#index.tombstone(row, main, firstSub + i);
-      this.#detach(kv.key);
+      if (this.#leases.holdsKeys) this.#leases.detach(kv.key);
       kv.modRevision = main;
       return kv;
     });
-  }
-
-  #detach(key: Uint8Array): void {
-    // Most stores have no key with a lease: no text is made for the question.
-    if (!this.#leases.holdsKeys) return;
-    const name = latin1FromBytes(key);
-    const lease = this.#leases.leaseOf(name);
-    if (lease !== 0n) this.#leases.detach(lease, name);
   }
 
   #end(changes: readonly Change[]): number {
@@ -439,7 +430,7 @@ export class Store implements ReadView {
 
   async #restore(onProgress: (progress: RestoreProgress) => void): Promise<void> {
     const marks = readMarks(this.#backend);
-    const restoring: Restoring = { pair: new StoredPair(), leased: new Map() };
+    const restoring: Restoring = { pair: new StoredPair(), unattached: new Map() };
     let from: Uint8Array | undefined = revisionBytes(FIRST_REVISION, 0);
     let revisions = 0;
     while (from !== undefined) {
@@ -460,7 +451,9 @@ export class Store implements ReadView {
     }
     // What a compaction deleted may have been the newest revisions: the marks know of them.
     this.#revision = Math.max(this.#revision, marks.finished ?? 0, marks.scheduled ?? 0);
-    this.#reattach(restoring.leased);
+    for (const lease of restoring.unattached.values()) {
+      this.#d.log.error("failed to attach a lease", { "lease-id": lease });
+    }
     this.#d.log.info("kvstore restored", { "current-rev": this.#revision });
     this.#compactor.restore(marks, this.#revision);
   }
@@ -473,11 +466,12 @@ export class Store implements ReadView {
     value: Uint8Array,
     valueStart: number,
     valueEnd: number,
-    { pair, leased }: Restoring,
+    restoring: Restoring,
   ): void {
     if (!isRevisionKey(key, start, end)) {
       throw new MvccError("MVCC_CORRUPT", `${this.#backend.path}: a key of ${end - start} bytes in the bucket key`);
     }
+    const { pair } = restoring;
     const main = mainOf(key, start);
     const sub = subOf(key, start);
     try {
@@ -496,14 +490,17 @@ export class Store implements ReadView {
       }
       this.#index.restorePut(bytes, keyStart, keyEnd, main, sub, pair.createRevision, pair.version);
     }
-    if (pair.lease !== 0n) leased.set(latin1FromBytes(bytes, keyStart, keyEnd), pair.lease);
-    else if (leased.size > 0) leased.delete(latin1FromBytes(bytes, keyStart, keyEnd));
+    if (pair.lease !== 0n || this.#leases.holdsKeys || restoring.unattached.size > 0) {
+      this.#restoreAttachment(bytes.subarray(keyStart, keyEnd), pair.lease, restoring.unattached);
+    }
   }
 
-  #reattach(leased: ReadonlyMap<string, bigint>): void {
-    for (const [key, lease] of leased) {
-      if (!this.#leases.attach(lease, key)) this.#d.log.error("failed to attach a lease", { "lease-id": lease });
-    }
+  /** A key of an older revision may have hung on a lease that is gone: only what its newest revision says counts. */
+  #restoreAttachment(key: Uint8Array, lease: bigint, unattached: Map<string, bigint>): void {
+    if (unattached.size > 0) unattached.delete(latin1FromBytes(key));
+    if (lease !== 0n && this.#leases.attach(lease, key)) return;
+    this.#leases.detach(key);
+    if (lease !== 0n) unattached.set(latin1FromBytes(key), lease);
   }
 }
 
@@ -511,7 +508,8 @@ export class Store implements ReadView {
 interface Restoring {
   /** The pair that is read at the moment. */
   readonly pair: StoredPair;
-  readonly leased: Map<string, bigint>;
+  /** Keys whose newest revision so far names a lease that is not there. */
+  readonly unattached: Map<string, bigint>;
 }
 
 /** What a write transaction asks of its store. */

@@ -3,7 +3,7 @@
  * because a room may not import those that use it; whoever wires the two is told by the compiler when they part.
  */
 import type { Member } from "../membership/index.js";
-import type { HashKVResponse } from "../proto/index.js";
+import type { HashKVResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse } from "../proto/index.js";
 import type { Message } from "../proto/raft.js";
 
 /** Who this member is to others. */
@@ -37,6 +37,12 @@ export interface PeerDoor {
   fetchVersions(urls: readonly string[], local?: LocalIdentity): Promise<PeerVersions | undefined>;
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined>;
   promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined>;
+  renewLease(urls: readonly string[], id: bigint, local: LocalIdentity): Promise<number | undefined>;
+  leaseTimeToLive(
+    urls: readonly string[],
+    request: LeaseTimeToLiveRequest,
+    local: LocalIdentity,
+  ): Promise<LeaseTimeToLiveResponse | undefined>;
   close(): Promise<void>;
 }
 
@@ -61,4 +67,6 @@ export interface PeerReceiver {
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
   promote(id: bigint): Promise<readonly Member[]>;
+  renewLease(id: bigint): Promise<number>;
+  leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse>;
 }

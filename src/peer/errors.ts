@@ -35,6 +35,7 @@ export type PeerRefusalCode =
   | "MEMBER_NOT_LEARNER"
   | "SERVER_LEARNER_NOT_READY"
   | "SERVER_TIMEOUT"
+  | "LEASE_NOT_FOUND"
   | "CLUSTER_MISMATCH";
 
 export class PeerRefusal extends CodedError<PeerRefusalCode> {

@@ -470,6 +470,25 @@ test("members tell each other of the cluster, versions and hashes, and promote",
   await assert.rejects(a.door.promote([b.url], 5n), refusal("MEMBER_NOT_FOUND"));
 });
 
+test("a member asks the leader to renew a lease, and how long it lives", async (t) => {
+  const world = PeerWorld.for(t);
+  const [a, b] = await world.couple();
+  b.member.leases.set(-7n, 60);
+  assert.equal(await a.door.renewLease([b.url], -7n), 60);
+  assert.deepEqual(await a.door.leaseTimeToLive([b.url], { ID: -7n, keys: true }), {
+    header: { clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 },
+    ID: -7n,
+    TTL: 59,
+    grantedTTL: 60,
+    keys: [Uint8Array.of(1), Uint8Array.of(0xff, 2)],
+  });
+  assert.deepEqual((await a.door.leaseTimeToLive([b.url], { ID: -7n, keys: false }))?.keys, []);
+  await assert.rejects(a.door.renewLease([b.url], 8n), { code: "LEASE_NOT_FOUND" });
+  await assert.rejects(a.door.leaseTimeToLive([b.url], { ID: 8n, keys: true }), { code: "LEASE_NOT_FOUND" });
+  await b.peers.stop();
+  assert.equal(await a.door.renewLease([b.url], -7n), undefined);
+});
+
 test("a port that is not connected yet, or silent, counts as one that does not answer", async (t) => {
   const world = PeerWorld.for(t);
   const early = await world.door();

@@ -24,7 +24,7 @@ import {
 } from "../base/limits.js";
 import { memberIdText, type Member } from "../membership/index.js";
 import type { Clock, Log, Timer } from "../platform/index.js";
-import type { HashKVResponse } from "../proto/index.js";
+import type { HashKVResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse } from "../proto/index.js";
 import { type Message, MessageType } from "../proto/raft.js";
 import type {
   DatabaseStream,
@@ -147,6 +147,17 @@ export class HttpPeers implements PeerDoor {
 
   promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
     return this.#client.promote(urls, memberId);
+  }
+
+  renewLease(urls: readonly string[], id: bigint): Promise<number | undefined> {
+    return this.#client.renewLease(urls, id);
+  }
+
+  leaseTimeToLive(
+    urls: readonly string[],
+    request: LeaseTimeToLiveRequest,
+  ): Promise<LeaseTimeToLiveResponse | undefined> {
+    return this.#client.leaseTimeToLive(urls, request);
   }
 
   /** Which streams to and from a member are open, for logs and tests: as `append+message out, append in`. */

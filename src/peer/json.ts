@@ -111,6 +111,25 @@ const PROMOTE_REFUSALS = {
   },
 } as const satisfies Readonly<Record<string, Refusal>>;
 
+const LEASE_REFUSALS = {
+  LEASE_NOT_FOUND: { status: 404, text: "lease not found" },
+  SERVER_TIMEOUT_APPLIED_INDEX: {
+    status: 408,
+    text: "waiting for node to catch up its applied index has timed out",
+  },
+  SERVER_NOT_PRIMARY: { status: 400, text: "not a primary lessor" },
+} as const satisfies Readonly<Record<string, Refusal>>;
+
+/** How another member is told what became of its question about a lease, in etcd's words. */
+export function leaseRefusal(thrown: unknown): Refusal {
+  return refusalOf(LEASE_REFUSALS, thrown) ?? { status: 400, text: textOf(thrown) };
+}
+
+/** What another member's refusal means: that there is no such lease, or that it is to be asked again. */
+export function leaseError(status: number, text: string): PeerRefusal | PeerError {
+  return status === 404 ? new PeerRefusal("LEASE_NOT_FOUND", "the leader has no such lease") : refused(status, text);
+}
+
 /** How another member is told that its hash is refused, in etcd's words. */
 export function hashKvRefusal(thrown: unknown): Refusal {
   return refusalOf(HASH_KV_REFUSALS, thrown) ?? { status: 400, text: textOf(thrown) };

@@ -1,18 +1,36 @@
 /** The few requests that members ask each other beside raft. URLs are tried in turn; what none answers is undefined. */
 import { describeError } from "../base/errors.js";
+import { PEER_ANSWER_BYTES_MAX } from "../base/limits.js";
+import { textFromUtf8 } from "../base/text.js";
 import { type Member, memberIdText } from "../membership/index.js";
 import type { Clock, Log } from "../platform/index.js";
-import type { HashKVResponse } from "../proto/index.js";
-import { readAnswer } from "./answers.js";
+import {
+  type HashKVResponse,
+  LeaseKeepAliveRequest,
+  LeaseKeepAliveResponse,
+  leasepb,
+  type LeaseTimeToLiveRequest,
+  type LeaseTimeToLiveResponse,
+} from "../proto/index.js";
+import { readBody } from "./answers.js";
 import type { LocalIdentity, PeerVersions, RemoteCluster } from "./contract.js";
 import type { Dialer, DialOptions } from "./dialer.js";
 import { PeerError, PeerRefusal } from "./errors.js";
 import { CLUSTER_ID_HEADER, idFromText } from "./headers.js";
-import { decodeHashKv, decodeMembers, decodeVersions, encodeHashKvRequest, hashKvError, promoteError } from "./json.js";
+import {
+  decodeHashKv,
+  decodeMembers,
+  decodeVersions,
+  encodeHashKvRequest,
+  hashKvError,
+  leaseError,
+  promoteError,
+} from "./json.js";
 import type { PeerTimeouts } from "./world.js";
 
 interface Answer {
   readonly status: number;
+  readonly bytes: Uint8Array;
   readonly text: string;
   readonly clusterId: bigint | undefined;
 }
@@ -80,6 +98,41 @@ export class PeerClient {
     });
   }
 
+  /** The whole time of a lease that the leader there renewed, in seconds. */
+  renewLease(urls: readonly string[], id: bigint): Promise<number | undefined> {
+    return this.#first(urls, async (url) => {
+      const answer = LeaseKeepAliveResponse.decode(
+        await this.#askOfLease(url, "/leases", LeaseKeepAliveRequest.encode({ ID: id }).finish()),
+      );
+      if (answer.ID !== id)
+        throw new PeerError("PEER_MALFORMED", `${url} answers for another lease than was asked for`);
+      return answer.TTL;
+    });
+  }
+
+  leaseTimeToLive(
+    urls: readonly string[],
+    request: LeaseTimeToLiveRequest,
+  ): Promise<LeaseTimeToLiveResponse | undefined> {
+    return this.#first(urls, async (url) => {
+      const question = leasepb.LeaseInternalRequest.encode({ LeaseTimeToLiveRequest: request }).finish();
+      const { LeaseTimeToLiveResponse: answer } = leasepb.LeaseInternalResponse.decode(
+        await this.#askOfLease(url, "/leases/internal", question),
+      );
+      if (answer?.ID !== request.ID) {
+        throw new PeerError("PEER_MALFORMED", `${url} answers for another lease than was asked for`);
+      }
+      return answer;
+    });
+  }
+
+  async #askOfLease(url: string, path: string, body: Uint8Array): Promise<Uint8Array> {
+    const options: DialOptions = { method: "POST", path, headers: { "Content-Type": "application/protobuf" } };
+    const { status, bytes } = await this.#ask(url, options, { body, timeoutMs: this.#timeouts.consensusMs });
+    if (status !== 200) throw leaseError(status, textFromUtf8(bytes));
+    return bytes;
+  }
+
   /** The clock of the member there, milliseconds since 1970. @throws PeerError when it does not answer */
   async probe(url: string): Promise<number> {
     const { status, text } = await this.#ask(url, { method: "GET", path: "/raft/probing" });
@@ -105,7 +158,10 @@ export class PeerClient {
   #ask(
     url: string,
     options: DialOptions,
-    { body, timeoutMs = this.#timeouts.requestMs }: { readonly body?: string; readonly timeoutMs?: number } = {},
+    {
+      body,
+      timeoutMs = this.#timeouts.requestMs,
+    }: { readonly body?: string | Uint8Array; readonly timeoutMs?: number } = {},
   ): Promise<Answer> {
     const length = body === undefined ? undefined : String(Buffer.byteLength(body));
     const headers = { ...options.headers, ...(length === undefined ? {} : { "Content-Length": length }) };
@@ -119,7 +175,18 @@ export class PeerClient {
       request.once("response", (response) => {
         const header = response.headers[CLUSTER_ID_HEADER];
         const clusterId = typeof header === "string" ? idFromText(header) : undefined;
-        readAnswer(response).then((text) => resolve({ status: response.statusCode ?? 0, text, clusterId }), reject);
+        readBody(response, { bytesMax: PEER_ANSWER_BYTES_MAX }).then(
+          (bytes) =>
+            resolve({
+              status: response.statusCode ?? 0,
+              bytes,
+              get text() {
+                return textFromUtf8(bytes);
+              },
+              clusterId,
+            }),
+          reject,
+        );
       });
       request.end(body);
     }).finally(() => {

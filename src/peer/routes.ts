@@ -13,7 +13,7 @@ import { CodedError, describeError } from "../base/errors.js";
 import { PEER_BODY_BYTES_MAX, PEER_REQUESTS_BYTES_MAX, SNAPSHOTS_RECEIVED_MAX } from "../base/limits.js";
 import { textFromUtf8 } from "../base/text.js";
 import { memberIdText } from "../membership/index.js";
-import { LeaseKeepAliveRequest, leasepb } from "../proto/index.js";
+import { LeaseKeepAliveRequest, LeaseKeepAliveResponse, leasepb } from "../proto/index.js";
 import { decodeMessage, type Message, MessageType } from "../proto/raft.js";
 import { readBody } from "./answers.js";
 import { PeerError } from "./errors.js";
@@ -32,6 +32,7 @@ import {
   encodeMembers,
   encodeVersions,
   hashKvRefusal,
+  leaseRefusal,
   promoteRefusal,
 } from "./json.js";
 import { assertAcceptable, assertEntriesBounded, assertOnStream } from "./rules.js";
@@ -104,9 +105,9 @@ export class Routes {
       case "/downgrade/enabled":
         return this.#downgrade(request, response);
       case "/leases":
-        return this.#lease(request, LeaseKeepAliveRequest);
+        return this.#renewLease(request, response);
       case "/leases/internal":
-        return this.#lease(request, leasepb.LeaseInternalRequest);
+        return this.#leaseTimeToLive(request, response);
     }
     if (path.startsWith("/raft/stream/")) return this.#stream(path, request, response);
     if (path.startsWith("/members/promote/"))
@@ -380,16 +381,45 @@ export class Routes {
     await send(response, "text/plain", "false");
   }
 
-  /** What an etcd without leases answers. */
-  async #lease(request: IncomingMessage, codec: { decode(bytes: Uint8Array): unknown }): Promise<void> {
+  async #renewLease(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { ID } = await this.#leaseRequest(request, LeaseKeepAliveRequest);
+    const TTL = await this.#answerOfLease(this.#world.receiver.renewLease(ID));
+    await sendMessage(response, LeaseKeepAliveResponse.encode({ header: undefined, ID, TTL }).finish());
+  }
+
+  async #leaseTimeToLive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { LeaseTimeToLiveRequest: question } = await this.#leaseRequest(request, leasepb.LeaseInternalRequest);
+    // etcd falls over a request without the message inside.
+    if (question === undefined) throw new Refused(400, "error unmarshalling request");
+    const answer = await this.#answerOfLease(this.#world.receiver.leaseTimeToLive(question));
+    if (answer.TTL === -1 && answer.grantedTTL === 0) throw new Refused(404, "lease not found");
+    const header = { clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 };
+    await sendMessage(
+      response,
+      leasepb.LeaseInternalResponse.encode({ LeaseTimeToLiveResponse: { ...answer, header } }).finish(),
+    );
+  }
+
+  async #leaseRequest<Request>(
+    request: IncomingMessage,
+    codec: { decode(bytes: Uint8Array): Request },
+  ): Promise<Request> {
     if (request.method !== "POST") throw new Refused(405, "Method Not Allowed");
     const body = await this.#readSmall(request);
     try {
-      codec.decode(body);
+      return codec.decode(body);
     } catch (cause) {
       throw new Refused(400, "error unmarshalling request", { cause });
     }
-    throw new Refused(404, "lease not found");
+  }
+
+  async #answerOfLease<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    try {
+      return await answer;
+    } catch (cause) {
+      const { status, text } = leaseRefusal(cause);
+      throw new Refused(status, text, { cause });
+    }
   }
 
   async #readSmall(request: IncomingMessage): Promise<Uint8Array> {
@@ -517,7 +547,11 @@ function sendJson(response: ServerResponse, body: string): Promise<void> {
   return send(response, "application/json", body);
 }
 
-async function send(response: ServerResponse, contentType: string, body: string): Promise<void> {
+function sendMessage(response: ServerResponse, body: Uint8Array): Promise<void> {
+  return send(response, "application/protobuf", body);
+}
+
+async function send(response: ServerResponse, contentType: string, body: string | Uint8Array): Promise<void> {
   response.writeHead(200, { "Content-Type": contentType, "Content-Length": String(Buffer.byteLength(body)) }).end(body);
 }
 

@@ -370,8 +370,10 @@ export class Applier {
       leases.revoke(request.leaseRevoke.ID, store);
       return { kind: "answer", response: { header: { ...header, revision: store.revision } } };
     }
-    // Remaining times are not kept over a restart unless etcd is told to (--experimental-enable-lease-checkpoint-persist).
-    if (request.leaseCheckpoint !== undefined) return { kind: "answer", response: { header } };
+    if (request.leaseCheckpoint !== undefined) {
+      for (const { ID, remainingTTL } of request.leaseCheckpoint.checkpoints) leases.checkpoint(ID, remainingTTL);
+      return { kind: "answer", response: { header } };
+    }
     return undefined;
   }
 

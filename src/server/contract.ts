@@ -26,6 +26,15 @@ import type {
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
+import type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseLeasesResponse,
+  LeaseRevokeRequest,
+  LeaseRevokeResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse,
+} from "../proto/generated/etcdserverpb/lease.js";
 import type { StoredPairs } from "../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
@@ -89,6 +98,16 @@ export interface MemberService {
    */
   txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void;
   compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;
+
+  /** Grants a lease; an ID of 0 lets the member choose. */
+  leaseGrant(request: LeaseGrantRequest, context?: CallContext): Promise<LeaseGrantResponse>;
+  leaseRevoke(request: LeaseRevokeRequest, context?: CallContext): Promise<LeaseRevokeResponse>;
+  /** Renews a lease and tells its time to live in seconds, which may be before this returns. May also throw what it rejects with. */
+  leaseKeepAliveFor(id: bigint, receiver: Receiver<number>, context?: CallContext): void;
+  /** Its `TTL` is -1 for a lease that is not there. */
+  leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse>;
+  /** All leases that this member knows of. */
+  leaseLeases(): LeaseLeasesResponse;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
   status(): StatusResponse;

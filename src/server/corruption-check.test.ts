@@ -41,6 +41,8 @@ function play(own: readonly Hash[], peer: PeerAnswer): { check: CorruptionCheck;
     fetchCluster: nothing,
     fetchVersions: nothing,
     promote: nothing,
+    renewLease: nothing,
+    leaseTimeToLive: nothing,
     close: () => Promise.resolve(),
     fetchHashKv: (urls, revision) => {
       assert.deepEqual(urls, ["http://peer-2:2380"]);

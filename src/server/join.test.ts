@@ -34,6 +34,8 @@ function door(cluster: RemoteCluster | undefined, versions?: PeerVersions): Peer
     fetchVersions: () => Promise.resolve(versions),
     fetchHashKv: nothing,
     promote: nothing,
+    renewLease: nothing,
+    leaseTimeToLive: nothing,
     close: () => Promise.resolve(),
   };
 }

@@ -47,6 +47,8 @@ class OneLearner implements PeerDoor {
   readonly fetchVersions = (): Promise<undefined> => Promise.resolve(undefined);
   readonly fetchHashKv = (): Promise<undefined> => Promise.resolve(undefined);
   readonly promote = (): Promise<undefined> => Promise.resolve(undefined);
+  readonly renewLease = (): Promise<undefined> => Promise.resolve(undefined);
+  readonly leaseTimeToLive = (): Promise<undefined> => Promise.resolve(undefined);
   readonly close = (): Promise<void> => Promise.resolve();
 }
 

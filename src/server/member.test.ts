@@ -229,3 +229,49 @@ test("after a failed sync nothing is acknowledged, and the restart has all that 
   assert.equal(content.has("later"), false);
   await stopMember(second);
 });
+
+test("a key goes with its lease when that runs out, and stays while the lease is kept alive", async () => {
+  const running = await startMember(worldOf(new SimDisk()));
+  const { member, clock } = running;
+  const grant = await timePassesUntil(running, member.leaseGrant({ ID: 7n, TTL: 10 }));
+  assert.deepEqual([grant.ID, grant.TTL, grant.header?.revision], [7n, 10, 1]);
+  const chosen = await timePassesUntil(running, member.leaseGrant({ ID: 0n, TTL: 100 }));
+  assert.ok(chosen.ID > 0n);
+  await assert.rejects(timePassesUntil(running, member.leaseGrant({ ID: 7n, TTL: 10 })), { code: "LEASE_EXISTS" });
+  await timePassesUntil(running, member.put(putRequest("a", "1", { lease: 7n })));
+  await timePassesUntil(running, member.put(putRequest("b", "1", { lease: chosen.ID })));
+  await clock.run(6_000);
+  const renewed: unknown[] = [];
+  member.leaseKeepAliveFor(7n, { resolve: (ttl) => renewed.push(ttl), reject: (error) => renewed.push(error) });
+  assert.deepEqual(renewed, [10]);
+  await clock.run(6_000);
+  const alive = await timePassesUntil(running, member.leaseTimeToLive({ ID: 7n, keys: true }));
+  assert.deepEqual([alive.TTL, alive.grantedTTL, alive.keys.map((key) => textOf(key))], [4, 10, ["a"]]);
+  assert.deepEqual(
+    member.leaseLeases().leases.map(({ ID }) => ID),
+    [7n, chosen.ID],
+  );
+  await clock.run(5_500);
+  const gone = await timePassesUntil(running, member.leaseTimeToLive({ ID: 7n, keys: true }));
+  assert.deepEqual([gone.TTL, gone.grantedTTL, gone.keys], [-1, 0, []]);
+  assert.deepEqual([...(await contentOf(member)).keys()], ["b"]);
+  await assert.rejects(timePassesUntil(running, member.leaseRevoke({ ID: 7n })), { code: "LEASE_NOT_FOUND" });
+  await stopMember(running);
+});
+
+test("a restart neither loses a lease nor lets it run out early", async () => {
+  const first = await startMember(worldOf(new SimDisk()));
+  await timePassesUntil(first, first.member.leaseGrant({ ID: -7n, TTL: 10 }));
+  await timePassesUntil(first, first.member.put(putRequest("a", "1", { lease: -7n })));
+  await first.clock.run(9_000);
+  await stopMember(first);
+  const second = await startMember(worldOf(first.disk));
+  await second.clock.run(9_500);
+  assert.deepEqual([...(await contentOf(second.member)).keys()], ["a"], "it has its whole time again");
+  await second.clock.run(3_000);
+  assert.equal((await contentOf(second.member)).size, 0);
+  await stopMember(second);
+  const third = await startMember(worldOf(second.disk));
+  assert.deepEqual(third.member.leaseLeases().leases, []);
+  await stopMember(third);
+});

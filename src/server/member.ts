@@ -59,6 +59,15 @@ import {
   type HashResponse,
   type StatusResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
+import type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseLeasesResponse,
+  LeaseRevokeRequest,
+  LeaseRevokeResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse,
+} from "../proto/generated/etcdserverpb/lease.js";
 import { InternalRaftRequest } from "../proto/generated/etcdserverpb/raft_internal.js";
 import {
   ConfChangeType,
@@ -97,6 +106,7 @@ import { CorruptionCheck } from "./corruption-check.js";
 import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
 import { whyUnreadable } from "./foreign-proposals.js";
+import { LeaseKeeper } from "./lease-keeper.js";
 import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
 import type { LocalIdentity, PeerDoor, PeerReceiver, Peers } from "./peers.js";
@@ -124,6 +134,12 @@ const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
 const TICKS_AFTER_REMOVAL = 10;
 /** A member whose first ticks are skipped waits so long for another one to be there (etcd's figure). */
 const ADVANCE_WITHIN_MS = 5_000;
+/** After a longer pause between two ticks a leader asks the others whether it leads still (etcd's figure). */
+const TICKS_WITHOUT_DOUBT = 3;
+/** Pause before a leader that did not answer is asked again (etcd's 50 ms). */
+const LEADER_ASKED_AGAIN_MS = 50;
+/** What is left of a lease that nobody has given its time to yet: etcd's longest duration. */
+const SECONDS_FOR_EVER = 9_223_372_036;
 /** What raft is told of a refused change: nobody is added or removed. */
 const NO_CHANGE: ConfChange = { id: 0n, type: ConfChangeType.addNode, nodeId: NONE, context: EMPTY_BYTES };
 
@@ -195,6 +211,7 @@ export class Member implements MemberService {
   readonly #abstention: Abstention;
   readonly #versions: ClusterVersionMonitor;
   readonly #corruption: CorruptionCheck;
+  readonly #leaseKeeper: LeaseKeeper;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
@@ -208,6 +225,9 @@ export class Member implements MemberService {
   #peers: Peers = NO_PEERS;
   #leader = 0n;
   #leaderSince = Number.NEGATIVE_INFINITY;
+  #tickedAt = Infinity;
+  /** The loop stood still for some ticks: another member may lead since, and this one does not know it yet (etcd #15247). */
+  #isInDoubt = false;
   #commitIndex = 0;
   /** Ticks until a removed member stops. */
   #ticksLeft: number | undefined;
@@ -225,6 +245,7 @@ export class Member implements MemberService {
   static async start(dependencies: MemberDependencies, options: MemberOptions, hooks: MemberHooks): Promise<Member> {
     const { metrics = noMetrics, platform, peers: door } = dependencies;
     let fail: (error: unknown) => void = hooks.onFailure;
+    let onLeaseRevoked: (id: bigint) => void = () => undefined;
     const bootHooks: BootHooks = {
       onBackendFailure: (error) => fail(error),
       onSync: (tookMs) => metrics.observe("etcd_disk_wal_fsync_duration_seconds", tookMs / 1000),
@@ -235,8 +256,12 @@ export class Member implements MemberService {
     let tables: Tables;
     try {
       booted = await boot(platform, door, options, bootHooks);
-      tables = await openTables(platform, options, booted.backend, ({ revisions }) =>
-        hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
+      tables = await openTables(
+        platform,
+        options,
+        booted.backend,
+        ({ revisions }) => hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
+        (id) => onLeaseRevoked(id),
       );
     } catch (error) {
       await booted?.wal.close().catch(() => undefined);
@@ -246,6 +271,7 @@ export class Member implements MemberService {
     }
     const member = new Member(dependencies, options, hooks, bootHooks, booted, tables);
     fail = (error) => member.#fail(error);
+    onLeaseRevoked = (id) => member.#leaseKeeper.onRevoked(id);
     try {
       await member.#begin();
     } catch (error) {
@@ -377,6 +403,23 @@ export class Member implements MemberService {
       },
       requestTimeoutMs(options),
     );
+    this.#leaseKeeper = new LeaseKeeper(
+      {
+        clock: this.#clock,
+        log: this.#log,
+        metrics: this.#metrics,
+        leases: () => this.#tables.leases,
+        confirmLeadership: () => this.#confirmLeadership(),
+        revoke: async (ID) => void (await this.#request({ leaseRevoke: { ID } })),
+        checkpoint: async (checkpoints) =>
+          void (await this.#request({ leaseCheckpoint: { checkpoints: [...checkpoints] } })),
+      },
+      {
+        extendMs: options.electionMs,
+        revocationsPerSecond: options.leaseRevocationsPerSecond,
+        checkpoints: options.leaseCheckpoint,
+      },
+    );
     this.#versions = new ClusterVersionMonitor({
       local: this.#local,
       door,
@@ -493,6 +536,9 @@ export class Member implements MemberService {
 
   #tick(): void {
     if (this.#state !== "running") return;
+    const now = this.#clock.now();
+    if (now - this.#tickedAt > TICKS_WITHOUT_DOUBT * this.#options.heartbeatMs) this.#isInDoubt = true;
+    this.#tickedAt = now;
     this.#lookAtAbstention();
     if (!this.#abstention.holds) this.#booted.node.tick();
     this.#maybeAdvanceTicks();
@@ -549,6 +595,7 @@ export class Member implements MemberService {
     const isNew = leader !== this.#leader && leader !== NONE;
     this.#leader = leader;
     if (leader !== this.memberId) this.#catchUp.dropAll();
+    this.#leaseKeeper.onLeadership(leader === this.memberId);
     this.#metrics.set("etcd_server_has_leader", leader === NONE ? 0 : 1);
     this.#metrics.set("etcd_server_is_leader", leader === this.memberId ? 1 : 0);
     if (!isNew) return;
@@ -618,6 +665,8 @@ export class Member implements MemberService {
       clusterVersion: () => this.#membership.clusterVersion,
       hashKv: (revision) => this.hashKv({ revision }),
       promote: async (id) => (await this.memberPromote(id)).members,
+      renewLease: (id) => this.#renewAsLeader(id),
+      leaseTimeToLive: (request) => this.#timeToLiveAsLeader(request),
     };
   }
 
@@ -764,7 +813,13 @@ export class Member implements MemberService {
       checkClusterVersion(this.#options.dataDir, this.#membership.clusterVersion);
       const clock = new RestingClock(this.#clock, this.#state === "running" ? SNAPSHOT_RESTS_MS_MAX : 0);
       this.#restingClock = clock;
-      const tables = await openTables({ ...this.#platform, clock }, this.#options, backend, () => undefined);
+      const tables = await openTables(
+        { ...this.#platform, clock },
+        this.#options,
+        backend,
+        () => undefined,
+        (id) => this.#leaseKeeper.onRevoked(id),
+      );
       clock.endRests(); // the tables go on with it
       this.#tables = tables;
       this.#applier = this.#makeApplier(tables, { ...snapshot.metadata, progress });
@@ -1009,6 +1064,112 @@ export class Member implements MemberService {
         this.#log.warn("failed to raise the NOSPACE alarm", { error: describeError(error) });
       },
     );
+  }
+
+  // ---- leases -----------------------------------------------------------------------------------------------------
+
+  async leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
+    const ID = request.ID === 0n ? this.#newLeaseId() : request.ID;
+    const { response } = await this.#request({ leaseGrant: { ...request, ID } });
+    this.#metrics.count("etcd_debugging_lease_granted_total");
+    return this.#withHeader(response as LeaseGrantResponse);
+  }
+
+  /** A positive one that nobody has had. */
+  #newLeaseId(): bigint {
+    for (;;) {
+      const id = BigInt.asUintN(63, bigintOf(this.#ids.next()));
+      if (id !== 0n) return id;
+    }
+  }
+
+  async leaseRevoke(request: LeaseRevokeRequest): Promise<LeaseRevokeResponse> {
+    const { response } = await this.#request({ leaseRevoke: request });
+    this.#metrics.count("etcd_debugging_lease_revoked_total");
+    return this.#withHeader(response as LeaseRevokeResponse);
+  }
+
+  leaseKeepAliveFor(id: bigint, receiver: Receiver<number>): void {
+    this.#assertRunning();
+    if (this.#mayTellTime()) {
+      this.#leaseKeeper.renewFor(id, receiver);
+      return;
+    }
+    this.#askLeader(
+      () => this.#renewAsLeader(id),
+      (door, urls) => door.renewLease(urls, id, this.#local),
+    ).then(
+      (seconds) => receiver.resolve(seconds),
+      (error: unknown) => receiver.reject(error),
+    );
+  }
+
+  async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
+    const answer = await this.#askLeader(
+      () => this.#timeToLiveAsLeader(request),
+      (door, urls) => door.leaseTimeToLive(urls, request, this.#local),
+    ).catch((error: unknown) => {
+      if (error instanceof CodedError && error.code === "LEASE_NOT_FOUND") return noLease(request.ID);
+      throw error;
+    });
+    return { ...answer, header: this.header() };
+  }
+
+  async #renewAsLeader(id: bigint): Promise<number> {
+    if (!this.#mayTellTime()) await this.#confirmLeadership();
+    return new Promise((resolve, reject) => this.#leaseKeeper.renewFor(id, { resolve, reject }));
+  }
+
+  async #timeToLiveAsLeader({ ID, keys }: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
+    if (!this.#mayTellTime()) await this.#confirmLeadership();
+    const { leases } = this.#tables;
+    const look = leases.look(ID);
+    if (look === undefined) return noLease(ID);
+    const TTL = look.leftMs === Infinity ? SECONDS_FOR_EVER : Math.trunc(look.leftMs / 1000);
+    return { header: undefined, ID, TTL, grantedTTL: look.ttlSeconds, keys: keys ? leases.keysOf(ID) : [] };
+  }
+
+  /** Only the leader knows of leases' time: this member, or the one that it asks, again and again while the leader changes. */
+  async #askLeader<Answer>(
+    own: () => Promise<Answer>,
+    ask: (door: PeerDoor, urls: readonly string[]) => Promise<Answer | undefined>,
+  ): Promise<Answer> {
+    const until = this.#clock.now() + requestTimeoutMs(this.#options);
+    for (;;) {
+      this.#assertRunning();
+      const leader = this.#leader === this.memberId ? undefined : this.#membership.member(this.#leader);
+      try {
+        if (this.#leader === this.memberId) return await own();
+        const answer =
+          leader === undefined || this.#door === undefined ? undefined : await ask(this.#door, leader.peerUrls);
+        if (answer !== undefined) return answer;
+      } catch (error) {
+        if (!isWorthAsking(error)) throw error;
+      }
+      const restMs = this.#leader === NONE ? this.#options.electionMs : LEADER_ASKED_AGAIN_MS;
+      if (this.#clock.now() + restMs > until) {
+        throw this.#leader === NONE
+          ? new RequestError("SERVER_NO_LEADER", "nobody leads who would know of the lease")
+          : new RequestError("SERVER_TIMEOUT", `the leader ${memberIdText(this.#leader)} does not tell of the lease`);
+      }
+      await new Promise<void>((resolve) => void this.#clock.after(restMs, resolve));
+    }
+  }
+
+  leaseLeases(): LeaseLeasesResponse {
+    this.#assertRunning();
+    return { header: this.header(), leases: this.#tables.leases.list().map((ID) => ({ ID })) };
+  }
+
+  /** Whether this member leads beyond doubt, and has applied all that it knows to be committed: then it may speak of leases' time. */
+  #mayTellTime(): boolean {
+    return this.#leader === this.memberId && !this.#isInDoubt && this.#applier.appliedIndex >= this.#commitIndex;
+  }
+
+  async #confirmLeadership(): Promise<void> {
+    await this.linearizableRead();
+    if (this.#leader !== this.memberId) throw new RequestError("SERVER_NOT_PRIMARY", "this member does not lead");
+    this.#isInDoubt = false;
   }
 
   // ---- maintenance ------------------------------------------------------------------------------------------------
@@ -1303,6 +1464,7 @@ export class Member implements MemberService {
     this.#versions.stop();
     this.#catchUp.dropAll();
     this.#restingClock?.endRests(); // whoever stops waits for what is being installed
+    this.#leaseKeeper.stop();
     const error = new RequestError("SERVER_STOPPED", detail);
     this.#proposals.close(error);
     this.#reads.close(error);
@@ -1379,6 +1541,17 @@ function isSerializableTxn(request: TxnRequest): boolean {
   return [...request.success, ...request.failure].every(
     ({ request: operation }) => operation?.$case === "requestRange" && operation.value.serializable,
   );
+}
+
+function noLease(ID: bigint): LeaseTimeToLiveResponse {
+  return { header: undefined, ID, TTL: -1, grantedTTL: 0, keys: [] };
+}
+
+/** Whether another try may have a better answer: somebody else leads by now. */
+function isWorthAsking(error: unknown): boolean {
+  if (!(error instanceof CodedError)) return false;
+  const { code } = error as CodedError<string>;
+  return code === "SERVER_NOT_PRIMARY" || code === "PEER_REFUSED";
 }
 
 /** An alarm as etcd's status shows it: the text form of its message. */

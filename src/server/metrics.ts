@@ -84,6 +84,13 @@ export const METRICS = {
   etcd_mvcc_delete_total: { kind: "counter", help: "Deletes." },
   etcd_mvcc_range_total: { kind: "counter", help: "Ranges." },
   etcd_mvcc_txn_total: { kind: "counter", help: "Transactions." },
+  etcd_debugging_lease_granted_total: { kind: "counter", help: "Leases granted." },
+  etcd_debugging_lease_revoked_total: { kind: "counter", help: "Leases revoked." },
+  etcd_debugging_lease_renewed_total: { kind: "counter", help: "Leases renewed by this member as leader." },
+  etcd_debugging_server_lease_expired_total: {
+    kind: "counter",
+    help: "Leases that ran out and that this member revoked.",
+  },
   etcd_debugging_mvcc_keys_total: { kind: "gauge", help: "Keys." },
   etcd_debugging_mvcc_current_revision: { kind: "gauge", help: "The store's revision." },
   etcd_debugging_mvcc_compact_revision: { kind: "gauge", help: "The revision of the last compaction." },

@@ -62,6 +62,12 @@ export interface MemberOptions {
    * majority. etcd never does.
    */
   readonly leaseReads: boolean;
+  /** Whether the others are told now and then what long leases have left, so that a new leader does not give them their whole time again. */
+  readonly leaseCheckpoint: boolean;
+  /** Whether that is kept in `db`, too, for a restart of all. */
+  readonly leaseCheckpointPersist: boolean;
+  /** Leases that have run out and are revoked in a second at most; 0 for no limit. etcd has 1,000. */
+  readonly leaseRevocationsPerSecond: number;
   /**
    * Whether a write to the log that every waiting request waits for may hold the event loop. For a process that is a member and
    * nothing else; a program that embeds one has other work (docs/decisions/durable-writes.md).
@@ -100,6 +106,9 @@ export function defaultOptions(dataDir: string): MemberOptions {
     initialCorruptCheck: false,
     corruptCheckMs: 0,
     leaseReads: false,
+    leaseCheckpoint: false,
+    leaseCheckpointPersist: false,
+    leaseRevocationsPerSecond: 0,
     syncOnLoop: false,
   };
 }
@@ -122,6 +131,14 @@ export function checkOptions(options: MemberOptions): void {
   };
   if (options.name === "") refuse("--name is empty: give the member a name");
   if (!options.dataDir.startsWith("/")) refuse(`--data-dir "${options.dataDir}" is not an absolute path`);
+  if (options.leaseCheckpointPersist && !options.leaseCheckpoint) {
+    refuse(
+      "setting experimental-enable-lease-checkpoint-persist requires experimental-enable-lease-checkpoint: give both, or neither",
+    );
+  }
+  if (options.leaseRevocationsPerSecond < 0) {
+    refuse(`--lease-revoke-rate=${options.leaseRevocationsPerSecond}: it must be 0 (no limit) or more`);
+  }
   if (options.heartbeatMs <= 0) refuse(`--heartbeat-interval=${options.heartbeatMs}: it must be over 0 (milliseconds)`);
   if (5 * options.heartbeatMs > options.electionMs) {
     refuse(

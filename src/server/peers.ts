@@ -6,6 +6,7 @@
  * Law: nothing here holds the caller up, and anything may be lost. raft sends again.
  */
 import type { Member } from "../membership/member.js";
+import type { LeaseTimeToLiveRequest, LeaseTimeToLiveResponse } from "../proto/generated/etcdserverpb/lease.js";
 import type { HashKVResponse } from "../proto/generated/etcdserverpb/maintenance.js";
 import type { Message } from "../proto/raft.js";
 import type { DatabaseStream } from "./contract.js";
@@ -40,6 +41,14 @@ export interface PeerDoor {
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined>;
   /** Asks the leader at these URLs to promote a learner. Rejects as that member refuses; undefined when none answers. */
   promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined>;
+  /** The whole time in seconds of a lease that the leader at these URLs renewed. Rejects as that member refuses; undefined when none answers. */
+  renewLease(urls: readonly string[], id: bigint, local: LocalIdentity): Promise<number | undefined>;
+  /** What the leader at these URLs knows of a lease; alike. */
+  leaseTimeToLive(
+    urls: readonly string[],
+    request: LeaseTimeToLiveRequest,
+    local: LocalIdentity,
+  ): Promise<LeaseTimeToLiveResponse | undefined>;
   /** Gives up the peer port, for a member that did not come to `connect`. */
   close(): Promise<void>;
 }
@@ -75,4 +84,8 @@ export interface PeerReceiver {
   hashKv(revision: number): Promise<HashKVResponse>;
   /** Promotes as leader. */
   promote(id: bigint): Promise<readonly Member[]>;
+  /** Renews as leader, and answers the whole time in seconds. */
+  renewLease(id: bigint): Promise<number>;
+  /** Tells as leader. Its `TTL` is -1 for a lease that is not there. */
+  leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse>;
 }

@@ -6,7 +6,7 @@ import { utf8FromText } from "../base/text.js";
 import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import { CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
-import { Store, type Backend, type RestoreProgress } from "../mvcc/index.js";
+import { Store, visitInSlices, type Backend, type RestoreProgress } from "../mvcc/index.js";
 import type { Platform } from "../platform/index.js";
 import { idBytes } from "./request-ids.js";
 import type { MemberOptions } from "./options.js";
@@ -38,10 +38,19 @@ export async function openTables(
   options: MemberOptions,
   backend: Backend,
   onProgress: (progress: RestoreProgress) => void,
+  onLeaseRevoked: (id: bigint) => void,
 ): Promise<Tables> {
   prepareDb(backend);
   // Leases before keys: the store hangs each key on its lease as it is restored.
-  const leases = new Leases(backend, minimumLeaseSeconds(options));
+  const leases = new Leases(backend, {
+    minimumSeconds: minimumLeaseSeconds(options),
+    keepsCheckpoints: options.leaseCheckpointPersist,
+    now: () => platform.clock.now(),
+    onRevoked: onLeaseRevoked,
+  });
+  await visitInSlices(platform.clock, backend.reader(LEASE_BUCKET), undefined, undefined, (_, stored) =>
+    leases.restore(stored),
+  );
   const store = await Store.open(platform, backend, { leases, onProgress });
   return { backend, store, leases, alarms: new Alarms(backend) };
 }

@@ -100,6 +100,37 @@ const LINES: readonly Line[] = [
   line("txn", "\nput a 1"),
   line("txn x"),
   line("txn", "\nput d 1\ndel d\n\n\n"),
+  // The first leases are granted before, under IDs of the test's own.
+  ...inAllForms("lease list"),
+  line("put --lease=4d leased 1"),
+  line("put leased 2 --ignore-lease"),
+  ...inAllForms("get leased"),
+  ...inAllForms("lease timetolive 4d"),
+  ...inAllForms("lease timetolive 4d --keys"),
+  ...inAllForms("lease timetolive 4e --keys"),
+  ...inAllForms("lease keep-alive --once 4d"),
+  ...["+4D", "zz", "4d_", "123456789abcdef01", "~", "4d 4e"].map((id) => line(`lease timetolive ${id}`)),
+  line("lease timetolive -- -3"),
+  line("lease timetolive"),
+  line("lease keep-alive --once 4e"),
+  line("lease keep-alive 4e"),
+  line("lease keep-alive"),
+  line("lease keep-alive x"),
+  line("lease revoke 4e"),
+  line("lease revoke"),
+  line("lease revoke x"),
+  line("lease revoke 4d"),
+  line("get leased --prefix"),
+  line("lease revoke -w json -- -3"),
+  line("lease list x"),
+  ...inAllForms("lease grant 5000"),
+  line("lease grant 0"),
+  line("lease grant -- -1"),
+  line("lease grant 9000000001"),
+  line("lease grant 9223372036854775808"),
+  line("lease grant 1 2"),
+  line("lease grant"),
+  line("lease grant x"),
   ...inAllForms("member list"),
   ...inAllForms("endpoint status"),
   ...inAllForms("endpoint hashkv"),
@@ -136,11 +167,13 @@ test("the client commands print what etcdctl prints, and end as it ends", { skip
   // One after the other on the same ports, so that the members have the same IDs.
   const seat = await stage.seat();
   const first = await stage.start(reference(), seat);
+  await grantLeases(first);
   const expected: string[] = [];
   for (const each of LINES) expected.push(await etcdctl(first, each));
   await first.stop();
   rmSync(seat.dataDir, { recursive: true });
   const second = await stage.start(reference(), seat);
+  await grantLeases(second);
   const differences: string[] = [];
   for (const [at, each] of LINES.entries()) {
     const found = await walnut(second, each);
@@ -184,6 +217,11 @@ test("a command line is the client's when its first word that is no global flag 
     assert.equal(isClientCommand(args), false, args.join(" "));
   }
 });
+
+async function grantLeases(server: Server): Promise<void> {
+  await server.client.call("LeaseGrant", { ID: 0x4d, TTL: 5_000 });
+  await server.client.call("LeaseGrant", { ID: -3n, TTL: 6_000 });
+}
 
 async function etcdctl(server: Server, { args, input = "", env }: Line): Promise<string> {
   // Debian's newest is built with another drawer of tables than etcd's own releases.

@@ -50,6 +50,10 @@ export function shown({ code, stdout, stderr }: Seen): string {
       // The width of that column follows the time.
       .replace(/-+\+-+\+-+\+-+\+\n| +TOOK +(?=\|)/g, "-")
       .replace(/\b\d+(\.\d+)? (B|kB|MB)\b/g, "SIZE")
+      // A lease's ID where the server chose it, and what is left of its time.
+      .replace(/\blease [0-9a-f]{16} granted with TTL\(TIME\)$/gm, "lease ID granted with TTL(TIME)")
+      .replace(/"(ID|id)" ?: ?\d{15,}/g, '"$1":ID')
+      .replace(/"(ttl|TTL)" ?: ?\d{4}\b/g, '"$1":SECONDS')
       .replace(/"(raftIndex|raftAppliedIndex|RaftIndex|RaftAppliedIndex)" ?: ?\d+/g, '"$1":N')
       .replace(/"(dbSize|dbSizeInUse|DBSize|DBSizeInUse)" ?: ?\d+/g, '"$1":SIZE')
       .replace(/((?:true|false), \d+, |(?:true|false) \| +\d+ \| +)\d+(, | \| +)\d+/g, "$1N$2N")

@@ -123,6 +123,12 @@ function comparable(request: Request, answer: Answer): string {
       return withoutMember(answer.bytes);
     case "HashKV":
       return withoutMember(answer.bytes, HASH_REVISION);
+    case "LeaseGrant":
+    case "LeaseRevoke":
+      return withoutMember(answer.bytes);
+    case "LeaseTimeToLive":
+    case "LeaseLeases":
+      return describeMessage(withoutTime(decode(METHODS[request.method].response, answer.bytes)));
     case "Status":
     case "Alarm":
     case "MemberList":
@@ -168,6 +174,24 @@ function maskMember(message: Message): Message {
   }
   return masked;
 }
+
+/** What is left of a lease differs by the moment; its keys, and leases of about the same time, come in no order from etcd. */
+function withoutTime(message: Message): Message {
+  const { header, TTL, keys, leases, ...rest } = message;
+  const sorted = (list: Message[string]): string[] => {
+    const items = Array.isArray(list) ? (list as readonly (Uint8Array | Message)[]) : [];
+    return items.map((item) => (item instanceof Uint8Array ? hexOf(item) : describeMessage(item))).sort();
+  };
+  return {
+    ...rest,
+    revision: (header as Message)["revision"],
+    left: Number(TTL ?? 0) > 0 ? "some" : TTL,
+    keys: sorted(keys),
+    leases: sorted(leases),
+  };
+}
+
+const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && !(value instanceof Uint8Array) && !Array.isArray(value);

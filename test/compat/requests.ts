@@ -43,6 +43,10 @@ export function nextRequest(random: SeededRandom, view: StoreView): Request {
     [22, () => ({ method: "Txn", message: txn(random, view, 0) })],
     [3, () => ({ method: "Compact", message: compaction(random, view) })],
     [4, () => ({ method: "HashKV", message: { revision: revision(random, view) } })],
+    [3, () => ({ method: "LeaseGrant", message: leaseGrant(random) })],
+    [1, () => ({ method: "LeaseRevoke", message: { ID: leaseId(random) } })],
+    [2, () => ({ method: "LeaseTimeToLive", message: { ID: leaseId(random), keys: random.oneIn(2) } })],
+    [1, () => ({ method: "LeaseLeases", message: {} })],
     [1, () => ({ method: "Status", message: {} })],
     [1, () => ({ method: "MemberList", message: { linearizable: random.oneIn(2) } })],
     [1, () => ({ method: "Alarm", message: alarm(random) })],
@@ -91,13 +95,24 @@ function value(random: SeededRandom): Uint8Array {
 
 function put(random: SeededRandom): Message {
   const message = { key: key(random), value: value(random), prev_kv: random.oneIn(5) };
-  if (random.oneIn(25)) return { ...message, lease: random.pick([1n, 77n, INT64_MAX, -5n]) };
+  if (random.oneIn(8)) return { ...message, lease: leaseId(random) };
   // ignore_value asks for an empty value and a key that is there; both mistakes are made.
   if (random.oneIn(15))
     return { ...message, ignore_value: true, value: random.oneIn(3) ? message.value : new Uint8Array() };
   if (random.oneIn(20)) return { ...message, ignore_lease: true, lease: random.oneIn(3) ? 12 : 0 };
   if (random.oneIn(60)) return { ...message, ignore_value: true, ignore_lease: true, value: new Uint8Array() };
   return message;
+}
+
+/** Few, so that leases meet; 0 is left out where a server would choose one. */
+function leaseId(random: SeededRandom): number | bigint {
+  return random.pick([1, 2, 3, 77n, INT64_MAX, -5n]);
+}
+
+/** Times are long enough for none to run out in the course, or too long. */
+function leaseGrant(random: SeededRandom): Message {
+  const TTL = random.oneIn(8) ? random.pick([9_000_000_000, 9_000_000_001, INT64_MAX]) : random.between(50_000, 90_000);
+  return { ID: leaseId(random), TTL };
 }
 
 /** A revision to read at: mostly the newest, else one in the past, compacted, at the edge, in the future, negative, huge. */

@@ -45,6 +45,7 @@ export class CallError extends Error {
 
 const KV = "/etcdserverpb.KV/";
 const MAINTENANCE = "/etcdserverpb.Maintenance/";
+const LEASE = "/etcdserverpb.Lease/";
 const CLUSTER = "/etcdserverpb.Cluster/";
 
 /** The methods that the tests call, with the messages that belong to them. */
@@ -59,6 +60,14 @@ export const METHODS = {
   Alarm: { path: `${MAINTENANCE}Alarm`, request: "AlarmRequest", response: "AlarmResponse" },
   Defragment: { path: `${MAINTENANCE}Defragment`, request: "DefragmentRequest", response: "DefragmentResponse" },
   MoveLeader: { path: `${MAINTENANCE}MoveLeader`, request: "MoveLeaderRequest", response: "MoveLeaderResponse" },
+  LeaseGrant: { path: `${LEASE}LeaseGrant`, request: "LeaseGrantRequest", response: "LeaseGrantResponse" },
+  LeaseRevoke: { path: `${LEASE}LeaseRevoke`, request: "LeaseRevokeRequest", response: "LeaseRevokeResponse" },
+  LeaseTimeToLive: {
+    path: `${LEASE}LeaseTimeToLive`,
+    request: "LeaseTimeToLiveRequest",
+    response: "LeaseTimeToLiveResponse",
+  },
+  LeaseLeases: { path: `${LEASE}LeaseLeases`, request: "LeaseLeasesRequest", response: "LeaseLeasesResponse" },
   MemberList: { path: `${CLUSTER}MemberList`, request: "MemberListRequest", response: "MemberListResponse" },
   MemberAdd: { path: `${CLUSTER}MemberAdd`, request: "MemberAddRequest", response: "MemberAddResponse" },
   MemberRemove: { path: `${CLUSTER}MemberRemove`, request: "MemberRemoveRequest", response: "MemberRemoveResponse" },

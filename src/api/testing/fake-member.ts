@@ -29,6 +29,16 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../../proto/index.js";
+import { LeaseError } from "../../lease/leases.js";
+import type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseLeasesResponse,
+  LeaseRevokeRequest,
+  LeaseRevokeResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse,
+} from "../../proto/generated/etcdserverpb/lease.js";
 import type { StoredPairs } from "../../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../../proto/fast/get.js";
 import type { CallContext, DatabaseStream, MembersAnswer, MemberService, Receiver } from "../../server/contract.js";
@@ -49,7 +59,9 @@ export class FakeMember implements MemberService {
   others: Member[] = [];
   raised: AlarmMember[] = [];
   database = new Uint8Array(100_000).fill(7);
+  readonly leases = new Map<bigint, number>();
   readonly contexts: CallContext[] = [];
+  readonly #expiring: Receiver<number>[] = [];
 
   #revision = 1;
   #keys: KeyValue[] = [];
@@ -123,6 +135,47 @@ export class FakeMember implements MemberService {
 
   compact(_request: CompactionRequest, context?: CallContext): Promise<CompactionResponse> {
     return this.#answer(context, () => ({ header: this.header() }));
+  }
+
+  leaseGrant({ ID, TTL }: LeaseGrantRequest, context?: CallContext): Promise<LeaseGrantResponse> {
+    return this.#answer(context, () => {
+      this.leases.set(ID, TTL);
+      return { header: this.header(), ID, TTL, error: "" };
+    });
+  }
+
+  leaseRevoke({ ID }: LeaseRevokeRequest, context?: CallContext): Promise<LeaseRevokeResponse> {
+    return this.#answer(context, () => {
+      if (!this.leases.delete(ID)) throw new LeaseError("LEASE_NOT_FOUND", `no lease ${ID}`);
+      return { header: this.header() };
+    });
+  }
+
+  /** A lease of 0 seconds has run out: whoever renews it waits until `expire`. */
+  leaseKeepAliveFor(id: bigint, receiver: Receiver<number>, context?: CallContext): void {
+    if (context !== undefined) this.contexts.push(context);
+    if (this.failWith !== undefined) throw this.failWith;
+    const ttl = this.leases.get(id);
+    if (ttl === 0) this.#expiring.push(receiver);
+    else if (ttl === undefined) receiver.reject(new LeaseError("LEASE_NOT_FOUND", `no lease ${id}`));
+    else receiver.resolve(ttl);
+  }
+
+  expire(): void {
+    for (const receiver of this.#expiring.splice(0)) receiver.reject(new LeaseError("LEASE_NOT_FOUND", "it ran out"));
+  }
+
+  leaseTimeToLive({ ID, keys }: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse> {
+    return this.#answer(context, () => {
+      const ttl = this.leases.get(ID);
+      if (ttl === undefined) return { header: this.header(), ID, TTL: -1, grantedTTL: 0, keys: [] };
+      const attached = this.#keys.filter(({ lease }) => keys && lease === ID).map(({ key }) => key);
+      return { header: this.header(), ID, TTL: ttl - 1, grantedTTL: ttl, keys: attached };
+    });
+  }
+
+  leaseLeases(): LeaseLeasesResponse {
+    return { header: this.header(), leases: [...this.leases.keys()].map((ID) => ({ ID })) };
   }
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse> {

@@ -5,6 +5,7 @@ import { SWITCH_FLAGS, VALUE_FLAGS } from "./global-flags.js";
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   endpoint: ["health", "status", "hashkv"],
   member: ["list", "add", "remove", "update", "promote"],
+  lease: ["grant", "revoke", "timetolive", "list", "keep-alive"],
   alarm: ["list", "disarm"],
   snapshot: ["save", "restore", "status"],
 };

@@ -2,7 +2,14 @@
 import { RpcError } from "../../client/index.js";
 
 /** etcdctl's exit codes. */
-export const ExitCode = { error: 1, invalidInput: 3, badFeature: 4, interrupted: 5, badArguments: 128 } as const;
+export const ExitCode = {
+  error: 1,
+  badConnection: 2,
+  invalidInput: 3,
+  badFeature: 4,
+  interrupted: 5,
+  badArguments: 128,
+} as const;
 
 export class CommandFailure extends Error {
   override readonly name = "CommandFailure";

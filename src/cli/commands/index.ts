@@ -8,6 +8,7 @@ import { Command, CommanderError } from "commander";
 import { arrange } from "./arrange.js";
 import { failureLines } from "./failure.js";
 import { addGlobalFlags, openClient, resolveGlobals } from "./global-flags.js";
+import { addLeaseFlags, leaseGrant, leaseKeepAlive, leaseList, leaseRevoke, leaseTimeToLive } from "./lease.js";
 import { createPrinter } from "./printer.js";
 import { addDelFlags, addGetFlags, addPutFlags, parseInteger } from "./requests.js";
 import {
@@ -105,6 +106,18 @@ export function registerClientCommands(program: Command, world: World = processW
   add(endpoint, "status", "Prints out the status of endpoints", endpointStatus, withCluster);
   add(endpoint, "hashkv", "Prints the KV history hash for each endpoint", endpointHashKv, (command) =>
     withCluster(command).option("--rev <revision>", "maximum revision to hash (0: all revisions)", parseInteger, 0),
+  );
+  const lease = group("lease", "Lease related commands");
+  add(lease, "grant", "Creates leases", leaseGrant, (command) =>
+    command.argument("[arguments...]", "ttl").usage("<ttl> [options]"),
+  );
+  add(lease, "revoke", "Revokes leases", leaseRevoke, addLeaseFlags);
+  add(lease, "timetolive", "Get lease information", leaseTimeToLive, (command) =>
+    addLeaseFlags(command).option("--keys", "Get keys attached to this lease"),
+  );
+  add(lease, "list", "List all active leases", leaseList);
+  add(lease, "keep-alive", "Keeps leases alive (renew)", leaseKeepAlive, (command) =>
+    addLeaseFlags(command).option("--once", "Resets the keep-alive time to its original value and exits immediately"),
   );
   const member = group("member", "Membership related commands");
   const withId = (command: Command): Command =>

@@ -17,15 +17,18 @@ import type {
 import type { GoJson } from "./go-text.js";
 
 export function headerJson(header: ResponseHeader | undefined): GoJson {
-  if (header === undefined) return undefined;
-  return {
-    fields: [
-      ["cluster_id", header.clusterId],
-      ["member_id", header.memberId],
-      ["revision", header.revision],
-      ["raft_term", header.raftTerm],
-    ],
-  };
+  return header === undefined ? undefined : { fields: headerFields(header) };
+}
+
+/** The header's own fields, for messages that have them beside theirs. */
+export function headerFields(header: ResponseHeader | undefined): (readonly [name: string, value: GoJson])[] {
+  if (header === undefined) return [];
+  return [
+    ["cluster_id", header.clusterId],
+    ["member_id", header.memberId],
+    ["revision", header.revision],
+    ["raft_term", header.raftTerm],
+  ];
 }
 
 function keyValueJson(kv: KeyValue): GoJson {

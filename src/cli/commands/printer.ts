@@ -67,6 +67,17 @@ export interface Printer {
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
   snapshotStatus(status: SnapshotStatus): void;
+  message(forms: MessageForms): void;
+}
+
+/** An answer in each form of output; there is no table of it. */
+export interface MessageForms {
+  readonly simple: readonly (string | Uint8Array)[];
+  readonly header: ResponseHeader | undefined;
+  /** What stands behind the header, values as Go prints them. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+  readonly json: GoJson;
+  readonly protobuf: Uint8Array;
 }
 
 /** @throws CommandFailure for a form that there is none of */
@@ -143,6 +154,9 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   snapshotStatus(_status: SnapshotStatus): void {
+    this.#refuse();
+  }
+  message(_forms: MessageForms): void {
     this.#refuse();
   }
 
@@ -241,6 +255,13 @@ class SimplePrinter extends PartialPrinter {
   override snapshotStatus(status: SnapshotStatus): void {
     this.line(snapshotRow(status).join(", "));
   }
+
+  override message({ simple }: MessageForms): void {
+    for (const line of simple) {
+      this.world.out(line);
+      this.world.out("\n");
+    }
+  }
 }
 
 class FieldsPrinter extends PartialPrinter {
@@ -260,6 +281,11 @@ class FieldsPrinter extends PartialPrinter {
     this.line(`"${prefix}Version" : ${kv.version}`);
     this.line(`"${prefix}Value" : ${quoteBytes(kv.value)}`);
     this.line(`"${prefix}Lease" : ${kv.lease}`);
+  }
+
+  override message({ header, fields }: MessageForms): void {
+    this.#header(header);
+    for (const [name, value] of fields) this.line(`"${name}" : ${value}`);
   }
 
   override get(response: RangeResponse): void {
@@ -443,6 +469,10 @@ class JsonPrinter extends PartialPrinter {
     );
   }
 
+  override message({ json }: MessageForms): void {
+    this.#print(json);
+  }
+
   override snapshotStatus({ hash, revision, totalKeys, totalBytes }: SnapshotStatus): void {
     this.#print({
       fields: [
@@ -470,6 +500,10 @@ function memberListHexJson({ header, members }: MemberListResponse): string {
 
 class ProtobufPrinter extends PartialPrinter {
   override readonly format = "protobuf";
+
+  override message({ protobuf }: MessageForms): void {
+    this.world.out(protobuf);
+  }
 
   override get(response: RangeResponse): void {
     this.world.out(RangeResponse.encode(response).finish());

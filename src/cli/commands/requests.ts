@@ -167,17 +167,19 @@ export async function putRequest(
 }
 
 export function parseLease(text: string): bigint {
-  if (/^[+-]?[0-9a-fA-F]+$/.test(text)) {
-    const digits = BigInt(`0x${text.replace(/^[+-]/, "")}`);
-    const value = text.startsWith("-") ? -digits : digits;
-    if (BigInt.asIntN(64, value) === value) return value;
-    throw badArguments(
-      `bad lease ID (strconv.ParseInt: parsing ${JSON.stringify(text)}: value out of range), expecting ID in Hex`,
-    );
-  }
-  throw badArguments(
-    `bad lease ID (strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax), expecting ID in Hex`,
-  );
+  const id = parseInteger64(text, 16);
+  if (typeof id === "bigint") return id;
+  throw badArguments(`bad lease ID (${id}), expecting ID in Hex`);
+}
+
+/** A signed number of 64 bits as Go's ParseInt reads it; the text of its error where it is none. */
+export function parseInteger64(text: string, base: 10 | 16): bigint | string {
+  const fault = (why: string): string => `strconv.ParseInt: parsing ${JSON.stringify(text)}: ${why}`;
+  const pattern = base === 16 ? /^[+-]?[0-9a-fA-F]+$/ : /^[+-]?\d+$/;
+  if (!pattern.test(text)) return fault("invalid syntax");
+  const digits = BigInt(`${base === 16 ? "0x" : ""}${text.replace(/^[+-]/, "")}`);
+  const value = text.startsWith("-") ? -digits : digits;
+  return BigInt.asIntN(64, value) === value ? value : fault("value out of range");
 }
 
 // ---- del ------------------------------------------------------------------------------------------------------------

@@ -87,6 +87,21 @@ export const SERVER_FLAGS = {
     default: "0s",
     help: "Time between two comparisons of all members' keys; 0s for none.",
   },
+  "experimental-enable-lease-checkpoint": {
+    kind: "boolean",
+    default: "false",
+    help: "Tell the other members what long leases have left, so that a new leader goes on from there.",
+  },
+  "experimental-enable-lease-checkpoint-persist": {
+    kind: "boolean",
+    default: "false",
+    help: "Keep that in db, for a restart of all members.",
+  },
+  "lease-revoke-rate": {
+    kind: "number",
+    default: "0",
+    help: "Leases that ran out and are revoked in a second at most; 0 for no limit (etcd's is 1000, and no flag).",
+  },
   "peer-cert-file": { kind: "text", default: "", help: "Certificate of the peer port (PEM)." },
   "peer-key-file": { kind: "text", default: "", help: "Its key." },
   "peer-client-cert-file": {
@@ -165,8 +180,6 @@ export const SERVER_FLAGS = {
   "experimental-compact-hash-check-enabled": unsupported("boolean", "false"),
   "experimental-compact-hash-check-time": unsupported("duration", "1m"),
   "experimental-enable-v2v3": unsupported("text"),
-  "experimental-enable-lease-checkpoint": unsupported("boolean", "false"),
-  "experimental-enable-lease-checkpoint-persist": unsupported("boolean", "false"),
   "experimental-compaction-batch-limit": unsupported("integer", "1000"),
   "experimental-compaction-sleep-interval": unsupported("duration", "10ms"),
   "experimental-peer-skip-client-san-verification": unsupported("boolean", "false"),

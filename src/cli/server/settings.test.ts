@@ -58,6 +58,9 @@ test("each flag reaches its option", () => {
     "--strict-reconfig-check=false",
     "--initial-election-tick-advance=false",
     "--experimental-initial-corrupt-check",
+    "--experimental-enable-lease-checkpoint",
+    "--experimental-enable-lease-checkpoint-persist",
+    "--lease-revoke-rate=1000",
     "--experimental-corrupt-check-time=2h",
   );
   assert.deepEqual(member, {
@@ -81,6 +84,9 @@ test("each flag reaches its option", () => {
     batchIntervalMs: 1000,
     batchWritesMax: 12,
     strictReconfigCheck: false,
+    leaseCheckpoint: true,
+    leaseCheckpointPersist: true,
+    leaseRevocationsPerSecond: 1000,
     initialElectionTickAdvance: false,
     initialCorruptCheck: true,
     corruptCheckMs: 7_200_000,

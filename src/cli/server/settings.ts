@@ -70,6 +70,9 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       strictReconfigCheck: toggle("strict-reconfig-check"),
       initialElectionTickAdvance: toggle("initial-election-tick-advance"),
       initialCorruptCheck: toggle("experimental-initial-corrupt-check"),
+      leaseCheckpoint: toggle("experimental-enable-lease-checkpoint"),
+      leaseCheckpointPersist: toggle("experimental-enable-lease-checkpoint-persist"),
+      leaseRevocationsPerSecond: number("lease-revoke-rate"),
       corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
       syncOnLoop: true, // this process is the member and nothing else
     },

@@ -5,7 +5,7 @@
 import { EventEmitter, once } from "node:events";
 import type { Member } from "../../membership/index.js";
 import type { LocalIdentity, PeerReceiver, Peers } from "../contract.js";
-import type { HashKVResponse } from "../../proto/index.js";
+import type { HashKVResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse } from "../../proto/index.js";
 import { PeerRefusal } from "../errors.js";
 import { type Entry, makeMessage, type Message, MessageType } from "../../proto/raft.js";
 
@@ -29,6 +29,8 @@ export class ScriptedMember implements PeerReceiver {
   newestRevision = 5;
   compactRevision = 2;
   learnersReady = true;
+  /** Leases that it renews, and their times in seconds. */
+  readonly leases = new Map<bigint, number>();
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
   #snapshotIndex = 0;
@@ -159,6 +161,21 @@ export class ScriptedMember implements PeerReceiver {
       throw new PeerRefusal("MVCC_COMPACTED", `${revision} < ${compactRevision}`);
     const header = { clusterId: 0n, memberId: 0n, revision: newestRevision, raftTerm: 0 };
     return { header, hash: 17, compactRevision, hashRevision: 0 };
+  }
+
+  renewLease(id: bigint): Promise<number> {
+    const seconds = this.leases.get(id);
+    return seconds === undefined
+      ? Promise.reject(new PeerRefusal("LEASE_NOT_FOUND", `no lease ${id}`))
+      : Promise.resolve(seconds);
+  }
+
+  leaseTimeToLive({ ID, keys }: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
+    const seconds = this.leases.get(ID);
+    const header = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
+    if (seconds === undefined) return Promise.resolve({ header, ID, TTL: -1, grantedTTL: 0, keys: [] });
+    const attached = keys ? [Uint8Array.of(1), Uint8Array.of(0xff, 2)] : [];
+    return Promise.resolve({ header, ID, TTL: seconds - 1, grantedTTL: seconds, keys: attached });
   }
 
   async promote(id: bigint): Promise<readonly Member[]> {

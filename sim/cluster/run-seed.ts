@@ -38,7 +38,7 @@ export interface SeedReport {
 }
 
 /** Local time that a cluster has to become whole again once nothing goes wrong any more, in election timeouts. */
-const HEAL_ELECTIONS = 40;
+const HEAL_ELECTIONS = 60;
 /** ... and beside that for calls that wait, and files that are read. */
 const HEAL_MS = 30_000;
 /** What a clogged link held back has come by then. */

@@ -102,10 +102,12 @@ export const MESSAGE_ENTRY_BYTES_MAX = mebibytes(1);
 export const APPLY_BACKLOG_MAX = 5_000;
 
 /**
- * Election timeouts without any leader after which a member with a damaged end of its log votes again: ten elections that members
- * without damage could have won (docs/decisions/damaged-end.md).
+ * Election timeouts without any leader after which a member with a damaged end of its log votes for those who may have what it lost: ten
+ * elections that members without damage could have won (docs/decisions/damaged-end.md) ...
  */
 export const DAMAGED_END_LEADERLESS_TIMEOUTS = 10;
+/** ... and after so many for anyone: whoever has what it may have lost does not come back, or nobody ever had it. */
+export const DAMAGED_END_FORSAKEN_TIMEOUTS = 30;
 
 /**
  * Between members. A read of a connection may take this long, and so may a write that makes no progress: etcd's 5 seconds. A quiet

@@ -11,12 +11,15 @@
  * - an entry of a later term than the one at boot was applied: its leader was elected without this member's vote, so a majority without
  *   it had all that was committed, and the leader had it, too.
  *
- * After `DAMAGED_END_LEADERLESS_TIMEOUTS` election timeouts without a word from any leader it is taken as a crash left it, as etcd always takes it: when
- * power fails for all members at once every log may have a torn end, and a cluster in which nobody votes would never come back.
+ * When no leader says a word, it goes on in two steps. After `DAMAGED_END_LEADERLESS_TIMEOUTS` election timeouts it is an elector: it votes for those
+ * whose log reaches that index, for they are likely to have what was lost here, and still does not campaign. It counts time then, so that its raft
+ * notices that the leader is gone; what that sends to ask for votes is kept back. After `DAMAGED_END_FORSAKEN_TIMEOUTS` it is taken as a crash
+ * left it, as etcd always takes it: when power fails for all members at once every log may have a torn end, and a cluster in which nobody
+ * votes would never come back.
  */
 import { textFromUtf8, utf8FromText } from "../base/text.js";
 import { describeError } from "../base/errors.js";
-import { DAMAGED_END_LEADERLESS_TIMEOUTS } from "../base/limits.js";
+import { DAMAGED_END_FORSAKEN_TIMEOUTS, DAMAGED_END_LEADERLESS_TIMEOUTS } from "../base/limits.js";
 import { DiskError, joinPath, parentPath, publishFile, type Disk, type Log } from "../platform/index.js";
 import { MessageType, type Message } from "../proto/raft.js";
 import { MemberError } from "./errors.js";
@@ -85,6 +88,8 @@ export interface AbstentionDependencies {
   readonly layout: Layout;
   readonly log: Log;
   readonly electionTicks: number;
+  /** Without it raft enters a new term when it campaigns, which others would notice: then there are no electors. */
+  readonly preVote: boolean;
   /** The term of the hard state at boot. */
   readonly term: number;
 }
@@ -119,15 +124,30 @@ export class Abstention {
     );
   }
 
-  /** Whether this member may neither vote nor campaign. */
+  /** Whether this member may not campaign, and votes for some at most. */
   get holds(): boolean {
     return this.#damage !== undefined;
   }
 
-  /** Whether raft may see the message: not one that asks for a vote, or to campaign. */
-  admits({ type }: Pick<Message, "type">): boolean {
+  /** Whether raft may count time. */
+  get countsTime(): boolean {
+    return this.#damage === undefined || this.#isElector;
+  }
+
+  get #isElector(): boolean {
+    return this.#d.preVote && this.#leaderlessTicks >= DAMAGED_END_LEADERLESS_TIMEOUTS * this.#d.electionTicks;
+  }
+
+  /** Whether raft may see the message: not one that asks to campaign, or for a vote that is not given. */
+  admits({ type, index }: Pick<Message, "type" | "index">): boolean {
     if (this.#damage === undefined) return true;
-    return type !== MessageType.vote && type !== MessageType.preVote && type !== MessageType.timeoutNow;
+    if (type === MessageType.timeoutNow) return false;
+    return !asksForVote(type) || (this.#isElector && index >= this.#damage.healedAt);
+  }
+
+  /** Whether others may see a message of raft's: not one that asks for their votes. */
+  lets({ type }: Pick<Message, "type">): boolean {
+    return this.#damage === undefined || !asksForVote(type);
   }
 
   /** A message of the leader that raft knows. */
@@ -139,6 +159,7 @@ export class Abstention {
   onTick(standing: Standing): void {
     const damage = this.#damage;
     if (damage === undefined) return;
+    const wasElector = this.#isElector;
     this.#leaderlessTicks = this.#wasSpokenTo ? 0 : this.#leaderlessTicks + 1;
     this.#wasSpokenTo = false;
     const fields = { "durable-index": standing.durableIndex, "applied-term": standing.appliedTerm };
@@ -152,7 +173,12 @@ export class Abstention {
           summary: damage.summary,
         },
       );
-    } else if (this.#leaderlessTicks >= DAMAGED_END_LEADERLESS_TIMEOUTS * this.#d.electionTicks) {
+    } else if (this.#isElector && !wasElector) {
+      this.#d.log.warn("no leader came: this member votes for those who may have what was cut off its log", {
+        ...fields,
+        ...damage,
+      });
+    } else if (this.#leaderlessTicks >= DAMAGED_END_FORSAKEN_TIMEOUTS * this.#d.electionTicks) {
       this.#end("no leader came: this member votes again, and what was cut off its log counts as never acknowledged", {
         ...fields,
         summary: damage.summary,
@@ -169,4 +195,8 @@ export class Abstention {
       this.#d.log.warn("failed to remove the mark of the damaged end", { error: describeError(error) });
     });
   }
+}
+
+function asksForVote(type: MessageType): boolean {
+  return type === MessageType.vote || type === MessageType.preVote;
 }

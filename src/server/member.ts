@@ -355,6 +355,7 @@ export class Member implements MemberService {
         layout: booted.layout,
         log: this.#log,
         electionTicks: Math.floor(options.electionMs / options.heartbeatMs),
+        preVote: options.preVote,
         term: booted.node.basicStatus().term,
       },
       booted.damagedEnd,
@@ -362,7 +363,10 @@ export class Member implements MemberService {
     this.#catchUp = new CatchUpPace({
       clock: this.#clock,
       isLearner: (id) => this.#membership.member(id)?.isLearner ?? false,
-      send: (messages) => this.#peers.send(messages),
+      send: (messages) =>
+        this.#peers.send(
+          this.#abstention.holds ? messages.filter((message) => this.#abstention.lets(message)) : messages,
+        ),
     });
     this.#loop = new ReadyLoop(
       {
@@ -540,7 +544,7 @@ export class Member implements MemberService {
     if (now - this.#tickedAt > TICKS_WITHOUT_DOUBT * this.#options.heartbeatMs) this.#isInDoubt = true;
     this.#tickedAt = now;
     this.#lookAtAbstention();
-    if (!this.#abstention.holds) this.#booted.node.tick();
+    if (this.#abstention.countsTime) this.#booted.node.tick();
     this.#maybeAdvanceTicks();
     this.#proposals.onTick();
     this.#reads.onTick();

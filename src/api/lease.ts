@@ -2,8 +2,10 @@
  * The Lease service. A stream of keep-alive requests is answered request by request, as each is renewed: one that has to wait (its lease
  * has run out and is being revoked) does not hold up the others, where etcd's stream stands still for it.
  */
+import { concatBytes } from "../base/bytes.js";
 import { KEEP_ALIVES_WAITING_MAX } from "../base/limits.js";
 import { CodedError } from "../base/errors.js";
+import type { Clock } from "../platform/clock.js";
 import type { Call, Handler, MessageStream } from "../grpc/handler.js";
 import {
   LeaseGrantRequest,
@@ -18,11 +20,14 @@ import {
   LeaseTimeToLiveResponse,
 } from "../proto/generated/etcdserverpb/lease.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
-import type { CallContext, MemberService, Receiver } from "../server/contract.js";
-import { admit, contextOf, decodeRequest, type ServiceDependencies, unary } from "./service.js";
+import type { CallContext, LeaseList, MemberService, Receiver } from "../server/contract.js";
+import { admit, contextOf, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
+
+/** Leases encoded in a millisecond or two. */
+const LEASES_PER_SLICE = 10_000;
 
 export function leaseHandlers(dependencies: ServiceDependencies): [string, Handler][] {
-  const { member } = dependencies;
+  const { clock, member } = dependencies;
   const path = (method: string): string => `/etcdserverpb.Lease/${method}`;
   return [
     [
@@ -43,7 +48,15 @@ export function leaseHandlers(dependencies: ServiceDependencies): [string, Handl
         member.leaseTimeToLive(request, context),
       ),
     ],
-    [path("LeaseLeases"), unary(dependencies, LeaseLeasesRequest, LeaseLeasesResponse, () => member.leaseLeases())],
+    [
+      path("LeaseLeases"),
+      unaryWith(
+        dependencies,
+        LeaseLeasesRequest,
+        (list: LeaseList) => encodeList(list, clock),
+        () => member.leaseLeases(),
+      ),
+    ],
     [
       path("LeaseKeepAlive"),
       {
@@ -55,6 +68,17 @@ export function leaseHandlers(dependencies: ServiceDependencies): [string, Handl
       },
     ],
   ];
+}
+
+/** In slices, as `range-answer.ts` does it. */
+async function encodeList({ header, ids }: LeaseList, clock: Pick<Clock, "yield">): Promise<Uint8Array> {
+  const parts = [LeaseLeasesResponse.encode({ header, leases: [] }).finish()];
+  for (let from = 0; from < ids.length; from += LEASES_PER_SLICE) {
+    if (from > 0) await clock.yield();
+    const leases = Array.from(ids.subarray(from, from + LEASES_PER_SLICE), (ID) => ({ ID }));
+    parts.push(LeaseLeasesResponse.encode({ header: undefined, leases }).finish());
+  }
+  return concatBytes(parts);
 }
 
 /** One stream of keep-alive requests. */

@@ -10,7 +10,7 @@
  *
  * Times are those of a clock that never goes back, in milliseconds; they come as arguments. A wheel of slots of 100 ms holds the rows as lists
  * that run through them. Renewing does not move a row: when its slot comes, a row whose time was prolonged goes into a later slot. One
- * that runs out behind the wheel's last slot waits there and goes on from it. So a renewal costs a few writes, and a turn costs what
+ * that runs out behind the wheel's last slot waits in the second half of the wheel and goes on from there. So a renewal costs a few writes, and a turn costs what
  * falls due in it.
  *
  * To promote a million leases takes longer than a turn of the loop may: it goes in slices, and those not reached yet are for ever. To demote
@@ -105,26 +105,33 @@ export class LeaseExpiry {
   /**
    * The rows that have run out, at most so many; the others come with the next call.
    *
-   * @returns each row once in `DUE_AGAIN_MS`, for as long as it is there
+   * @returns each row once in `DUE_AGAIN_MS`, for as long as it is there; sooner when many are told behind a pause longer than the wheel
    */
   due(now: number, rowsMax: number): number[] {
     const due: number[] = [];
     if (!this.#isPrimary) return due;
+    this.#turn(now, due, rowsMax);
+    // Only now: the wheel may have gone all the way round, and would have come to them again.
+    for (const row of due) this.#link(row, now + DUE_AGAIN_MS);
+    return due;
+  }
+
+  /** Empties the slots whose time is over, as far as there is room for what has run out. */
+  #turn(now: number, due: number[], rowsMax: number): void {
     const last = Math.floor(now / SLOT_MS) - 1;
     // After a pause longer than a turn of the wheel each slot is to be looked at once.
     if (last - this.#turned > SLOTS) this.#turned = last - SLOTS;
     while (this.#turned < last) {
       const slot = (this.#turned + 1) % SLOTS;
       for (let row = this.#slots[slot]!; row !== NONE; row = this.#slots[slot]!) {
-        if (due.length === rowsMax) return due;
+        if (due.length === rowsMax) return;
         this.#unlink(row);
         const expiry = this.#rows.expiryOf(row);
         if (expiry <= now) due.push(row);
-        this.#link(row, expiry <= now ? now + DUE_AGAIN_MS : expiry);
+        else this.#link(row, expiry);
       }
       this.#turned++;
     }
-    return due;
   }
 
   #start(row: number, expiry: number): void {
@@ -136,8 +143,10 @@ export class LeaseExpiry {
   /** Puts a row into the slot that comes at or after a time. */
   #link(row: number, at: number): void {
     // The slot in which it falls due is emptied when it is over: so it is told up to a slot late, and never early.
-    const wanted = Math.floor(at / SLOT_MS);
-    const slot = Math.min(Math.max(wanted, this.#turned + 2), this.#turned + SLOTS) % SLOTS;
+    let wanted = Math.max(Math.floor(at / SLOT_MS), this.#turned + 2);
+    // Those behind the wheel's end are spread over its second half: in one slot they would all be gone through in one turn.
+    if (wanted > this.#turned + SLOTS) wanted = this.#turned + SLOTS / 2 + (row % (SLOTS / 2));
+    const slot = wanted % SLOTS;
     const next = this.#slots[slot]!;
     this.#rows.setPrevious(row, headOf(slot));
     this.#rows.setNext(row, next);

@@ -176,7 +176,9 @@ test("a checkpoint shortens what a later leader gives, over a restart too, until
   assert.deepEqual(p.leases.look(1n), { ttlSeconds: 1_000, leftMs: 1_000_000 });
 });
 
-test("leases are listed in the order in which they run out", () => {
+const noPause = (): Promise<void> => Promise.resolve();
+
+test("leases are listed in the order in which they run out", async () => {
   const p = new Play();
   p.promote();
   for (const [id, seconds] of [
@@ -186,7 +188,31 @@ test("leases are listed in the order in which they run out", () => {
   ] as const) {
     p.leases.grant(id, seconds);
   }
-  assert.deepEqual(p.leases.list(), [2n, 3n, 1n]);
+  assert.deepEqual([...(await p.leases.list(noPause))], [2n, 3n, 1n]);
+  p.leases.demote();
+  assert.equal((await p.leases.list(noPause)).length, 3);
+});
+
+test("any number of leases is listed in slices, and those that go meanwhile are left out", async () => {
+  const p = new Play();
+  p.promote();
+  const count = 70_000n;
+  for (let id = 1n; id <= count; id++) p.leases.grant(id, 2 + Number((id * 7_919n) % 5_003n));
+  let pauses = 0;
+  const ids = await p.leases.list(() => {
+    if (++pauses === 2) p.revoke(5n);
+    return Promise.resolve();
+  });
+  assert.ok(pauses > 10);
+  assert.equal(ids.length, Number(count) - 1);
+  assert.equal(new Set(ids).size, ids.length);
+  assert.ok(!ids.includes(5n));
+  let before = 0;
+  for (const id of ids) {
+    const { leftMs } = p.leases.look(id)!;
+    assert.ok(leftMs >= before);
+    before = leftMs;
+  }
 });
 
 test("after any work each lease runs out when a list of times says, never before", () => {

@@ -16,6 +16,7 @@ import type { LeaseCheckpoint } from "../proto/generated/etcdserverpb/lease.js";
 import { Lease } from "../proto/generated/leasepb/lease.js";
 import { Attachments } from "./attachments.js";
 import { LeaseExpiry } from "./lease-expiry.js";
+import { listLeases } from "./lease-list.js";
 import { leaseKey, LeaseRows } from "./lease-rows.js";
 
 export const LEASE_BUCKET = "lease";
@@ -202,12 +203,9 @@ export class Leases implements LeaseAttacher {
     return { checkpoints, next: end < rows.end ? end : undefined };
   }
 
-  /** All leases: those that run out first come first, as in etcd. */
-  list(): bigint[] {
-    const now = this.#options.now();
-    const rows = [...this.#rows.all()];
-    const left = (row: number): number => Math.min(this.#expiry.leftMs(row, now), Number.MAX_VALUE);
-    return rows.sort((a, b) => left(a) - left(b)).map((row) => this.#rows.idOf(row));
+  /** All leases: those that run out first come first, as in etcd. @param pause gives the loop its turn; there may be a million of them */
+  list(pause: () => Promise<void>): Promise<BigInt64Array> {
+    return listLeases(this.#rows, this.#expiry, this.#options.now(), pause);
   }
 
   /** Proves the laws of this room; for tests. */

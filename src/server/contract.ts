@@ -29,7 +29,6 @@ import type {
 import type {
   LeaseGrantRequest,
   LeaseGrantResponse,
-  LeaseLeasesResponse,
   LeaseRevokeRequest,
   LeaseRevokeResponse,
   LeaseTimeToLiveRequest,
@@ -106,8 +105,8 @@ export interface MemberService {
   leaseKeepAliveFor(id: bigint, receiver: Receiver<number>, context?: CallContext): void;
   /** Its `TTL` is -1 for a lease that is not there. */
   leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse>;
-  /** All leases that this member knows of. */
-  leaseLeases(): LeaseLeasesResponse;
+  /** The IDs of all leases that this member knows of, those that run out first before the others. */
+  leaseLeases(): Promise<LeaseList>;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
   status(): StatusResponse;
@@ -142,6 +141,12 @@ export interface MemberService {
   alarms(): readonly AlarmMember[];
   /** Resolves once a linearizable read would be answered from here; for health checks. */
   linearizableRead(context?: CallContext): Promise<void>;
+}
+
+/** There may be a million of them: numbers, not an object for each. */
+export interface LeaseList {
+  readonly header: ResponseHeader;
+  readonly ids: BigInt64Array;
 }
 
 /** Members after the call, in ascending order of ID. The header has no revision, as in etcd. */

@@ -62,7 +62,6 @@ import {
 import type {
   LeaseGrantRequest,
   LeaseGrantResponse,
-  LeaseLeasesResponse,
   LeaseRevokeRequest,
   LeaseRevokeResponse,
   LeaseTimeToLiveRequest,
@@ -98,6 +97,7 @@ import { ClusterVersionMonitor } from "./cluster-version.js";
 import {
   SERVED_VERSION,
   type DatabaseStream,
+  type LeaseList,
   type MembersAnswer,
   type MemberService,
   type Receiver,
@@ -1160,9 +1160,10 @@ export class Member implements MemberService {
     }
   }
 
-  leaseLeases(): LeaseLeasesResponse {
+  async leaseLeases(): Promise<LeaseList> {
     this.#assertRunning();
-    return { header: this.header(), leases: this.#tables.leases.list().map((ID) => ({ ID })) };
+    const ids = await this.#read(({ leases }) => leases.list(() => this.#clock.yield()));
+    return { header: this.header(), ids };
   }
 
   /** Whether this member leads beyond doubt, and has applied all that it knows to be committed: then it may speak of leases' time. */

@@ -33,7 +33,6 @@ import { LeaseError } from "../../lease/leases.js";
 import type {
   LeaseGrantRequest,
   LeaseGrantResponse,
-  LeaseLeasesResponse,
   LeaseRevokeRequest,
   LeaseRevokeResponse,
   LeaseTimeToLiveRequest,
@@ -41,7 +40,14 @@ import type {
 } from "../../proto/generated/etcdserverpb/lease.js";
 import type { StoredPairs } from "../../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../../proto/fast/get.js";
-import type { CallContext, DatabaseStream, MembersAnswer, MemberService, Receiver } from "../../server/contract.js";
+import type {
+  CallContext,
+  DatabaseStream,
+  LeaseList,
+  MembersAnswer,
+  MemberService,
+  Receiver,
+} from "../../server/contract.js";
 import { RequestError } from "../../server/errors.js";
 
 export class FakeMember implements MemberService {
@@ -174,8 +180,8 @@ export class FakeMember implements MemberService {
     });
   }
 
-  leaseLeases(): LeaseLeasesResponse {
-    return { header: this.header(), leases: [...this.leases.keys()].map((ID) => ({ ID })) };
+  leaseLeases(): Promise<LeaseList> {
+    return this.#answer(undefined, () => ({ header: this.header(), ids: BigInt64Array.from(this.leases.keys()) }));
   }
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse> {

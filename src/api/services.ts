@@ -1,7 +1,7 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * Served: KV, Watch, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
  * a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
@@ -51,6 +51,7 @@ import { ApiError } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
 import { encodeRangeAnswer } from "./range-answer.js";
+import { watchHandlers } from "./watch.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
 /** Bytes of `db` in one message of a snapshot (etcd's). */
@@ -63,6 +64,7 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
   return new Map<string, Handler>([
     ...unservedHandlers(),
     ...kvHandlers(dependencies),
+    ...watchHandlers(dependencies),
     ...maintenanceHandlers(dependencies),
     ...clusterHandlers(dependencies),
     ...authHandlers(dependencies),

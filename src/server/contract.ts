@@ -30,6 +30,7 @@ import type { StoredPairs } from "../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { Member } from "../membership/member.js";
+import type { WatchStream, WatchStreamOptions, WatchStreamReceiver } from "./watch-contract.js";
 
 /** The etcd version whose behaviour is served. */
 export const SERVED_VERSION = "3.5.30";
@@ -89,6 +90,9 @@ export interface MemberService {
    */
   txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void;
   compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse>;
+
+  /** Opens a stream of watchers. The receiver may be told its end before this returns. */
+  watch(receiver: WatchStreamReceiver, options: WatchStreamOptions, context?: CallContext): WatchStream;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
   status(): StatusResponse;

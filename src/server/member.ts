@@ -88,6 +88,7 @@ import { CatchUpPace } from "./catch-up-pace.js";
 import { ClusterVersionMonitor } from "./cluster-version.js";
 import {
   SERVED_VERSION,
+  type CallContext,
   type DatabaseStream,
   type MembersAnswer,
   type MemberService,
@@ -118,6 +119,8 @@ import { idBytes, RequestIds } from "./request-ids.js";
 import { SnapshotExchange, untilEnd } from "./snapshot-exchange.js";
 import { Snapshotter } from "./snapshotter.js";
 import { openTables, type Tables } from "./tables.js";
+import type { WatchStream, WatchStreamOptions, WatchStreamReceiver } from "./watch-contract.js";
+import { WatchStreams } from "./watch-streams.js";
 
 const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
 /** Ticks that a removed member goes on for, so that others hear of the removal from it (etcd's figure). */
@@ -195,6 +198,7 @@ export class Member implements MemberService {
   readonly #abstention: Abstention;
   readonly #versions: ClusterVersionMonitor;
   readonly #corruption: CorruptionCheck;
+  readonly #watches: WatchStreams;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
@@ -397,6 +401,16 @@ export class Member implements MemberService {
       raiseAlarm: () =>
         this.alarm({ memberID: 0n, action: AlarmAction.ACTIVATE, alarm: AlarmType.CORRUPT }).then(() => undefined),
     });
+    this.#watches = new WatchStreams({
+      clock: this.#clock,
+      random: platform.random,
+      electionMs: options.electionMs,
+      progressMs: options.watchProgressMs,
+      hasLeader: () => this.#leader !== NONE,
+      mayWatch: () => undefined, // everybody, while there are no users
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#watches.attach(tables.store);
   }
 
   #makeApplier(
@@ -543,6 +557,10 @@ export class Member implements MemberService {
     metrics.set("etcd_debugging_mvcc_keys_total", store.keyCount);
     metrics.set("etcd_debugging_mvcc_current_revision", store.revision);
     metrics.set("etcd_debugging_mvcc_compact_revision", store.compactRevision);
+    metrics.set("etcd_debugging_mvcc_watch_stream_total", this.#watches.streamCount);
+    metrics.set("etcd_debugging_mvcc_watcher_total", this.#watches.watcherCount);
+    metrics.set("etcd_debugging_mvcc_slow_watcher_total", this.#watches.behindCount);
+    metrics.set("etcd_debugging_mvcc_events_total", this.#watches.eventCount);
   }
 
   #onLeader(leader: bigint): void {
@@ -747,6 +765,7 @@ export class Member implements MemberService {
         `${snapshots.databasePath(index)}, which came with snapshot ${index}, is gone`,
       );
     }
+    this.#watches.detach();
     await this.#tables.store.close();
     await this.#tables.backend.retire();
     await adoptDatabase(this.#platform.disk, layout, received);
@@ -768,6 +787,7 @@ export class Member implements MemberService {
       clock.endRests(); // the tables go on with it
       this.#tables = tables;
       this.#applier = this.#makeApplier(tables, { ...snapshot.metadata, progress });
+      this.#watches.attach(tables.store);
     } catch (error) {
       await backend.close().catch(() => undefined); // the first failure is the one to tell
       throw error;
@@ -1009,6 +1029,17 @@ export class Member implements MemberService {
         this.#log.warn("failed to raise the NOSPACE alarm", { error: describeError(error) });
       },
     );
+  }
+
+  // ---- watch ------------------------------------------------------------------------------------------------------
+
+  watch(receiver: WatchStreamReceiver, options: WatchStreamOptions, context: CallContext = {}): WatchStream {
+    return this.#watches.open(receiver, options, context);
+  }
+
+  /** Ends the streams that would never end by themselves, so that those who serve them need not wait for it. For one who is about to stop. */
+  endStreams(): void {
+    this.#watches.close(new RequestError("SERVER_STOPPED", "the member is stopping"));
   }
 
   // ---- maintenance ------------------------------------------------------------------------------------------------
@@ -1304,6 +1335,7 @@ export class Member implements MemberService {
     this.#catchUp.dropAll();
     this.#restingClock?.endRests(); // whoever stops waits for what is being installed
     const error = new RequestError("SERVER_STOPPED", detail);
+    this.#watches.close(error);
     this.#proposals.close(error);
     this.#reads.close(error);
   }

@@ -71,6 +71,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       initialElectionTickAdvance: toggle("initial-election-tick-advance"),
       initialCorruptCheck: toggle("experimental-initial-corrupt-check"),
       corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
+      watchProgressMs: positive(duration("experimental-watch-progress-notify-interval")) ?? defaults.watchProgressMs,
       syncOnLoop: true, // this process is the member and nothing else
     },
     listenClientUrls: urls("listen-client-urls", "listen"),

@@ -17,6 +17,8 @@ import {
   type ResponseHeader,
   type StatusResponse,
   TxnResponse,
+  Event_EventType,
+  WatchResponse,
 } from "../../proto/index.js";
 import type { SnapshotStatus } from "../../restore/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
@@ -33,9 +35,14 @@ import {
   rangeJson,
   statusJson,
   txnJson,
+  watchJson,
 } from "./messages-json.js";
 import { drawTable } from "./table.js";
 import type { World } from "./world.js";
+
+export function eventTypeName(type: Event_EventType): string {
+  return type === Event_EventType.DELETE ? "DELETE" : "PUT";
+}
 
 export interface EndpointHealth {
   readonly endpoint: string;
@@ -67,6 +74,7 @@ export interface Printer {
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
   snapshotStatus(status: SnapshotStatus): void;
+  watch(response: WatchResponse): void;
 }
 
 /** @throws CommandFailure for a form that there is none of */
@@ -143,6 +151,9 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   snapshotStatus(_status: SnapshotStatus): void {
+    this.#refuse();
+  }
+  watch(_response: WatchResponse): void {
     this.#refuse();
   }
 
@@ -241,6 +252,14 @@ class SimplePrinter extends PartialPrinter {
   override snapshotStatus(status: SnapshotStatus): void {
     this.line(snapshotRow(status).join(", "));
   }
+
+  override watch({ events }: WatchResponse): void {
+    for (const { type, kv, prevKv } of events) {
+      this.line(eventTypeName(type));
+      if (prevKv !== undefined) this.#keyValue(prevKv);
+      if (kv !== undefined) this.#keyValue(kv);
+    }
+  }
 }
 
 class FieldsPrinter extends PartialPrinter {
@@ -284,6 +303,15 @@ class FieldsPrinter extends PartialPrinter {
     this.#header(response.header);
     this.line(`"Succeeded" : ${response.succeeded}`);
     for (const operation of response.responses) printOperation(this, operation.response);
+  }
+
+  override watch({ header, events }: WatchResponse): void {
+    this.#header(header);
+    for (const { type, kv, prevKv } of events) {
+      this.line(`"Type" : ${eventTypeName(type)}`);
+      if (prevKv !== undefined) this.#keyValue("Prev", prevKv);
+      if (kv !== undefined) this.#keyValue("", kv);
+    }
   }
 
   override memberList(response: MemberListResponse): void {
@@ -408,6 +436,10 @@ class JsonPrinter extends PartialPrinter {
     this.#print(alarmJson(response));
   }
 
+  override watch(response: WatchResponse): void {
+    this.#print(watchJson(response));
+  }
+
   override endpointHealth(list: readonly EndpointHealth[]): void {
     this.#print(
       list.map(({ endpoint, health, took, error }) => ({
@@ -485,6 +517,11 @@ class ProtobufPrinter extends PartialPrinter {
 
   override txn(response: TxnResponse): void {
     this.world.out(TxnResponse.encode(response).finish());
+  }
+
+  /** As etcd's client keeps it: without the watcher's number. */
+  override watch(response: WatchResponse): void {
+    this.world.out(WatchResponse.encode({ ...response, watchId: 0, cancelReason: "", fragment: false }).finish());
   }
 
   override memberList(response: MemberListResponse): void {

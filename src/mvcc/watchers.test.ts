@@ -269,6 +269,26 @@ test("a receiver that is full after one watcher's share gets the others' later, 
   );
 });
 
+test("many watchers of a receiver that is soon full are served in turns, each once", async (t) => {
+  const s = await storeFixture(t);
+  const watchers = watchersOf(s.store);
+  const seen = new Seen();
+  const count = 200;
+  for (let i = 0; i < count; i++) watch(watchers, one("a"), seen);
+  seen.isReady = false;
+  s.put("a", "1");
+  s.put("a", "2");
+  for (let round = 0; watchers.behindCount > 0; round++) {
+    assert.ok(round < count, "each round serves somebody");
+    seen.isReady = true;
+    seen.takes = 7;
+    watchers.resume(seen);
+    catchUp(watchers);
+  }
+  assert.deepEqual(new Set(seen.answers), new Set(["+a=1@2 +a=2@3"]));
+  assert.equal(seen.answers.length, count);
+});
+
 test("a slow watcher that a compaction overtakes is told so when it listens again", async (t) => {
   const s = await storeFixture(t);
   const watchers = watchersOf(s.store);

@@ -89,8 +89,7 @@ export class Watcher {
   /** The first revision of which it may not have seen everything. */
   next = 0;
   state: WatcherState = "cancelled";
-  /** The walk it takes part in, and what that has found for it. */
-  walk = 0;
+  /** What the walk or the transaction under way has found for it. */
   found: WatchEvent[] | undefined = undefined;
 
   constructor(id: number, span: KeySpan, receiver: WatchReceiver, options: WatcherOptions) {
@@ -109,6 +108,9 @@ export class Watcher {
 const WATCHERS_PER_WALK_MAX = 512;
 const LOOKS_PER_WALK_MAX = 4_096;
 
+/** Stalled watchers of one receiver that come back to the queue together. */
+const BROUGHT_BACK_MAX = 32;
+
 /** What a walk has found so far. */
 interface Found {
   /** Changes looked at. */
@@ -125,14 +127,15 @@ export class Watchers implements Observer {
   /** The revision of the store that was there last: what watchers in step have come to while there is none. */
   #lastRevision = 0;
   readonly #inStep = new WatcherGroups<Watcher>();
-  /** Behind or stalled. */
-  readonly #behind = new WatcherGroups<Watcher>();
+  /** How many are behind or stalled. */
+  #behindCount = 0;
   /** Those that are behind and whose receivers took more when last looked at, in the order of their turns. */
   readonly #queue = new Set<Watcher>();
   readonly #stalled = new Map<WatchReceiver, Set<Watcher>>();
+  /** Receivers that take more again and whose stalled watchers come back to the queue, some at a time. */
+  readonly #resuming = new Set<WatchReceiver>();
   readonly #pair = new StoredPair();
   readonly #findPrevious: FindPrevious = (key, revision) => this.#store?.pairBefore(key, revision);
-  #walks = 0;
   #deliveriesLeft = WATCH_DELIVERIES_PER_TURN_MAX;
   #eventCount = 0;
 
@@ -143,12 +146,12 @@ export class Watchers implements Observer {
 
   /** Watchers that are not over. */
   get size(): number {
-    return this.#inStep.size + this.#behind.size;
+    return this.#inStep.size + this.#behindCount;
   }
 
   /** Those that have not seen everything. */
   get behindCount(): number {
-    return this.#behind.size;
+    return this.#behindCount;
   }
 
   /** Changes given out since the beginning, to each watcher its own. */
@@ -158,7 +161,7 @@ export class Watchers implements Observer {
 
   /** Whether `catchUp` would do something. */
   get hasWork(): boolean {
-    return this.#store !== undefined && this.#queue.size > 0;
+    return this.#store !== undefined && (this.#queue.size > 0 || this.#resuming.size > 0);
   }
 
   /** The revision up to which the store is known. */
@@ -217,13 +220,8 @@ export class Watchers implements Observer {
 
   /** The receiver takes more again. */
   resume(receiver: WatchReceiver): void {
-    const stalled = this.#stalled.get(receiver);
-    if (stalled === undefined) return;
-    this.#stalled.delete(receiver);
-    for (const watcher of stalled) {
-      watcher.state = "behind";
-      this.#queue.add(watcher);
-    }
+    if (!this.#stalled.has(receiver)) return;
+    this.#resuming.add(receiver);
     if (this.hasWork) this.#onWork();
   }
 
@@ -311,13 +309,35 @@ export class Watchers implements Observer {
   catchUp(): void {
     const store = this.#store;
     if (store === undefined) return;
+    for (const receiver of this.#resuming) this.#bringBack(receiver);
     const compacted: Watcher[] = [];
     const chosen = this.#choose(store, compacted);
-    if (chosen.length > 0) this.#giveFound(store, chosen, this.#walk(store, chosen[0]!.next));
+    if (chosen.length > 0) this.#giveFound(store, chosen, this.#walk(store, chosen));
     for (const watcher of compacted) {
       // It may have been cancelled by what another watcher of its receiver was given.
       if (watcher.state === "compacted") watcher.receiver.onCompacted(watcher, store.compactRevision);
     }
+  }
+
+  /**
+   * Brings some of a receiver's stalled watchers back to the queue: it is soon full again where it has many, and what was found for
+   * those behind would be found in vain.
+   */
+  #bringBack(receiver: WatchReceiver): void {
+    const stalled = this.#stalled.get(receiver);
+    if (stalled === undefined || !receiver.isReady) {
+      this.#resuming.delete(receiver);
+      return;
+    }
+    let left = BROUGHT_BACK_MAX;
+    for (const watcher of stalled) {
+      if (left-- === 0) return;
+      stalled.delete(watcher);
+      watcher.state = "behind";
+      this.#queue.add(watcher);
+    }
+    this.#stalled.delete(receiver);
+    this.#resuming.delete(receiver);
   }
 
   /** @param reached the first revision that the walk did not come to */
@@ -325,7 +345,6 @@ export class Watchers implements Observer {
     for (const watcher of chosen) {
       const { found } = watcher;
       watcher.found = undefined;
-      watcher.walk = 0;
       // It may have been cancelled, and its receiver may be full, by what another watcher of the receiver was given.
       if (watcher.state !== "behind" || watcher.next > reached) continue;
       if (found !== undefined && !watcher.receiver.isReady) {
@@ -346,7 +365,6 @@ export class Watchers implements Observer {
    */
   #choose(store: WatchedStore, compacted: Watcher[]): Watcher[] {
     const chosen: Watcher[] = [];
-    this.#walks++;
     let looks = 0;
     for (const watcher of this.#queue) {
       if (chosen.length >= WATCHERS_PER_WALK_MAX || ++looks > LOOKS_PER_WALK_MAX) break;
@@ -359,7 +377,6 @@ export class Watchers implements Observer {
       } else {
         const from = chosen[0]?.next ?? watcher.next;
         if (watcher.next < from || watcher.next > from + WATCH_WALK_ROWS_MAX) continue;
-        watcher.walk = this.#walks;
         chosen.push(watcher);
       }
     }
@@ -372,7 +389,10 @@ export class Watchers implements Observer {
   }
 
   /** Finds the changes for those chosen from a revision on; answers the first revision that it did not come to. */
-  #walk(store: WatchedStore, from: number): number {
+  #walk(store: WatchedStore, chosen: readonly Watcher[]): number {
+    const watchers = new WatcherGroups<Watcher>();
+    for (const watcher of chosen) watchers.add(watcher);
+    const from = chosen[0]!.next;
     const found: Found = { rows: 0, bytes: 0, givenBytes: 0, deliveries: 0 };
     let main = from;
     let reached = store.revision + 1;
@@ -385,24 +405,32 @@ export class Watchers implements Observer {
         }
         main = revision;
       }
-      this.#find(revision, deleted, value, start, end, found);
+      this.#find(watchers, revision, deleted, value, start, end, found);
       return true;
     });
     return reached;
   }
 
   /** Notes a change for those chosen who watch its key. */
-  #find(revision: number, deleted: boolean, value: Uint8Array, start: number, end: number, sum: Found): void {
+  #find(
+    watchers: WatcherGroups<Watcher>,
+    revision: number,
+    deleted: boolean,
+    value: Uint8Array,
+    start: number,
+    end: number,
+    sum: Found,
+  ): void {
     sum.rows++;
     const pair = this.#pair;
     pair.read(value, start, end);
     const key = latin1FromBytes(pair.bytes, pair.keyStart, pair.keyEnd);
-    const groups = this.#behind.groupsOf(key);
+    const groups = watchers.groupsOf(key);
     if (groups === undefined) return;
     let event: WatchEvent | undefined;
     for (const group of groups) {
       for (const watcher of group) {
-        if (watcher.walk !== this.#walks || watcher.next > revision) continue;
+        if (watcher.next > revision) continue;
         event ??= this.#eventInHistory(key, revision, deleted, value, start, end);
         if (!watcher.wants(event)) continue;
         (watcher.found ??= []).push(event);
@@ -434,7 +462,7 @@ export class Watchers implements Observer {
   /** One that is in no group yet. */
   #putBehind(watcher: Watcher): void {
     watcher.state = "behind";
-    this.#behind.add(watcher);
+    this.#behindCount++;
     this.#queue.add(watcher);
   }
 
@@ -450,7 +478,7 @@ export class Watchers implements Observer {
     if (watcher.state === "stalled") this.#unstall(watcher);
     else if (watcher.state === "behind") this.#queue.delete(watcher);
     else return;
-    this.#behind.delete(watcher);
+    this.#behindCount--;
   }
 
   /** One of the queue. */
@@ -476,10 +504,9 @@ export class Watchers implements Observer {
   /** Proves the laws of this module; for tests. */
   check(): void {
     this.#inStep.check();
-    this.#behind.check();
     let stalled = 0;
     for (const set of this.#stalled.values()) stalled += set.size;
-    invariant(this.#behind.size === this.#queue.size + stalled, "one that is behind is in the queue or stalled");
+    invariant(this.#behindCount === this.#queue.size + stalled, "one that is behind is in the queue or stalled");
     const revision = this.revision;
     for (const watcher of this.#queue) invariant(watcher.state === "behind", "the queue is of those behind");
     for (const watcher of this.#inStep.all()) {

@@ -182,6 +182,7 @@ async function settle(server: Server, readers: Readers, options: HoldOptions): P
 }
 
 function describeMemory(server: Server): string {
+  if (!server.running) return "the member does not run";
   return `the member has ${Math.round(memoryOf(server.pid).anonymousBytes / 2 ** 20)} MiB of its own`;
 }
 

@@ -11,7 +11,9 @@ import { etcd, skipReason, underTest, type ServerBinary } from "../support/binar
 import type { EtcdClient } from "../support/client.js";
 import { describeMessage, type Message } from "../support/messages.js";
 import { Stage } from "../support/servers.js";
+import { chooseSeed } from "../support/random.js";
 import { eventsOf, type WatchStream } from "../support/watch-stream.js";
+import { compareFreshWatches, describeComparison } from "./watch-differential.js";
 
 const skip = skipReason();
 const text = (value: string): Uint8Array => Buffer.from(value, "latin1");
@@ -409,4 +411,13 @@ test("progress is told now and then where the flag says so", { skip }, async (t:
   );
   assert.deepEqual(shown[2], shown[1]);
   assert.deepEqual(shown[0], shown[1]);
+});
+
+test("random writes and watch requests tell watchers the same on both sides", { skip }, async (t: TestContext) => {
+  const seed = chooseSeed(process.env["WALNUT_SEED"]);
+  const requests = Number(process.env["WALNUT_REQUESTS"] ?? 1_000);
+  const result = await compareFreshWatches({ seed, requests }, etcd("newest"), underTest());
+  t.diagnostic(describeComparison(result));
+  assert.ok(result.events > requests / 10, "watchers were told something");
+  assert.ok(result.refused > 0, "mistakes were among the requests");
 });

@@ -17,6 +17,7 @@ type Stream = grpc.ClientDuplexStream<Buffer, Buffer>;
 
 interface Play {
   readonly member: FakeMember;
+  readonly client: grpc.Client;
   readonly stream: Stream;
   readonly watch: FakeWatch;
   readonly ask: (request: WatchRequest["requestUnion"]) => void;
@@ -54,6 +55,7 @@ async function open(
   stream.on("data", (answer: Buffer) => answers.push(answer));
   return {
     member,
+    client,
     stream,
     ask: (requestUnion) => void stream.write(Buffer.from(WatchRequest.encode({ requestUnion }).finish())),
     answer: async () => {
@@ -193,6 +195,32 @@ test("a client that does not read is sent no more, and is served on when it does
   await until(() => watch.asked.length > 0);
   assert.deepEqual(watch.asked, ["resume"]);
   assert.ok(watch.receiver.isReady);
+});
+
+test("streams of one connection that nobody reads hold a bounded number of bytes together", async (t) => {
+  const { member, client } = await open(t);
+  const streams = Array.from({ length: 26 }, () => {
+    const stream = client.makeBidiStreamRequest("/etcdserverpb.Watch/Watch", same, same) as Stream;
+    stream.on("error", () => undefined).pause();
+    return stream;
+  });
+  t.after(() => streams.forEach((stream) => stream.cancel()));
+  await until(() => member.watches.length === streams.length + 1);
+  const watcher = new Watcher(0, { key: "a", end: undefined }, NOBODY, PLAIN);
+  const [, ...watches] = member.watches;
+  for (const { receiver } of watches) {
+    if (receiver.isReady) receiver.onEvents(watcher, [putOf(new Uint8Array(1_000_000), 2)], 2);
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  const [told, left] = [watches.slice(0, 15), watches.slice(20)];
+  assert.ok(
+    left.every(({ receiver }) => !receiver.isReady),
+    "the connection is full",
+  );
+  let bytes = 0;
+  for (const stream of streams) stream.on("data", (answer: Buffer) => (bytes += answer.length)).resume();
+  await until(() => bytes > 15_000_000 && [...told, ...left].every(({ asked }) => asked.includes("resume")));
+  await until(() => watches.every(({ receiver }) => receiver.isReady));
 });
 
 test("a client that goes on asking without reading is not read either", async (t) => {

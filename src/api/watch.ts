@@ -4,7 +4,8 @@
  *
  * Laws:
  * - nothing that is thrown here reaches the member, which calls in the middle of its work;
- * - a client that does not read is sent no changes (`isReady`), and when it goes on asking it is not read any more either.
+ * - a client that does not read is sent no changes (`isReady`), and when it goes on asking it is not read any more either;
+ * - nor is one of whose other calls so much waits to be read that its connection is full: it is looked at again a little later.
  */
 import { WireError } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
@@ -19,6 +20,7 @@ import {
   WatchRequest,
   WatchResponse,
 } from "../proto/generated/etcdserverpb/watch.js";
+import type { Clock, Timer } from "../platform/clock.js";
 import type { MemberService } from "../server/contract.js";
 import type { WatchCreation, WatchNotice, WatchStream, WatchStreamReceiver } from "../server/watch-contract.js";
 import { CLIENT_ERRORS, toClientError } from "./errors.js";
@@ -34,23 +36,31 @@ export function watchHandlers(dependencies: ServiceDependencies): [string, Handl
         kind: "bidirectional",
         handle: (stream, call) => {
           admit(dependencies, call, "stream", false);
-          new WatchCall(stream, member, encoder).begin(call);
+          new WatchCall(stream, dependencies, encoder).begin(call);
         },
       },
     ],
   ];
 }
 
+/** Between two looks at a connection that is full. */
+const CONGESTED_MS = 100;
+
 class WatchCall implements WatchStreamReceiver {
-  isReady = true;
+  /** Whether the stream's own queue takes more. */
+  #isOpen = true;
+  readonly #clock: Clock;
+  /** Rings when the connection is to be looked at again. */
+  #nextLook: Timer | undefined;
   readonly #stream: MessageStream;
   readonly #member: MemberService;
   readonly #encoder: WatchAnswerEncoder;
   readonly #fragmentBytesMax: number;
   #watch: WatchStream | undefined;
 
-  constructor(stream: MessageStream, member: MemberService, encoder: WatchAnswerEncoder) {
+  constructor(stream: MessageStream, { member, clock }: ServiceDependencies, encoder: WatchAnswerEncoder) {
     this.#stream = stream;
+    this.#clock = clock;
     this.#member = member;
     this.#encoder = encoder;
     this.#fragmentBytesMax = member.limits.requestBytesMax + REQUEST_OVERHEAD_BYTES;
@@ -62,8 +72,24 @@ class WatchCall implements WatchStreamReceiver {
     this.#stream.onMessage = (bytes) => this.#receive(watch, bytes);
     this.#stream.onDrain = () => this.#goOn(watch);
     // A client that has said its last goes on listening: only the end of the call is the end, as in etcd.
-    if (call.signal.aborted) watch.close();
-    else call.signal.addEventListener("abort", () => watch.close(), { once: true });
+    const close = (): void => {
+      this.#nextLook?.cancel();
+      watch.close();
+    };
+    if (call.signal.aborted) close();
+    else call.signal.addEventListener("abort", close, { once: true });
+  }
+
+  get isReady(): boolean {
+    if (!this.#isOpen) return false;
+    if (!this.#stream.isCongested) return true;
+    this.#nextLook ??= this.#clock.after(CONGESTED_MS, () => this.#lookAgain());
+    return false;
+  }
+
+  #lookAgain(): void {
+    this.#nextLook = undefined;
+    if (this.isReady) this.#watch?.resume();
   }
 
   #receive(watch: WatchStream, bytes: Uint8Array): void {
@@ -84,7 +110,7 @@ class WatchCall implements WatchStreamReceiver {
   }
 
   #goOn(watch: WatchStream): void {
-    this.isReady = true;
+    this.#isOpen = true;
     this.#stream.resume();
     watch.resume();
   }
@@ -120,7 +146,7 @@ class WatchCall implements WatchStreamReceiver {
         events: [],
       };
       this.#send(WatchResponse.encode(response).finish());
-      if (!this.isReady) this.#stream.pause();
+      if (!this.#isOpen) this.#stream.pause();
     });
   }
 
@@ -129,7 +155,7 @@ class WatchCall implements WatchStreamReceiver {
   }
 
   #send(answer: Uint8Array): void {
-    if (!this.#stream.send(answer)) this.isReady = false;
+    if (!this.#stream.send(answer)) this.#isOpen = false;
   }
 
   #guarded(work: () => void): void {

@@ -51,6 +51,9 @@ const SYNC_EVERY = 100;
 const AGREE_WITHIN_MS = 20_000;
 const ASK_AGAIN_MS = 30;
 const NOBODY = -1;
+/** A key that no request names, and its watcher on every stream. */
+const SYNC_KEY = Buffer.from("zz sync");
+const SYNC_WATCHER = 1_000_000;
 
 /** One of the two streams, at both servers. */
 class Pair {
@@ -81,9 +84,24 @@ class Pair {
     return words[0]!;
   }
 
-  /** Waits until all watchers of both sides have seen everything up to a revision. */
+  /** Creates the watcher of `SYNC_KEY`, which nothing but `seen` waits for. */
+  async begin(): Promise<void> {
+    await this.ask({ create_request: { key: SYNC_KEY, watch_id: SYNC_WATCHER } }, isCreated);
+  }
+
+  /** Waits until both sides were told of a put of `SYNC_KEY`: all that came before it was told to watchers that are not behind. */
+  async seen(revision: number): Promise<void> {
+    const isTold = (answers: readonly Message[]): boolean =>
+      answers.some(
+        (answer) =>
+          idOf(answer) === SYNC_WATCHER &&
+          eventsOf(answer).some(({ kv }) => Number((kv as Message)["mod_revision"]) >= revision),
+      );
+    for (const stream of this.both) await stream.until(isTold, `revision ${revision} was told`);
+  }
+
+  /** Waits until none of the watchers is behind. @param revision a new one, so that no answer that is on its way has it */
   async sync(revision: number): Promise<void> {
-    if (this.live.length === 0) return;
     for (const stream of this.both) {
       const isSynced = (): boolean =>
         stream.answers.some((answer) => isProgress(answer) && revisionOf(answer) >= revision);
@@ -99,8 +117,12 @@ class Pair {
 
   /** A watcher whose history is gone holds its stream's progress up until it is cancelled, on both sides alike. */
   #cancelCompacted(): void {
+    // A number may have been another watcher's before.
     const isOver = (id: number): boolean =>
-      this.both.every(({ answers }) => answers.some((answer) => isCompacted(answer) && idOf(answer) === id));
+      this.both.every(({ answers }) => {
+        const last = answers.findLast((answer) => idOf(answer) === id && (isCreated(answer) || isCompacted(answer)));
+        return last !== undefined && isCompacted(last);
+      });
     for (const id of this.live.filter(isOver)) {
       this.live.splice(this.live.indexOf(id), 1);
       for (const stream of this.both) stream.cancel(id);
@@ -159,6 +181,9 @@ export async function compareWatches(
   const future = new Pair(left, right);
   let view: StoreView = { revision: 1, compacted: 0 };
   const agree = async (number: number): Promise<void> => {
+    const [revision] = await Promise.all([left, right].map((client) => client.put(SYNC_KEY, "")));
+    view = { ...view, revision: revision! };
+    for (const pair of [present, future]) await pair.seen(view.revision);
     await present.sync(view.revision);
     const deadline = Date.now() + AGREE_WITHIN_MS;
     for (const pair of [present, future]) {
@@ -169,6 +194,7 @@ export async function compareWatches(
     }
   };
   try {
+    for (const pair of [present, future]) await pair.begin();
     for (let number = 1; number <= requests; number++) {
       if (random.oneIn(5)) {
         const pair = random.oneIn(5) ? future : present;

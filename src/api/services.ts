@@ -1,7 +1,7 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Lease, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * Served: KV, Watch, Lease, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
  * a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
@@ -52,6 +52,7 @@ import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
 import { leaseHandlers } from "./lease.js";
 import { encodeRangeAnswer } from "./range-answer.js";
+import { watchHandlers } from "./watch.js";
 import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
 /** Bytes of `db` in one message of a snapshot (etcd's). */
@@ -64,6 +65,7 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
   return new Map<string, Handler>([
     ...unservedHandlers(),
     ...kvHandlers(dependencies),
+    ...watchHandlers(dependencies),
     ...maintenanceHandlers(dependencies),
     ...leaseHandlers(dependencies),
     ...clusterHandlers(dependencies),

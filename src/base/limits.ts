@@ -169,6 +169,26 @@ export const PEER_URLS_MAX = 16;
 /** A term that no cluster comes to; it leaves as many to campaign in. A higher one is an attack. */
 export const RAFT_TERM_MAX = 2 ** 52;
 
+/**
+ * Changes that watchers are given in one turn of the loop, each counted for each of its watchers: some 5 ms. The watchers above that fall
+ * behind, and get several changes at once in the next turns, which costs less for each.
+ */
+export const WATCH_DELIVERIES_PER_TURN_MAX = 10_000;
+
+/**
+ * A watcher that is behind is told so many revisions at once (etcd's 1,000, `watchBatchMaxRevs`), or so many bytes: etcd has no bound there. The
+ * bytes bound what a stream that nobody reads holds beyond its mark. One revision is told whole, however large it is.
+ */
+export const WATCH_WALK_ROWS_MAX = 1_000;
+export const WATCH_ANSWER_BYTES_MAX = kibibytes(256);
+
+/** The same for all watchers that are told of one walk over the history, each counted: one to two milliseconds of copying. */
+export const WATCH_WALK_BYTES_MAX = mebibytes(2);
+
+/** etcd's `--experimental-watch-progress-notify-interval`: its default, and the least that it takes. */
+export const WATCH_PROGRESS_MS = 600_000;
+export const WATCH_PROGRESS_MS_MIN = 100;
+
 /** No slice of work on the loop is planned longer than this: heart-beats share the loop (design decision 14). */
 export const SLICE_MS_MAX = 10;
 

@@ -55,9 +55,12 @@ import {
   type StatusResponse,
   type TxnRequest,
   type TxnResponse,
+  type WatchCreateRequest,
+  WatchDefinition,
 } from "../proto/index.js";
 import { type Endpoint, parseEndpoint } from "./endpoint.js";
 import { RpcError } from "./errors.js";
+import { Watch, type WatchCall } from "./watch.js";
 
 export interface ClientOptions {
   readonly endpoints: readonly string[];
@@ -242,6 +245,20 @@ export class Client {
     } finally {
       stream.cancel();
     }
+  }
+
+  /** Begins to watch when its answers are read. */
+  watch(request: WatchCreateRequest): Watch {
+    return new Watch(request, () => this.#openWatch(), asRpcError);
+  }
+
+  /** A server without a leader would tell nothing, and not say so: the stream ends when there is none for long. */
+  async #openWatch(): Promise<WatchCall> {
+    const channel = await this.#reachAny(Date.now() + this.#options.callTimeoutMs);
+    const { path, serialize, deserialize } = wire(WatchDefinition, WatchDefinition.methods.watch);
+    const metadata = await this.#metadata();
+    metadata.set("hasleader", "true");
+    return channel.makeBidiStreamRequest(path, serialize, deserialize, metadata);
   }
 
   close(): void {

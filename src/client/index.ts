@@ -2,3 +2,4 @@
 export { Client, type ClientOptions } from "./client.js";
 export { type Endpoint, parseEndpoint } from "./endpoint.js";
 export { RpcError } from "./errors.js";
+export type { Watch } from "./watch.js";

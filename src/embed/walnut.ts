@@ -92,6 +92,7 @@ export class Walnut {
     const alive = setInterval(() => undefined, NEVER_MS);
     try {
       await this.member.resign(); // first, while clients are served: they hardly notice
+      this.member.endStreams(); // these would use the grace up, and their clients go on elsewhere
       await Promise.all(this.#ports.map((port) => port.stop(GRACE_MS)));
       await this.member.stop();
     } finally {

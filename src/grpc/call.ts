@@ -362,6 +362,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
         }
       },
       (paused) => this.#pause(paused),
+      () => this.#connection.isCongested,
     );
     this.#messages = messages;
     this.#guard(() => handle(messages, this));
@@ -511,16 +512,23 @@ class Messages implements MessageStream {
   readonly send: (message: Uint8Array) => boolean;
   readonly #end: (error?: unknown) => void;
   readonly #pause: (paused: boolean) => void;
+  readonly #congested: () => boolean;
   #endTold = false;
 
   constructor(
     send: (message: Uint8Array) => boolean,
     end: (error?: unknown) => void,
     pause: (paused: boolean) => void,
+    congested: () => boolean,
   ) {
     this.send = send;
     this.#end = end;
     this.#pause = pause;
+    this.#congested = congested;
+  }
+
+  get isCongested(): boolean {
+    return this.#congested();
   }
 
   end(error?: unknown): void {

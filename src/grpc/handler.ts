@@ -35,6 +35,11 @@ export interface MessageStream {
   onDrain: () => void;
   /** Queues a message. False means: wait for `onDrain` before more. After the end nothing is sent. */
   send(message: Uint8Array): boolean;
+  /**
+   * Whether so much waits to be read on the connection, over all its calls, that no more should be made. For who makes messages unasked:
+   * nothing tells when it has changed.
+   */
+  readonly isCongested: boolean;
   /** Ends the call: well, or with what a handler would throw. */
   end(error?: unknown): void;
   /** Stops or resumes `onMessage`, so that a client cannot send faster than it is served. */

@@ -9,3 +9,5 @@ export * from "./leases.js";
 export * from "./requests.js";
 export { isTombstoneKey, mainOf, revisionBytes, subOf, tombstoneBytes, type Revision } from "./revision.js";
 export * from "./store.js";
+export type { WatchEvent } from "./watch-event.js";
+export { Watcher, Watchers, type WatcherOptions, type WatchReceiver } from "./watchers.js";

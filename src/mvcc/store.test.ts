@@ -12,7 +12,7 @@ import type { KeySpan } from "./key-index.js";
 import { ALL, one, showKeyValue, StoreFixture, storeFixture } from "./testing/fixture.js";
 import { History } from "./testing/history.js";
 import { MemoryBolt } from "./testing/memory-bolt.js";
-import type { ChangedKeys } from "./store.js";
+import type { Change, Observer } from "./store.js";
 
 test("a put is read at its revision and not before; versions and create revisions are etcd's", async (t) => {
   const s = await storeFixture(t);
@@ -268,18 +268,19 @@ test("the revision does not fall back when a compaction deleted the newest ones"
 
 test("an observer hears of each transaction that changed something, once", async (t) => {
   const heard: string[] = [];
-  const observer = ({ revision, changes }: ChangedKeys): void => {
-    const shown = changes.map(
-      ({ deleted, kv }) => `${deleted ? "-" : "+"}${latin1FromBytes(kv.key)}@${kv.modRevision}`,
-    );
-    heard.push(`${revision}: ${shown.join(" ")}`);
+  const shown = ({ deleted, kv }: Change): string =>
+    `${deleted ? "-" : "+"}${latin1FromBytes(kv.key)}@${kv.modRevision}`;
+  const observer: Observer = {
+    onPut: (kv) => heard.push(`one ${shown({ deleted: false, kv })}`),
+    onTransaction: (revision, changes) => heard.push(`${revision}: ${changes.map(shown).join(" ")}`),
   };
   const s = await storeFixture(t, { store: { observer } });
   s.put("a");
   s.put("b");
   s.delete("x");
   s.delete("a", "c");
-  assert.deepEqual(heard, ["2: +a@2", "3: +b@3", "4: -a@4 -b@4"]);
+  s.store.putAlone(bytesFromLatin1("c"), bytesFromLatin1("1"), 0n);
+  assert.deepEqual(heard, ["2: +a@2", "3: +b@3", "4: -a@4 -b@4", "one +c@5"]);
 });
 
 test("a key hangs on the lease of its last put, and is taken off by a put or a deletion", async (t) => {

@@ -58,14 +58,25 @@ export interface RestoreProgress {
   readonly main: number;
 }
 
-/** Told of each write transaction that changed something, after it ended. It must not write. */
-export type Observer = (transaction: ChangedKeys) => void;
-
-export interface ChangedKeys {
-  readonly revision: number;
-  /** In the order of their sub revisions. What a key was before is a range at `revision - 1`. */
-  readonly changes: readonly Change[];
+/** Told of each write transaction that changed something, after it ended. It must not write, and must not throw. */
+export interface Observer {
+  /** A transaction of one put, with its pair: most are. */
+  onPut(kv: KeyValue): void;
+  /** @param changes in the order of their sub revisions. What a key was before is found by `pairBefore` */
+  onTransaction(revision: number, changes: readonly Change[]): void;
 }
+
+/**
+ * Told of a change and of the pair that is stored for it, `value[start, end)`: an encoded `KeyValue`, of a deletion one with the key only.
+ * False ends the walk.
+ */
+export type HistoryVisitor = (
+  revision: number,
+  deleted: boolean,
+  value: Uint8Array,
+  start: number,
+  end: number,
+) => boolean;
 
 /** A put, or a deletion of which `kv` knows the key and the revision only. */
 export interface Change {
@@ -236,6 +247,35 @@ export class Store implements ReadView {
   }
 
   /**
+   * Calls for each change from a main revision on, in order, until the callback answers false. Of what is compacted some changes are left
+   * and some are gone: only from the compact revision on there is each. The bytes stay right for as long as they are held.
+   */
+  visitHistory(from: number, visit: HistoryVisitor): void {
+    const first = revisionBytes(from, 0);
+    this.#backend.forEachInPlace(BUCKETS.key, first, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
+      if (valueStart === valueEnd) return true; // it raises the revision, and has no key
+      const deleted = isTombstoneKey(key, keyStart, keyEnd);
+      return visit(mainOf(key, keyStart), deleted, value, valueStart, valueEnd);
+    });
+  }
+
+  /**
+   * The pair that a key (one byte a character) had before a revision, as `db` holds it; undefined when there was none, or when that is
+   * compacted.
+   *
+   * @throws MvccError `MVCC_CORRUPT`
+   */
+  pairBefore(key: string, revision: number): Uint8Array | undefined {
+    if (revision - 1 < this.#compactor.revision) return undefined;
+    let pair: Uint8Array | undefined;
+    this.#index.visitAt({ key, end: undefined }, revision - 1, (row, main, sub) => {
+      pair = this.#pairOf(row, main, sub, true);
+      return false;
+    });
+    return pair;
+  }
+
+  /**
    * The newest pairs of a span as `db` holds them, each an encoded `KeyValue`, in the order of their keys. Undefined for a span
    * that holds too many to be read at once, or that takes too long: `rangeInSlices` is for those.
    *
@@ -317,7 +357,7 @@ export class Store implements ReadView {
     invariant(this.#transaction === undefined, "one write transaction at a time");
     const kv = this.#put(key, value, lease, this.#revision + 1, 0);
     this.#revision++;
-    this.#observer?.({ revision: this.#revision, changes: [{ deleted: false, kv }] });
+    this.#observer?.onPut(kv);
     return this.#revision;
   }
 
@@ -423,7 +463,7 @@ export class Store implements ReadView {
     this.#transaction = undefined;
     if (changes.length > 0) {
       this.#revision++;
-      this.#observer?.({ revision: this.#revision, changes });
+      this.#observer?.onTransaction(this.#revision, changes);
     }
     return this.#revision;
   }

@@ -38,6 +38,7 @@ import type { StoredPairs } from "../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type { Member } from "../membership/member.js";
+import type { WatchStream, WatchStreamOptions, WatchStreamReceiver } from "./watch-contract.js";
 
 /** The etcd version whose behaviour is served. */
 export const SERVED_VERSION = "3.5.30";
@@ -107,6 +108,8 @@ export interface MemberService {
   leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse>;
   /** The IDs of all leases that this member knows of, those that run out first before the others. */
   leaseLeases(): Promise<LeaseList>;
+  /** Opens a stream of watchers. The receiver may be told its end before this returns. */
+  watch(receiver: WatchStreamReceiver, options: WatchStreamOptions, context?: CallContext): WatchStream;
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
   status(): StatusResponse;

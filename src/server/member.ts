@@ -96,6 +96,7 @@ import { CatchUpPace } from "./catch-up-pace.js";
 import { ClusterVersionMonitor } from "./cluster-version.js";
 import {
   SERVED_VERSION,
+  type CallContext,
   type DatabaseStream,
   type LeaseList,
   type MembersAnswer,
@@ -128,6 +129,8 @@ import { idBytes, RequestIds } from "./request-ids.js";
 import { SnapshotExchange, untilEnd } from "./snapshot-exchange.js";
 import { Snapshotter } from "./snapshotter.js";
 import { openTables, type Tables } from "./tables.js";
+import type { WatchStream, WatchStreamOptions, WatchStreamReceiver } from "./watch-contract.js";
+import { WatchStreams } from "./watch-streams.js";
 
 const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
 /** Ticks that a removed member goes on for, so that others hear of the removal from it (etcd's figure). */
@@ -212,6 +215,7 @@ export class Member implements MemberService {
   readonly #versions: ClusterVersionMonitor;
   readonly #corruption: CorruptionCheck;
   readonly #leaseKeeper: LeaseKeeper;
+  readonly #watches: WatchStreams;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
@@ -444,6 +448,16 @@ export class Member implements MemberService {
       raiseAlarm: () =>
         this.alarm({ memberID: 0n, action: AlarmAction.ACTIVATE, alarm: AlarmType.CORRUPT }).then(() => undefined),
     });
+    this.#watches = new WatchStreams({
+      clock: this.#clock,
+      random: platform.random,
+      electionMs: options.electionMs,
+      progressMs: options.watchProgressMs,
+      hasLeader: () => this.#leader !== NONE,
+      mayWatch: () => undefined, // everybody, while there are no users
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#watches.attach(tables.store);
   }
 
   #makeApplier(
@@ -593,6 +607,10 @@ export class Member implements MemberService {
     metrics.set("etcd_debugging_mvcc_keys_total", store.keyCount);
     metrics.set("etcd_debugging_mvcc_current_revision", store.revision);
     metrics.set("etcd_debugging_mvcc_compact_revision", store.compactRevision);
+    metrics.set("etcd_debugging_mvcc_watch_stream_total", this.#watches.streamCount);
+    metrics.set("etcd_debugging_mvcc_watcher_total", this.#watches.watcherCount);
+    metrics.set("etcd_debugging_mvcc_slow_watcher_total", this.#watches.behindCount);
+    metrics.set("etcd_debugging_mvcc_events_total", this.#watches.eventCount);
   }
 
   #onLeader(leader: bigint): void {
@@ -800,6 +818,7 @@ export class Member implements MemberService {
         `${snapshots.databasePath(index)}, which came with snapshot ${index}, is gone`,
       );
     }
+    this.#watches.detach();
     await this.#tables.store.close();
     await this.#tables.backend.retire();
     await adoptDatabase(this.#platform.disk, layout, received);
@@ -827,6 +846,7 @@ export class Member implements MemberService {
       clock.endRests(); // the tables go on with it
       this.#tables = tables;
       this.#applier = this.#makeApplier(tables, { ...snapshot.metadata, progress });
+      this.#watches.attach(tables.store);
     } catch (error) {
       await backend.close().catch(() => undefined); // the first failure is the one to tell
       throw error;
@@ -1177,6 +1197,17 @@ export class Member implements MemberService {
     this.#isInDoubt = false;
   }
 
+  // ---- watch ------------------------------------------------------------------------------------------------------
+
+  watch(receiver: WatchStreamReceiver, options: WatchStreamOptions, context: CallContext = {}): WatchStream {
+    return this.#watches.open(receiver, options, context);
+  }
+
+  /** Ends the streams that would never end by themselves, so that those who serve them need not wait for it. For one who is about to stop. */
+  endStreams(): void {
+    this.#watches.close(new RequestError("SERVER_STOPPED", "the member is stopping"));
+  }
+
   // ---- maintenance ------------------------------------------------------------------------------------------------
 
   async alarm(request: AlarmRequest): Promise<AlarmResponse> {
@@ -1471,6 +1502,7 @@ export class Member implements MemberService {
     this.#restingClock?.endRests(); // whoever stops waits for what is being installed
     this.#leaseKeeper.stop();
     const error = new RequestError("SERVER_STOPPED", detail);
+    this.#watches.close(error);
     this.#proposals.close(error);
     this.#reads.close(error);
   }

@@ -14,6 +14,7 @@ import {
   SNAPSHOT_ENTRIES,
   SNAPSHOTS_KEPT,
   TXN_OPERATIONS_MAX,
+  WATCH_PROGRESS_MS,
 } from "../base/limits.js";
 import { MemberError } from "./errors.js";
 
@@ -57,6 +58,8 @@ export interface MemberOptions {
   readonly initialCorruptCheck: boolean;
   /** Milliseconds between two comparisons of the keys by the leader; 0 for none. */
   readonly corruptCheckMs: number;
+  /** Milliseconds between two times that a watcher which asks for it is told that nothing has happened. */
+  readonly watchProgressMs: number;
   /**
    * Whether linearizable reads trust the leader's lease (its clock and the others' must run alike) and skip the confirmation by a
    * majority. etcd never does.
@@ -105,6 +108,7 @@ export function defaultOptions(dataDir: string): MemberOptions {
     initialElectionTickAdvance: true,
     initialCorruptCheck: false,
     corruptCheckMs: 0,
+    watchProgressMs: WATCH_PROGRESS_MS,
     leaseReads: false,
     leaseCheckpoint: false,
     leaseCheckpointPersist: false,

@@ -1,8 +1,9 @@
 /**
  * A thin client that speaks etcd's gRPC API in bytes: what was sent and what came back stays visible to the test.
  */
-import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { decode, encode, type Message, type MessageName } from "./messages.js";
+import { WatchStream } from "./watch-stream.js";
 
 /** What a server answered: the bytes of the response, or gRPC's code and text. */
 export type Answer =
@@ -121,6 +122,13 @@ export class EtcdClient {
     const answer = await this.send(path, encode(requestName, request), deadlineMs);
     if (answer.kind === "error") throw new CallError(method, answer.code, answer.text);
     return decode(responseName, answer.bytes);
+  }
+
+  /** Opens a watch stream. @param fields metadata */
+  watch(fields: Readonly<Record<string, string>> = {}): WatchStream {
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
+    return new WatchStream(this.#client.makeBidiStreamRequest("/etcdserverpb.Watch/Watch", same, same, metadata));
   }
 
   /** Puts a key and gives the revision of the put. */

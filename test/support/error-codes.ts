@@ -12,7 +12,7 @@ const LITERAL = /"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"/g;
 
 /** Literals of that shape which are names of something else. */
 const NO_CODES = [
-  /^ETCD_/, //     names of environment variables
+  /^ETCD(CTL)?_/, // names of environment variables
   /^WALNUT_/,
   /^UV_/,
   /^ERR_/,

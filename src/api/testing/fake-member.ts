@@ -48,6 +48,12 @@ import type {
   MemberService,
   Receiver,
 } from "../../server/contract.js";
+import type {
+  WatchCreation,
+  WatchStream,
+  WatchStreamOptions,
+  WatchStreamReceiver,
+} from "../../server/watch-contract.js";
 import { RequestError } from "../../server/errors.js";
 
 export class FakeMember implements MemberService {
@@ -137,6 +143,15 @@ export class FakeMember implements MemberService {
       });
       return { header: this.header(), succeeded: true, responses };
     });
+  }
+
+  /** The streams that were opened. */
+  readonly watches: FakeWatch[] = [];
+
+  watch(receiver: WatchStreamReceiver, options: WatchStreamOptions): WatchStream {
+    const watch = new FakeWatch(receiver, options);
+    this.watches.push(watch);
+    return watch;
   }
 
   compact(_request: CompactionRequest, context?: CallContext): Promise<CompactionResponse> {
@@ -341,6 +356,42 @@ export class FakeMember implements MemberService {
     this.#keys = this.#keys.filter((kv) => !gone.includes(kv));
     if (gone.length > 0) this.#revision++;
     return { header: this.header(), deleted: gone.length, prevKvs: request.prevKv ? gone : [] };
+  }
+}
+
+/** A stream on which nothing happens but what a play makes happen. */
+export class FakeWatch implements WatchStream {
+  readonly receiver: WatchStreamReceiver;
+  readonly options: WatchStreamOptions;
+  readonly created: WatchCreation[] = [];
+  /** What else was asked, in its order. */
+  readonly asked: string[] = [];
+
+  constructor(receiver: WatchStreamReceiver, options: WatchStreamOptions) {
+    this.receiver = receiver;
+    this.options = options;
+  }
+
+  create(request: WatchCreation): void {
+    this.created.push(request);
+    const notice = { revision: 7, watchId: this.created.length, created: true, canceled: false };
+    this.receiver.onNotice({ ...notice, compactRevision: 0, refusal: undefined });
+  }
+
+  cancel(watchId: number): void {
+    this.asked.push(`cancel ${watchId}`);
+  }
+
+  requestProgress(): void {
+    this.asked.push("progress");
+  }
+
+  resume(): void {
+    this.asked.push("resume");
+  }
+
+  close(): void {
+    this.asked.push("close");
   }
 }
 

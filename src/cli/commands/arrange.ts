@@ -9,7 +9,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   alarm: ["list", "disarm"],
   snapshot: ["save", "restore", "status"],
 };
-const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader"];
+const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader", "watch"];
 
 /** Whether a command line is for the client: its first word that is no global flag names one of the commands. */
 export function isClientCommand(args: readonly string[]): boolean {
@@ -56,7 +56,16 @@ export function arrange(args: readonly string[]): string[] {
 
 const LOCAL_SWITCHES = new Set(
   ["prefix", "from-key", "keys-only", "count-only", "print-value-only", "prev-kv", "ignore-value", "ignore-lease"]
-    .concat(["range", "interactive", "physical", "cluster", "learner", "skip-hash-check", "mark-compacted"])
+    .concat([
+      "range",
+      "interactive",
+      "physical",
+      "cluster",
+      "learner",
+      "skip-hash-check",
+      "mark-compacted",
+      "progress-notify",
+    ])
     .map((name) => `--${name}`),
 );
 

@@ -33,6 +33,7 @@ import {
   snapshotSave,
   txn,
 } from "./run.js";
+import { addWatchFlags, watch } from "./watch.js";
 import { addRestoreFlags, type RestoreFlags } from "./restore-flags.js";
 import { processWorld, type World } from "./world.js";
 
@@ -47,9 +48,12 @@ export async function runClientCommand(args: readonly string[], world: World = p
     writeErr: (text) => world.err(text),
     outputError: (text, write) => write(text.replace(/^error: /, "Error: ")),
   });
-  registerClientCommands(program, world);
+  const words = arrange(args);
+  // What stands behind `--` is the other command's, its flags included.
+  const cut = words[0] === "watch" ? words.indexOf("--") : -1;
+  registerClientCommands(program, world, cut < 0 ? undefined : words.slice(cut + 1));
   try {
-    await program.parseAsync(arrange(args), { from: "user" });
+    await program.parseAsync(cut < 0 ? words : words.slice(0, cut), { from: "user" });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
@@ -59,8 +63,12 @@ export async function runClientCommand(args: readonly string[], world: World = p
   }
 }
 
-/** Adds the commands to a program, for its help and for parsing. */
-export function registerClientCommands(program: Command, world: World = processWorld()): void {
+/** Adds the commands to a program, for its help and for parsing. @param execWords of a command that runs another one */
+export function registerClientCommands(
+  program: Command,
+  world: World = processWorld(),
+  execWords?: readonly string[],
+): void {
   const add = <Options>(
     parent: Command,
     name: string,
@@ -72,13 +80,16 @@ export function registerClientCommands(program: Command, world: World = processW
     (setUp ?? ((c) => c.argument("[arguments...]", "none").usage("[options]")))(command);
     addGlobalFlags(command);
     command.action(async (words: string[], options: Options) => {
-      await withSession(world, options as Record<string, unknown>, (session) => run(session, words, options));
+      await withSession(world, options as Record<string, unknown>, execWords, (session) =>
+        run(session, words, options),
+      );
     });
     return command;
   };
   add(program, "put", "Puts the given key into the store", put, addPutFlags);
   add(program, "get", "Gets the key or a range of keys", get, addGetFlags);
   add(program, "del", "Removes the specified key or range of keys [key, range_end)", del, addDelFlags);
+  add(program, "watch", "Watches events stream on keys or prefixes", watch, addWatchFlags);
   add(program, "txn", "Processes all the requests in one transaction", txn, (command) =>
     command
       .argument("[arguments...]", "none")
@@ -162,13 +173,14 @@ export function registerClientCommands(program: Command, world: World = processW
 async function withSession(
   world: World,
   options: Readonly<Record<string, unknown>>,
+  execWords: readonly string[] | undefined,
   run: (session: Session) => Promise<void>,
 ): Promise<void> {
   const globals = resolveGlobals(options, world);
   const printer = createPrinter(globals.writeOut, globals.hex, world);
   const client = openClient(globals);
   try {
-    await run({ world, globals, printer, client });
+    await run({ world, globals, printer, client, execWords });
   } finally {
     client.close();
   }

@@ -13,6 +13,7 @@ import type {
   ResponseOp,
   StatusResponse,
   TxnResponse,
+  WatchResponse,
 } from "../../proto/index.js";
 import type { GoJson } from "./go-text.js";
 
@@ -146,6 +147,26 @@ export function alarmJson(response: AlarmResponse): GoJson {
     fields: [
       ["header", headerJson(response.header)],
       ["alarms", alarms],
+    ],
+  };
+}
+
+/** As etcd's client keeps an answer: a struct of its own, whose fields have no other names and are never left out. */
+export function watchJson({ header, events, compactRevision, canceled, created }: WatchResponse): GoJson {
+  const shown = events.map(({ type, kv, prevKv }): GoJson => ({
+    fields: [
+      ["type", type],
+      ["kv", kv === undefined ? undefined : keyValueJson(kv)],
+      ["prev_kv", prevKv === undefined ? undefined : keyValueJson(prevKv)],
+    ],
+  }));
+  return {
+    fields: [
+      ["Header", headerJson(header) ?? { fields: [] }, "always"],
+      ["Events", shown, "always"],
+      ["CompactRevision", compactRevision, "always"],
+      ["Canceled", canceled, "always"],
+      ["Created", created, "always"],
     ],
   };
 }

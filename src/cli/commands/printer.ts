@@ -17,6 +17,8 @@ import {
   type ResponseHeader,
   type StatusResponse,
   TxnResponse,
+  Event_EventType,
+  WatchResponse,
 } from "../../proto/index.js";
 import type { SnapshotStatus } from "../../restore/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
@@ -33,9 +35,14 @@ import {
   rangeJson,
   statusJson,
   txnJson,
+  watchJson,
 } from "./messages-json.js";
 import { drawTable } from "./table.js";
 import type { World } from "./world.js";
+
+export function eventTypeName(type: Event_EventType): string {
+  return type === Event_EventType.DELETE ? "DELETE" : "PUT";
+}
 
 export interface EndpointHealth {
   readonly endpoint: string;
@@ -68,6 +75,7 @@ export interface Printer {
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
   snapshotStatus(status: SnapshotStatus): void;
   message(forms: MessageForms): void;
+  watch(response: WatchResponse): void;
 }
 
 /** An answer in each form of output; there is no table of it. */
@@ -157,6 +165,9 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   message(_forms: MessageForms): void {
+    this.#refuse();
+  }
+  watch(_response: WatchResponse): void {
     this.#refuse();
   }
 
@@ -262,6 +273,14 @@ class SimplePrinter extends PartialPrinter {
       this.world.out("\n");
     }
   }
+
+  override watch({ events }: WatchResponse): void {
+    for (const { type, kv, prevKv } of events) {
+      this.line(eventTypeName(type));
+      if (prevKv !== undefined) this.#keyValue(prevKv);
+      if (kv !== undefined) this.#keyValue(kv);
+    }
+  }
 }
 
 class FieldsPrinter extends PartialPrinter {
@@ -310,6 +329,15 @@ class FieldsPrinter extends PartialPrinter {
     this.#header(response.header);
     this.line(`"Succeeded" : ${response.succeeded}`);
     for (const operation of response.responses) printOperation(this, operation.response);
+  }
+
+  override watch({ header, events }: WatchResponse): void {
+    this.#header(header);
+    for (const { type, kv, prevKv } of events) {
+      this.line(`"Type" : ${eventTypeName(type)}`);
+      if (prevKv !== undefined) this.#keyValue("Prev", prevKv);
+      if (kv !== undefined) this.#keyValue("", kv);
+    }
   }
 
   override memberList(response: MemberListResponse): void {
@@ -434,6 +462,10 @@ class JsonPrinter extends PartialPrinter {
     this.#print(alarmJson(response));
   }
 
+  override watch(response: WatchResponse): void {
+    this.#print(watchJson(response));
+  }
+
   override endpointHealth(list: readonly EndpointHealth[]): void {
     this.#print(
       list.map(({ endpoint, health, took, error }) => ({
@@ -519,6 +551,11 @@ class ProtobufPrinter extends PartialPrinter {
 
   override txn(response: TxnResponse): void {
     this.world.out(TxnResponse.encode(response).finish());
+  }
+
+  /** As etcd's client keeps it: without the watcher's number. */
+  override watch(response: WatchResponse): void {
+    this.world.out(WatchResponse.encode({ ...response, watchId: 0, cancelReason: "", fragment: false }).finish());
   }
 
   override memberList(response: MemberListResponse): void {

@@ -28,6 +28,8 @@ export interface Session {
   readonly globals: Globals;
   readonly printer: Printer;
   readonly client: Client;
+  /** Words behind `--` of a command that runs another one; undefined without a `--`. */
+  readonly execWords: readonly string[] | undefined;
 }
 
 export type Run<Options> = (session: Session, args: string[], options: Options) => Promise<void>;

@@ -1,4 +1,5 @@
 /** What the commands see of the process, so that tests can give them another one. */
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { utf8FromText } from "../../base/text.js";
 
@@ -11,6 +12,8 @@ export interface World {
   readonly errIsTerminal: boolean;
   /** The bytes of an argument, which need not be UTF-8. */
   readonly argumentBytes: (argument: string) => Uint8Array;
+  /** Runs a command with more in its environment, on this process's outputs; answers why it failed, in Go's words. */
+  readonly run: (words: readonly string[], env: Readonly<Record<string, string>>) => Promise<string | undefined>;
 }
 
 /** This process. */
@@ -22,7 +25,23 @@ export function processWorld(): World {
     err: (text) => void process.stderr.write(text),
     errIsTerminal: process.stderr.isTTY,
     argumentBytes,
+    run: runCommand,
   };
+}
+
+function runCommand(words: readonly string[], env: Readonly<Record<string, string>>): Promise<string | undefined> {
+  const [command, ...args] = words as [string, ...string[]];
+  const child = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, ...env } });
+  return new Promise((resolve) => {
+    child.once("error", (error: NodeJS.ErrnoException) => {
+      const isMissing = error.code === "ENOENT";
+      resolve(isMissing ? `exec: ${JSON.stringify(command)}: executable file not found in $PATH` : error.message);
+    });
+    child.once("close", (code, signal) => {
+      if (code === 0) resolve(undefined);
+      else resolve(code === null ? `signal: ${signal}` : `exit status ${code}`);
+    });
+  });
 }
 
 /** Node decodes arguments as UTF-8; where that lost something, Linux still has them as they were given. */

@@ -102,6 +102,11 @@ export const SERVER_FLAGS = {
     default: "0",
     help: "Leases that ran out and are revoked in a second at most; 0 for no limit (etcd's is 1000, and no flag).",
   },
+  "experimental-watch-progress-notify-interval": {
+    kind: "duration",
+    default: "10m",
+    help: "Time after which a watcher is told that nothing has happened; at least 100ms.",
+  },
   "peer-cert-file": { kind: "text", default: "", help: "Certificate of the peer port (PEM)." },
   "peer-key-file": { kind: "text", default: "", help: "Its key." },
   "peer-client-cert-file": {
@@ -183,7 +188,6 @@ export const SERVER_FLAGS = {
   "experimental-compaction-batch-limit": unsupported("integer", "1000"),
   "experimental-compaction-sleep-interval": unsupported("duration", "10ms"),
   "experimental-peer-skip-client-san-verification": unsupported("boolean", "false"),
-  "experimental-watch-progress-notify-interval": unsupported("duration", "10m"),
   "experimental-downgrade-check-time": unsupported("duration", "5s"),
   "experimental-memory-mlock": unsupported("boolean", "false"),
   "experimental-warning-apply-duration": unsupported("duration", "100ms"),

@@ -74,6 +74,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       leaseCheckpointPersist: toggle("experimental-enable-lease-checkpoint-persist"),
       leaseRevocationsPerSecond: number("lease-revoke-rate"),
       corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
+      watchProgressMs: positive(duration("experimental-watch-progress-notify-interval")) ?? defaults.watchProgressMs,
       syncOnLoop: true, // this process is the member and nothing else
     },
     listenClientUrls: urls("listen-client-urls", "listen"),

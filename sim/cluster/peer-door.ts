@@ -96,8 +96,13 @@ export class SimPeerDoor implements PeerDoor {
     return this.#ask(urls, ({ receiver }) => receiver.hashKv(revision));
   }
 
-  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
-    return this.#ask(urls, ({ receiver }) => receiver.promote(memberId));
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    _local?: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined> {
+    return this.#ask(urls, ({ receiver }) => receiver.promote(memberId, token));
   }
 
   close(): Promise<void> {

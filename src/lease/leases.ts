@@ -61,6 +61,11 @@ export class Leases implements LeaseAttacher {
     return this.#leaseOfKey.get(key) ?? 0n;
   }
 
+  /** The keys that hang on a lease; none for one that there is not. */
+  keysOf(lease: bigint): Iterable<string> {
+    return this.#granted.get(lease)?.keys ?? [];
+  }
+
   attach(lease: bigint, key: string): boolean {
     const granted = this.#granted.get(lease);
     if (granted === undefined) return false;

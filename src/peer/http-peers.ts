@@ -145,8 +145,13 @@ export class HttpPeers implements PeerDoor {
     return this.#client.fetchHashKv(urls, revision, local);
   }
 
-  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
-    return this.#client.promote(urls, memberId);
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    _local?: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined> {
+    return this.#client.promote(urls, memberId, token);
   }
 
   /** Which streams to and from a member are open, for logs and tests: as `append+message out, append in`. */

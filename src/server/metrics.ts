@@ -84,6 +84,7 @@ export const METRICS = {
   etcd_mvcc_delete_total: { kind: "counter", help: "Deletes." },
   etcd_mvcc_range_total: { kind: "counter", help: "Ranges." },
   etcd_mvcc_txn_total: { kind: "counter", help: "Transactions." },
+  etcd_debugging_auth_revision: { kind: "gauge", help: "The current revision of auth store." },
   etcd_debugging_mvcc_keys_total: { kind: "gauge", help: "Keys." },
   etcd_debugging_mvcc_current_revision: { kind: "gauge", help: "The store's revision." },
   etcd_debugging_mvcc_compact_revision: { kind: "gauge", help: "The revision of the last compaction." },

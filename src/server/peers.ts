@@ -38,8 +38,13 @@ export interface PeerDoor {
   fetchVersions(urls: readonly string[], local?: LocalIdentity): Promise<PeerVersions | undefined>;
   /** @throws RequestError, MvccError as the other member refuses; undefined when none answers */
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined>;
-  /** Asks the leader at these URLs to promote a learner. Rejects as that member refuses; undefined when none answers. */
-  promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined>;
+  /** Asks the leader at these URLs to promote a learner, for the user of this token. Rejects as that member refuses; undefined when none answers. */
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    local: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined>;
   /** Gives up the peer port, for a member that did not come to `connect`. */
   close(): Promise<void>;
 }
@@ -73,6 +78,6 @@ export interface PeerReceiver {
   members(): readonly Member[];
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
-  /** Promotes as leader. */
-  promote(id: bigint): Promise<readonly Member[]>;
+  /** Promotes as leader. @param token of the user who asked the other member for it */
+  promote(id: bigint, token?: string): Promise<readonly Member[]>;
 }

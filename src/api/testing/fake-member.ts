@@ -31,13 +31,34 @@ import {
 } from "../../proto/index.js";
 import type { StoredPairs } from "../../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../../proto/fast/get.js";
-import type { CallContext, DatabaseStream, MembersAnswer, MemberService, Receiver } from "../../server/contract.js";
+import { AuthError } from "../../auth/errors.js";
+import type {
+  AccessChecks,
+  AuthCalls,
+  CallContext,
+  DatabaseStream,
+  MembersAnswer,
+  MemberService,
+  Receiver,
+} from "../../server/contract.js";
 import { RequestError } from "../../server/errors.js";
 
 export class FakeMember implements MemberService {
   readonly memberId = 0x8e9e05c52164694dn;
   readonly clusterId = 0xcdf818194e3a8c32n;
   readonly name = "default";
+  /** Everybody may do everything; the calls of authentication are refused, for it is off. */
+  readonly access: AccessChecks = {
+    requireUser: () => Promise.resolve(),
+    requireAdmin: () => Promise.resolve(),
+    requireRead: () => Promise.resolve(),
+    requireLeaseWrite: () => Promise.resolve(),
+    requireLeaseRead: () => Promise.resolve(),
+  };
+  readonly auth: AuthCalls = {
+    authenticate: () => Promise.reject(new AuthError("AUTH_NOT_ENABLED", "authentication is off")),
+    call: () => Promise.reject(new AuthError("AUTH_NOT_ENABLED", "authentication is off")),
+  };
   readonly limits = { requestBytesMax: 1_572_864, txnOperationsMax: 128 };
 
   /** What the next call of a service fails with. */

@@ -1,4 +1,4 @@
 /** A small etcd client. */
 export { Client, type ClientOptions } from "./client.js";
 export { type Endpoint, parseEndpoint } from "./endpoint.js";
-export { RpcError } from "./errors.js";
+export { LoginError, RpcError } from "./errors.js";

@@ -67,6 +67,18 @@ export interface Printer {
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
   snapshotStatus(status: SnapshotStatus): void;
+  show(message: ShownMessage): void;
+}
+
+/** An answer in all forms that etcdctl has for it. */
+export interface ShownMessage {
+  readonly header: ResponseHeader | undefined;
+  /** For eyes, line ends included. */
+  readonly simple: string | Uint8Array;
+  /** After the header; undefined where etcdctl refuses the form. */
+  readonly fields: readonly string[] | undefined;
+  readonly json: GoJson;
+  readonly protobuf: Uint8Array;
 }
 
 /** @throws CommandFailure for a form that there is none of */
@@ -143,6 +155,9 @@ abstract class PartialPrinter implements Printer {
     this.#refuse();
   }
   snapshotStatus(_status: SnapshotStatus): void {
+    this.#refuse();
+  }
+  show(_message: ShownMessage): void {
     this.#refuse();
   }
 
@@ -240,6 +255,10 @@ class SimplePrinter extends PartialPrinter {
 
   override snapshotStatus(status: SnapshotStatus): void {
     this.line(snapshotRow(status).join(", "));
+  }
+
+  override show({ simple }: ShownMessage): void {
+    this.world.out(simple);
   }
 }
 
@@ -348,6 +367,12 @@ class FieldsPrinter extends PartialPrinter {
     this.line(`"Keys" : ${totalKeys}`);
     this.line(`"Size" : ${totalBytes}`);
   }
+
+  override show(message: ShownMessage): void {
+    if (message.fields === undefined) super.show(message);
+    this.#header(message.header);
+    for (const line of message.fields ?? []) this.line(line);
+  }
 }
 
 class JsonPrinter extends PartialPrinter {
@@ -398,6 +423,10 @@ class JsonPrinter extends PartialPrinter {
 
   override memberPromote(_id: bigint, response: MemberPromoteResponse): void {
     this.#print(membersJson(response));
+  }
+
+  override show({ json }: ShownMessage): void {
+    this.#print(json);
   }
 
   override moveLeader(_leader: bigint, _target: bigint, { header }: MoveLeaderResponse): void {
@@ -513,6 +542,10 @@ class ProtobufPrinter extends PartialPrinter {
 
   override alarm(response: AlarmResponse): void {
     this.world.out(AlarmResponse.encode(response).finish());
+  }
+
+  override show({ protobuf }: ShownMessage): void {
+    this.world.out(protobuf);
   }
 }
 

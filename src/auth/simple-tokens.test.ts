@@ -25,7 +25,7 @@ test("a token is sixteen letters, a dot and an index", () => {
 
 test("a token says which entry must be applied before it is known; what is no token says nothing", () => {
   const { tokens } = tokensFixture();
-  assert.equal(tokens.indexOf("abcdefghijklmnop.17"), 17);
+  assert.equal(tokens.indexOf("abcdefghijklmnop.17"), 18);
   assert.equal(tokens.indexOf("abc"), 0);
   assert.equal(tokens.indexOf("a.b.17"), 0);
   assert.equal(tokens.indexOf("a.-17"), 0);

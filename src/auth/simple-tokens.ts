@@ -82,9 +82,10 @@ export class SimpleTokens implements Tokens {
     return session;
   }
 
+  /** One more than the token says. etcd waits for what it says, and may find that the token is one entry away. */
   indexOf(token: string): number {
     const form = FORM.exec(token);
-    return form === null ? 0 : Number(form[1]);
+    return form === null ? 0 : Number(form[1]) + 1;
   }
 
   invalidate(username: string): void {

@@ -47,10 +47,12 @@ export class FakeMember implements MemberService {
   readonly memberId = 0x8e9e05c52164694dn;
   readonly clusterId = 0xcdf818194e3a8c32n;
   readonly name = "default";
-  /** Everybody may do everything; the calls of authentication are refused, for it is off. */
+  /** What those who administer are told. */
+  refusesAdmins: Error | undefined;
+  /** Everybody may do everything else; the calls of authentication are refused, for it is off. */
   readonly access: AccessChecks = {
     requireUser: () => Promise.resolve(),
-    requireAdmin: () => Promise.resolve(),
+    requireAdmin: () => (this.refusesAdmins === undefined ? Promise.resolve() : Promise.reject(this.refusesAdmins)),
     requireRead: () => Promise.resolve(),
     requireLeaseWrite: () => Promise.resolve(),
     requireLeaseRead: () => Promise.resolve(),

@@ -29,6 +29,8 @@ export class ScriptedMember implements PeerReceiver {
   newestRevision = 5;
   compactRevision = 2;
   learnersReady = true;
+  /** The token that came with the last request to promote. */
+  promotedFor: string | undefined;
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
   #snapshotIndex = 0;
@@ -161,7 +163,8 @@ export class ScriptedMember implements PeerReceiver {
     return { header, hash: 17, compactRevision, hashRevision: 0 };
   }
 
-  async promote(id: bigint): Promise<readonly Member[]> {
+  async promote(id: bigint, token?: string): Promise<readonly Member[]> {
+    this.promotedFor = token;
     const found = this.memberList.find((member) => member.id === id);
     if (found === undefined) throw new PeerRefusal("MEMBER_NOT_FOUND", `${id}`);
     if (!found.isLearner) throw new PeerRefusal("MEMBER_NOT_LEARNER", `${id}`);

@@ -1,5 +1,8 @@
 /** Authentication: real etcd's verdicts, and directories with users that change hands. */
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import test from "node:test";
 import { etcd, reference, skipReason, underTest, type ServerBinary } from "../support/binaries.js";
 import { AuthAdmin } from "../support/auth.js";
@@ -110,3 +113,50 @@ test("users and roles go with their directory from etcd to Walnut and back", { s
   assert.equal(await mayRead(third, bob, "zz"), DENIED);
   assert.equal(await mayWrite(third, bob, "j"), DENIED);
 });
+
+/** A method of each family. */
+const SIGN_METHODS = ["RS256", "PS384", "ES512", "HS256"];
+
+test("a signed token of etcd's is good at Walnut, and the reverse", { skip: skipReason() }, async (t) => {
+  for (const method of SIGN_METHODS) {
+    const stage = Stage.for(t);
+    const keys = keysFor(method, stage.folder);
+    const flags = ["--auth-token", `jwt,sign-method=${method},${keys}`];
+    const [right, judged] = await Promise.all([
+      stage.start(reference(), await stage.seat(), { flags }),
+      stage.start(underTest(), await stage.seat(), { flags }),
+    ]);
+    const tokens: (string | undefined)[] = [];
+    for (const server of [right, judged]) {
+      const admin = new AuthAdmin(server.client);
+      await admin.enable("root"); // the same changes, so the same auth revision
+      tokens.push(admin.token);
+    }
+    for (const server of [right, judged]) {
+      for (const token of tokens)
+        assert.equal(await mayRead(server, token), "ok", `${method} at ${server.binary.name}`);
+    }
+    const change = new AuthAdmin(judged.client);
+    await change.loginAsRoot("root");
+    await change.call("RoleAdd", { name: "later" });
+    for (const token of tokens) assert.equal(await mayRead(judged, token), OLD_REVISION, method);
+    await stage.clear();
+  }
+});
+
+const OLD_REVISION = "3 etcdserver: revision of auth store is old";
+
+/** The options that name the keys. */
+function keysFor(method: string, folder: string): string {
+  const [publicPath, privatePath] = [join(folder, "token.pub"), join(folder, "token.key")];
+  if (method.startsWith("HS")) {
+    writeFileSync(privatePath, "a secret of both");
+    return `priv-key=${privatePath}`;
+  }
+  const { publicKey, privateKey } = method.startsWith("ES")
+    ? generateKeyPairSync("ec", { namedCurve: "P-521" })
+    : generateKeyPairSync("rsa", { modulusLength: 2048 });
+  writeFileSync(publicPath, publicKey.export({ format: "pem", type: "spki" }));
+  writeFileSync(privatePath, privateKey.export({ format: "pem", type: "pkcs8" }));
+  return `pub-key=${publicPath},priv-key=${privatePath}`;
+}

@@ -8,6 +8,8 @@ import { etcd, reference, skipReason, underTest, type ServerBinary } from "../su
 import { AuthAdmin } from "../support/auth.js";
 import { Stage, type Server } from "../support/servers.js";
 import { encode } from "../support/messages.js";
+import { chooseSeed } from "../support/random.js";
+import { compareAuth } from "./auth-differential.js";
 import { CALLERS, cellName, missingAuthCalls, playTable, ROWS } from "./auth-table.js";
 
 /** How Walnut tells that a call is another release's affair. */
@@ -112,6 +114,17 @@ test("users and roles go with their directory from etcd to Walnut and back", { s
   assert.equal(await mayWrite(third, bob, "zz"), "ok");
   assert.equal(await mayRead(third, bob, "zz"), DENIED);
   assert.equal(await mayWrite(third, bob, "j"), DENIED);
+});
+
+const REQUESTS = Number(process.env["WALNUT_REQUESTS"] ?? 2_000);
+
+test("random requests while users, roles and rights change are answered alike", { skip: skipReason() }, async (t) => {
+  const seed = chooseSeed(process.env["WALNUT_SEED"]);
+  const result = await compareAuth({ seed, requests: REQUESTS }, reference(), underTest());
+  t.diagnostic(
+    `seed ${seed}: ${result.requests} requests, refused alike in ${result.refusals.size} ways, ${result.guarded} answered while authentication was on`,
+  );
+  assert.ok(result.refusals.size > 15, "mistakes were among the requests");
 });
 
 /** A method of each family. */

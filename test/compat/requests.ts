@@ -50,13 +50,13 @@ export function nextRequest(random: SeededRandom, view: StoreView): Request {
   return make();
 }
 
-function key(random: SeededRandom): Uint8Array {
+export function key(random: SeededRandom): Uint8Array {
   if (random.oneIn(40)) return new Uint8Array();
   return random.oneIn(12) ? random.pick(ODD_KEYS) : random.pick(KEYS);
 }
 
 /** An end of a range: none, everything after, a prefix's end, another key, which may lie before the first. */
-function rangeEnd(random: SeededRandom, first: Uint8Array): Uint8Array {
+export function rangeEnd(random: SeededRandom, first: Uint8Array): Uint8Array {
   switch (random.between(0, 7)) {
     case 0:
     case 1:

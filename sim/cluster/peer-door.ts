@@ -97,8 +97,13 @@ export class SimPeerDoor implements PeerDoor {
     return this.#ask(urls, ({ receiver }) => receiver.hashKv(revision));
   }
 
-  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
-    return this.#ask(urls, ({ receiver }) => receiver.promote(memberId));
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    _local?: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined> {
+    return this.#ask(urls, ({ receiver }) => receiver.promote(memberId, token));
   }
 
   renewLease(urls: readonly string[], id: bigint): Promise<number | undefined> {

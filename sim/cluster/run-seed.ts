@@ -207,9 +207,12 @@ class SeedRun {
     });
   }
 
-  /** Leader and applied index, where all members agree on them. */
+  /** Leader and applied index, where all members serve and agree on them. */
   #rest(): string | undefined {
-    const [first, ...others] = this.#cluster.serving.map(({ process }) => process!.member!.observe());
+    const { serving, machines } = this.#cluster;
+    // Somebody may have been replaced since all served.
+    if (serving.length < machines.length) return undefined;
+    const [first, ...others] = serving.map(({ process }) => process!.member!.observe());
     if (first === undefined || first.leader === 0n) return undefined;
     const agree = others.every(
       ({ leader, appliedIndex }) => leader === first.leader && appliedIndex === first.appliedIndex,

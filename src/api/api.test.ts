@@ -165,6 +165,26 @@ const SEEN_FROM_ETCD: readonly (readonly [code: string, told: string])[] = [
   ["MEMBER_PEER_URL_EXISTS", "9 etcdserver: Peer URLs already exists"],
   ["MEMBER_NOT_LEARNER", "9 etcdserver: can only promote a learner member"],
   ["MEMBER_TOO_MANY_LEARNERS", "9 etcdserver: too many learner members in cluster"],
+  ["AUTH_ROOT_USER_MISSING", "9 etcdserver: root user does not exist"],
+  ["AUTH_ROOT_ROLE_MISSING", "9 etcdserver: root user does not have root role"],
+  ["AUTH_USER_EXISTS", "9 etcdserver: user name already exists"],
+  ["AUTH_USER_EMPTY", "3 etcdserver: user name is empty"],
+  ["AUTH_USER_NOT_FOUND", "9 etcdserver: user name not found"],
+  ["AUTH_ROLE_EXISTS", "9 etcdserver: role name already exists"],
+  ["AUTH_ROLE_NOT_FOUND", "9 etcdserver: role name not found"],
+  ["AUTH_ROLE_EMPTY", "3 etcdserver: role name is empty"],
+  ["AUTH_ROLE_NOT_GRANTED", "9 etcdserver: role is not granted to the user"],
+  ["AUTH_FAILED", "3 etcdserver: authentication failed, invalid user ID or password"],
+  ["AUTH_PERMISSION_NOT_GIVEN", "3 etcdserver: permission not given"],
+  ["AUTH_PERMISSION_NOT_GRANTED", "9 etcdserver: permission is not granted to the role"],
+  ["AUTH_PERMISSION_DENIED", "7 etcdserver: permission denied"],
+  ["AUTH_NOT_ENABLED", "9 etcdserver: authentication is not enabled"],
+  ["AUTH_OLD_REVISION", "3 etcdserver: revision of auth store is old"],
+  ["AUTH_TOKEN_INVALID", "16 etcdserver: invalid auth token"],
+  ["AUTH_MANAGEMENT_INVALID", "3 etcdserver: invalid auth management"],
+  ["AUTH_NO_PASSWORD_USER", "2 auth: authentication failed, password was given for no password user"],
+  ["AUTH_PASSWORD_TOO_LONG", "2 bcrypt: password length exceeds 72 bytes"],
+  ["AUTH_VERIFY_ONLY", "2 auth: token signing attempted with verify-only key"],
 ];
 
 test("every error that a member answers with has etcd's status and text", async (t) => {
@@ -231,6 +251,29 @@ test("a learner serves its status, serializable reads and snapshots, and nothing
   await call("/etcdserverpb.KV/Range", range({ ...request, serializable: true }));
   await call("/etcdserverpb.Maintenance/Status");
   assert.equal(await stream("/etcdserverpb.Maintenance/Snapshot"), "served");
+});
+
+test("administration asks for root first; some calls of etcd's refuse without a status", async (t) => {
+  const { failure, stream, member } = await apiFixture(t);
+  member.refusesAdmins = new Refusal("AUTH_PERMISSION_DENIED", "with details for the log");
+  const denied = "7 etcdserver: permission denied";
+  const bare = "2 auth: permission denied";
+  for (const [path, told] of [
+    ["/etcdserverpb.KV/Compact", denied],
+    ["/etcdserverpb.Maintenance/Status", denied],
+    ["/etcdserverpb.Maintenance/Hash", bare],
+    ["/etcdserverpb.Maintenance/HashKV", bare],
+    ["/etcdserverpb.Maintenance/Defragment", bare],
+    ["/etcdserverpb.Maintenance/MoveLeader", denied],
+    [`${CLUSTER}/MemberRemove`, denied],
+    [`${CLUSTER}/MemberPromote`, denied],
+  ] as const) {
+    assert.equal(await failure(path), told, path);
+  }
+  assert.equal(await stream("/etcdserverpb.Maintenance/Snapshot"), bare);
+  const activate = AlarmRequest.encode(AlarmRequest.create({ action: 1, alarm: AlarmType.NOSPACE })).finish();
+  assert.equal(await failure("/etcdserverpb.Maintenance/Alarm", activate), denied);
+  assert.deepEqual(member.contexts, [], "the member was asked for nothing");
 });
 
 test("the member sees the caller's token", async (t) => {

@@ -27,33 +27,39 @@ export function clusterHandlers(dependencies: ServiceDependencies): [string, Han
     [
       "/etcdserverpb.Cluster/MemberAdd",
       unary(dependencies, MemberAddRequest, MemberAddResponse, async ({ peerURLs, isLearner }, context) => {
-        const answer = await member.memberAdd({ peerUrls: checkPeerUrls(peerURLs), isLearner }, context);
+        const peerUrls = checkPeerUrls(peerURLs);
+        await member.access.requireAdmin(context);
+        const answer = await member.memberAdd({ peerUrls, isLearner }, context);
         return { ...message(answer), member: memberMessage(answer.member) };
       }),
     ],
     [
       "/etcdserverpb.Cluster/MemberRemove",
-      unary(dependencies, MemberRemoveRequest, MemberRemoveResponse, async ({ ID }, context) =>
-        message(await member.memberRemove(ID, context)),
-      ),
+      unary(dependencies, MemberRemoveRequest, MemberRemoveResponse, async ({ ID }, context) => {
+        await member.access.requireAdmin(context);
+        return message(await member.memberRemove(ID, context));
+      }),
     ],
     [
       "/etcdserverpb.Cluster/MemberUpdate",
-      unary(dependencies, MemberUpdateRequest, MemberUpdateResponse, async ({ ID, peerURLs }, context) =>
-        message(await member.memberUpdate(ID, checkUpdatedUrls(peerURLs), context)),
-      ),
+      unary(dependencies, MemberUpdateRequest, MemberUpdateResponse, async ({ ID, peerURLs }, context) => {
+        await member.access.requireAdmin(context);
+        return message(await member.memberUpdate(ID, checkUpdatedUrls(peerURLs), context));
+      }),
     ],
     [
       "/etcdserverpb.Cluster/MemberList",
-      unary(dependencies, MemberListRequest, MemberListResponse, async ({ linearizable }, context) =>
-        message(await member.memberList(linearizable, context)),
-      ),
+      unary(dependencies, MemberListRequest, MemberListResponse, async ({ linearizable }, context) => {
+        await member.access.requireUser(context);
+        return message(await member.memberList(linearizable, context));
+      }),
     ],
     [
       "/etcdserverpb.Cluster/MemberPromote",
-      unary(dependencies, MemberPromoteRequest, MemberPromoteResponse, async ({ ID }, context) =>
-        message(await member.memberPromote(ID, context)),
-      ),
+      unary(dependencies, MemberPromoteRequest, MemberPromoteResponse, async ({ ID }, context) => {
+        await member.access.requireAdmin(context);
+        return message(await member.memberPromote(ID, context));
+      }),
     ],
   ];
 }

@@ -20,6 +20,8 @@ const { invalidArgument, outOfRange, resourceExhausted, notFound, failedPrecondi
  */
 const { unknown } = GrpcStatus;
 
+const bare = (text: string): ClientError => ({ status: unknown, text });
+
 /** By code, the rooms' and (those with API_) this room's own. */
 export const CLIENT_ERRORS = {
   API_EMPTY_KEY: error(invalidArgument, "key is not provided"),
@@ -32,7 +34,30 @@ export const CLIENT_ERRORS = {
   API_NOT_FOR_LEARNER: error(unavailable, "rpc not supported for learner"),
   API_BAD_TRANSFEREE: error(failedPrecondition, "bad leader transferee"),
   API_BAD_URLS: error(invalidArgument, "given member URLs are invalid"),
-  API_AUTH_NOT_ENABLED: error(failedPrecondition, "authentication is not enabled"),
+
+  AUTH_ROOT_USER_MISSING: error(failedPrecondition, "root user does not exist"),
+  AUTH_ROOT_ROLE_MISSING: error(failedPrecondition, "root user does not have root role"),
+  AUTH_USER_EXISTS: error(failedPrecondition, "user name already exists"),
+  AUTH_USER_EMPTY: error(invalidArgument, "user name is empty"),
+  AUTH_USER_NOT_FOUND: error(failedPrecondition, "user name not found"),
+  AUTH_ROLE_EXISTS: error(failedPrecondition, "role name already exists"),
+  AUTH_ROLE_NOT_FOUND: error(failedPrecondition, "role name not found"),
+  AUTH_ROLE_EMPTY: error(invalidArgument, "role name is empty"),
+  AUTH_ROLE_NOT_GRANTED: error(failedPrecondition, "role is not granted to the user"),
+  AUTH_FAILED: error(invalidArgument, "authentication failed, invalid user ID or password"),
+  AUTH_PERMISSION_NOT_GIVEN: error(invalidArgument, "permission not given"),
+  AUTH_PERMISSION_NOT_GRANTED: error(failedPrecondition, "permission is not granted to the role"),
+  AUTH_PERMISSION_DENIED: error(GrpcStatus.permissionDenied, "permission denied"),
+  AUTH_NOT_ENABLED: error(failedPrecondition, "authentication is not enabled"),
+  AUTH_OLD_REVISION: error(invalidArgument, "revision of auth store is old"),
+  AUTH_TOKEN_INVALID: error(GrpcStatus.unauthenticated, "invalid auth token"),
+  AUTH_MANAGEMENT_INVALID: error(invalidArgument, "invalid auth management"),
+  // Those that etcd has no status for, with the words of the room that they come from.
+  AUTH_NO_PASSWORD_USER: bare("auth: authentication failed, password was given for no password user"),
+  AUTH_PASSWORD_TOO_LONG: bare("bcrypt: password length exceeds 72 bytes"),
+  AUTH_VERIFY_ONLY: bare("auth: token signing attempted with verify-only key"),
+  // etcd dies of such a name.
+  AUTH_NAME_TOO_LONG: error(invalidArgument, "name is too long"),
 
   KEY_NOT_FOUND: error(invalidArgument, "key not found"),
   MVCC_COMPACTED: error(outOfRange, "mvcc: required revision has been compacted"),
@@ -75,6 +100,20 @@ export const CLIENT_ERRORS = {
 } as const satisfies Record<string, ClientError>;
 
 export type ClientErrorCode = keyof typeof CLIENT_ERRORS;
+
+/** What some calls of etcd's tell of an AuthError, for they forget to give it a status: its own words. */
+const BARE_AUTH_TEXTS: Readonly<Record<string, string>> = {
+  AUTH_USER_EMPTY: "auth: user name is empty",
+  AUTH_USER_NOT_FOUND: "auth: user not found",
+  AUTH_PERMISSION_DENIED: "auth: permission denied",
+  AUTH_TOKEN_INVALID: "auth: invalid auth token",
+};
+
+/** @returns the error that those calls end with */
+export function withoutStatus(thrown: unknown): unknown {
+  const text = thrown instanceof CodedError ? BARE_AUTH_TEXTS[String(thrown.code)] : undefined;
+  return text === undefined ? thrown : new GrpcError(unknown, text, { cause: thrown });
+}
 
 /** What the checks of this room throw. */
 export class ApiError extends CodedError<

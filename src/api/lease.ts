@@ -54,7 +54,7 @@ export function leaseHandlers(dependencies: ServiceDependencies): [string, Handl
         dependencies,
         LeaseLeasesRequest,
         (list: LeaseList) => encodeList(list, clock),
-        () => member.leaseLeases(),
+        (_, context) => member.leaseLeases(context),
       ),
     ],
     [

@@ -1,7 +1,7 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Watch, Lease, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
+ * Served: KV, Watch, Lease, Auth, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
  * a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
@@ -10,7 +10,7 @@ import type { Call, Handler, HandlerTable } from "../grpc/handler.js";
 import { GrpcError, GrpcStatus } from "../grpc/status.js";
 import { memberIdText } from "../membership/member.js";
 import { SpareTime } from "../platform/spare-time.js";
-import { AuthDefinition, AuthenticateRequest, AuthenticateResponse } from "../proto/generated/etcdserverpb/auth.js";
+import { AuthDefinition } from "../proto/generated/etcdserverpb/auth.js";
 import { ClusterDefinition } from "../proto/generated/etcdserverpb/cluster.js";
 import {
   CompactionRequest,
@@ -26,6 +26,7 @@ import {
 import { LeaseDefinition } from "../proto/generated/etcdserverpb/lease.js";
 import {
   AlarmRequest,
+  AlarmRequest_AlarmAction,
   AlarmResponse,
   DefragmentRequest,
   DefragmentResponse,
@@ -45,15 +46,16 @@ import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
 import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
 import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import type { CallContext, MemberService } from "../server/contract.js";
+import { authHandlers } from "./auth.js";
 import { checkDeleteRange, checkRange, checkTxn } from "./checks.js";
 import { clusterHandlers } from "./cluster.js";
-import { ApiError } from "./errors.js";
+import { ApiError, withoutStatus } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
 import { leaseHandlers } from "./lease.js";
 import { encodeRangeAnswer } from "./range-answer.js";
 import { watchHandlers } from "./watch.js";
-import { admit, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
+import { admit, contextOf, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
 /** Bytes of `db` in one message of a snapshot (etcd's). */
 const SNAPSHOT_PIECE_BYTES = 32 * 1024;
@@ -112,9 +114,10 @@ function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
     ],
     [
       "/etcdserverpb.KV/Compact",
-      unary(dependencies, CompactionRequest, CompactionResponse, (request, context) =>
-        member.compact(request, context),
-      ),
+      unary(dependencies, CompactionRequest, CompactionResponse, async (request, context) => {
+        await member.access.requireAdmin(context);
+        return member.compact(request, context);
+      }),
     ],
   ];
 }
@@ -128,22 +131,39 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
         dependencies,
         StatusRequest,
         StatusResponse,
-        () => member.status(),
+        async (_request, context) => {
+          await member.access.requireAdmin(context);
+          return member.status();
+        },
         () => true,
       ),
     ],
-    ["/etcdserverpb.Maintenance/Hash", unary(dependencies, HashRequest, HashResponse, () => member.hash())],
+    [
+      "/etcdserverpb.Maintenance/Hash",
+      unary(dependencies, HashRequest, HashResponse, async (_request, context) => {
+        await requireAdminBarely(member, context);
+        return member.hash();
+      }),
+    ],
     [
       "/etcdserverpb.Maintenance/HashKV",
-      unary(dependencies, HashKVRequest, HashKVResponse, (request) => member.hashKv(request)),
+      unary(dependencies, HashKVRequest, HashKVResponse, async (request, context) => {
+        await requireAdminBarely(member, context);
+        return member.hashKv(request);
+      }),
     ],
     [
       "/etcdserverpb.Maintenance/Alarm",
-      unary(dependencies, AlarmRequest, AlarmResponse, (request, context) => member.alarm(request, context)),
+      unary(dependencies, AlarmRequest, AlarmResponse, async (request, context) => {
+        if (request.action === AlarmRequest_AlarmAction.GET) await member.access.requireUser(context);
+        else await member.access.requireAdmin(context);
+        return member.alarm(request, context);
+      }),
     ],
     [
       "/etcdserverpb.Maintenance/Defragment",
-      unary(dependencies, DefragmentRequest, DefragmentResponse, async () => {
+      unary(dependencies, DefragmentRequest, DefragmentResponse, async (_request, context) => {
+        await requireAdminBarely(member, context);
         await member.defragment();
         // 3.5 sends no header here.
         return { header: undefined };
@@ -162,15 +182,25 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
         handle: (bytes: Uint8Array, call: Call) => {
           decodeRequest(SnapshotRequest, bytes);
           admit(dependencies, call, "stream", true);
-          return snapshotMessages(dependencies);
+          return snapshotMessages(dependencies, contextOf(call));
         },
       },
     ],
   ];
 }
 
+/** For the calls that etcd refuses with no status, but with its own words. */
+async function requireAdminBarely({ access }: MemberService, context: CallContext): Promise<void> {
+  try {
+    await access.requireAdmin(context);
+  } catch (error) {
+    throw withoutStatus(error);
+  }
+}
+
 /** Checks as etcd does, in its order. The member looks once more when it acts: members may have changed meanwhile. */
 async function moveLeader(member: MemberService, target: bigint, context: CallContext): Promise<MoveLeaderResponse> {
+  await member.access.requireAdmin(context);
   if (member.leader() !== member.memberId) throw new ApiError("SERVER_NOT_LEADER", "this member does not lead");
   const { members } = await member.memberList(false, context);
   if (!members.some(({ id, isLearner }) => id === target && !isLearner)) {
@@ -182,7 +212,11 @@ async function moveLeader(member: MemberService, target: bigint, context: CallCo
 }
 
 /** `db` in pieces, each with the count of bytes after it, then the SHA-256 of all. Takes only the time that calls leave over. */
-async function* snapshotMessages({ member, clock }: ServiceDependencies): AsyncGenerator<Uint8Array> {
+async function* snapshotMessages(
+  { member, clock }: ServiceDependencies,
+  context: CallContext,
+): AsyncGenerator<Uint8Array> {
+  await requireAdminBarely(member, context);
   const { totalBytes, chunks } = await member.snapshot();
   const hash = createHash("sha256");
   const encode = (blob: Uint8Array, remainingBytes: number): Uint8Array =>
@@ -204,14 +238,6 @@ async function* snapshotMessages({ member, clock }: ServiceDependencies): AsyncG
   }
   invariant(sent === totalBytes, () => `a snapshot of ${totalBytes} bytes had ${sent}`);
   yield encode(hash.digest(), 0);
-}
-
-/** A client with a name and password asks for a token first, and goes on without one when told that auth is off. */
-function authHandlers(dependencies: ServiceDependencies): [string, Handler][] {
-  const refuse = (): never => {
-    throw new ApiError("API_AUTH_NOT_ENABLED", "there are no users");
-  };
-  return [["/etcdserverpb.Auth/Authenticate", unary(dependencies, AuthenticateRequest, AuthenticateResponse, refuse)]];
 }
 
 /** All methods of etcd's services; those that are served replace theirs. */

@@ -92,6 +92,9 @@ export const REVOCATIONS_IN_FLIGHT_MAX = 1_000;
 export const LEASE_CHECKPOINT_MS = 300_000;
 export const LEASE_CHECKPOINTS_PER_ENTRY = 1_000;
 
+/** Requests of one watch stream that may wait for the token of its caller to come through the log. */
+export const WATCH_REQUESTS_WAITING_MAX = 1_000;
+
 /** Keep-alive requests of one stream that may wait for an answer: most wait for nothing. */
 export const KEEP_ALIVES_WAITING_MAX = 1_000;
 

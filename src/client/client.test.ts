@@ -3,8 +3,15 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { GrpcError, GrpcServer, GrpcStatus, type Handler, HttpServer, SharedPort } from "../grpc/index.js";
-import { PutRequest, PutResponse, RangeRequest, RangeResponse, SnapshotResponse } from "../proto/index.js";
-import { Client, type ClientOptions, parseEndpoint, RpcError } from "./index.js";
+import {
+  AuthenticateResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  SnapshotResponse,
+} from "../proto/index.js";
+import { Client, type ClientOptions, LoginError, parseEndpoint, RpcError } from "./index.js";
 
 const realClock = {
   now: () => performance.now(),
@@ -164,6 +171,58 @@ test("a user's password buys a token; where authentication is off the call goes 
   await client.range(RangeRequest.create({ key }));
   await client.range(RangeRequest.create({ key }));
   assert.deepEqual(server.calls, ["/etcdserverpb.Auth/Authenticate", RANGE, RANGE]);
+});
+
+test("a token that the server does not know, or that is too old, is replaced, and the call is made again", async (t) => {
+  let given = 0;
+  let served = 0;
+  const refusals = [
+    new GrpcError(GrpcStatus.unauthenticated, "etcdserver: invalid auth token"),
+    new GrpcError(GrpcStatus.invalidArgument, "etcdserver: revision of auth store is old"),
+  ];
+  const server = await serve(t, {
+    "/etcdserverpb.Auth/Authenticate": () =>
+      AuthenticateResponse.encode({ header: undefined, token: `token.${++given}` }).finish(),
+    [PUT]: () => {
+      const refusal = refusals.shift();
+      if (refusal !== undefined) throw refusal;
+      served++;
+      return PutResponse.encode(PutResponse.create()).finish();
+    },
+  });
+  const client = connect(t, [server.address], { user: { name: "root", password: "x" } });
+  await client.put(PutRequest.create({ key }));
+  assert.equal(given, 3);
+  assert.equal(served, 1);
+});
+
+test("a call that is refused again and again ends; one without a user is not made again", async (t) => {
+  const refuse = (): Uint8Array => {
+    throw new GrpcError(GrpcStatus.unauthenticated, "etcdserver: invalid auth token");
+  };
+  const server = await serve(t, {
+    "/etcdserverpb.Auth/Authenticate": () => AuthenticateResponse.encode({ header: undefined, token: "t" }).finish(),
+    [PUT]: refuse,
+  });
+  const message = "etcdserver: invalid auth token";
+  const client = connect(t, [server.address], { user: { name: "root", password: "x" } });
+  await assert.rejects(client.put(PutRequest.create({ key })), { message });
+  assert.equal(server.calls.filter((path) => path === PUT).length, 6);
+  const stranger = connect(t, [server.address]);
+  await assert.rejects(stranger.put(PutRequest.create({ key })), { message });
+  assert.equal(server.calls.filter((path) => path === PUT).length, 7);
+});
+
+test("a user who gets no token is told so before anything is called", async (t) => {
+  const server = await serve(t, {
+    "/etcdserverpb.Auth/Authenticate": () => {
+      throw new GrpcError(GrpcStatus.invalidArgument, "etcdserver: authentication failed, invalid user ID or password");
+    },
+    [PUT]: answer,
+  });
+  const client = connect(t, [server.address], { user: { name: "root", password: "x" } });
+  await assert.rejects(client.put(PutRequest.create({ key })), LoginError);
+  assert.deepEqual(server.calls, ["/etcdserverpb.Auth/Authenticate"]);
 });
 
 test("a snapshot comes in pieces, in order; one that is left early is cancelled", async (t) => {

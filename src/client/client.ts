@@ -6,6 +6,8 @@
  *   a learner answers that it does not serve it, another endpoint is asked.
  * - A read is tried on the other endpoints when one of them is unavailable, until the deadline.
  * - A call for one endpoint (status, hash, defragmentation, snapshot) goes to that one only.
+ * - A user's password buys a token at the first call. A token that a server does not know any more, or that was given before users
+ *   or roles changed, is replaced, and the call is made again: a server that refuses a token has done nothing.
  */
 import {
   Client as Channel,
@@ -59,7 +61,7 @@ import {
   WatchDefinition,
 } from "../proto/index.js";
 import { type Endpoint, parseEndpoint } from "./endpoint.js";
-import { RpcError } from "./errors.js";
+import { LoginError, RpcError } from "./errors.js";
 import { Watch, type WatchCall } from "./watch.js";
 
 export interface ClientOptions {
@@ -82,6 +84,16 @@ export interface ClientOptions {
 
 /** Largest request that etcd's client sends. */
 const REQUEST_BYTES_MAX = 2 * 1024 * 1024;
+
+/** How often a call is made again with a new token. Users and roles may change each time. */
+const TOKEN_RENEWALS_MAX = 5;
+
+/** What a server says of a token that is none, is over, or is older than the last change of users and roles. */
+const NEEDS_NEW_TOKEN: readonly string[] = [
+  "etcdserver: invalid auth token",
+  "etcdserver: revision of auth store is old",
+  "etcdserver: user name is empty",
+];
 
 /** The API version that etcd's client of this release names. */
 const CLIENT_API_VERSION = "3.5";
@@ -207,6 +219,11 @@ export class Client {
 
   alarm(request: AlarmRequest): Promise<AlarmResponse> {
     return this.#write(MaintenanceDefinition, MaintenanceDefinition.methods.alarm, request);
+  }
+
+  /** A call of the Auth service. @param method of `AuthDefinition.methods` */
+  auth<Request, Response>(method: Method<Request, Response>, request: Request): Promise<Response> {
+    return this.#write(AuthDefinition, method, request);
   }
 
   status(endpoint: string): Promise<StatusResponse> {
@@ -379,13 +396,26 @@ export class Client {
       const text = `trying to send message larger than max (${size} vs. ${REQUEST_BYTES_MAX})`;
       throw new RpcError(GrpcStatus.resourceExhausted, text);
     }
-    const metadata = await this.#metadata();
-    return new Promise((resolve, reject) => {
-      channel.makeUnaryRequest(path, serialize, deserialize, request, metadata, { deadline }, (error, answer) => {
-        if (error === null && answer !== undefined) resolve(answer);
-        else reject(asRpcError(error));
+    const send = (metadata: Metadata): Promise<Response> =>
+      new Promise((resolve, reject) => {
+        channel.makeUnaryRequest(path, serialize, deserialize, request, metadata, { deadline }, (error, answer) => {
+          if (error === null && answer !== undefined) resolve(answer);
+          else reject(asRpcError(error));
+        });
       });
-    });
+    for (let renewals = 0; ; renewals++) {
+      const metadata = await this.#metadata();
+      try {
+        return await send(metadata);
+      } catch (error) {
+        if (renewals >= TOKEN_RENEWALS_MAX || !this.#needsNewToken(error)) throw error;
+        this.#token = undefined;
+      }
+    }
+  }
+
+  #needsNewToken(error: unknown): boolean {
+    return this.#user !== undefined && error instanceof RpcError && NEEDS_NEW_TOKEN.includes(error.text);
   }
 
   #channel(endpoint: Endpoint): Channel {
@@ -413,8 +443,13 @@ export class Client {
     return channel;
   }
 
+  /** As in etcd's client, who has no password asks for no token. */
+  get #user(): ClientOptions["user"] {
+    return this.#options.user?.password === "" ? undefined : this.#options.user;
+  }
+
   async #metadata(): Promise<Metadata> {
-    if (this.#options.user !== undefined && this.#token === undefined) this.#token = await this.#authenticate();
+    if (this.#user !== undefined && this.#token === undefined) this.#token = await this.#authenticate(this.#user);
     const metadata = new Metadata();
     metadata.set("client-api-version", CLIENT_API_VERSION);
     if (this.#token !== undefined && this.#token !== "") metadata.set("token", this.#token);
@@ -422,8 +457,7 @@ export class Client {
   }
 
   /** A token, or nothing where authentication is off: a client with a password may talk to such a cluster, too. */
-  async #authenticate(): Promise<string> {
-    const { name, password } = this.#options.user!;
+  async #authenticate({ name, password }: NonNullable<ClientOptions["user"]>): Promise<string> {
     this.#token = "";
     try {
       const { authenticate } = AuthDefinition.methods;
@@ -431,7 +465,8 @@ export class Client {
     } catch (error) {
       if (error instanceof RpcError && error.text === "etcdserver: authentication is not enabled") return "";
       this.#token = undefined;
-      throw error;
+      if (!(error instanceof RpcError)) throw error;
+      throw new LoginError(error.status, error.text, { cause: error });
     }
   }
 }

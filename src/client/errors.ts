@@ -3,7 +3,7 @@ import { GRPC_STATUS_NAMES, GrpcStatus } from "../grpc/status.js";
 
 /** A call failed. `message` reads as etcd's own client prints it. */
 export class RpcError extends Error {
-  override readonly name = "RpcError";
+  override readonly name: string = "RpcError";
   readonly status: number;
   /** The text that came with the status. */
   readonly text: string;
@@ -13,6 +13,11 @@ export class RpcError extends Error {
     this.status = status;
     this.text = text;
   }
+}
+
+/** A client's user got no token: nothing was called. */
+export class LoginError extends RpcError {
+  override readonly name = "LoginError";
 }
 
 function sentence(status: number, text: string): string {

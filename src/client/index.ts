@@ -1,5 +1,5 @@
 /** A small etcd client. */
 export { Client, type ClientOptions } from "./client.js";
 export { type Endpoint, parseEndpoint } from "./endpoint.js";
-export { RpcError } from "./errors.js";
+export { LoginError, RpcError } from "./errors.js";
 export type { Watch } from "./watch.js";

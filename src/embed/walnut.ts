@@ -9,6 +9,7 @@
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
 import { PrometheusMetrics, serveClientPort } from "../api/index.js";
+import { BCRYPT_COST, openCredentials, type CredentialsOptions } from "../credentials/index.js";
 import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
@@ -29,6 +30,8 @@ const GRACE_MS = 5_000;
 /** The longest timer that Node takes: only there to keep the process alive while a member boots. */
 const NEVER_MS = 2 ** 31 - 1;
 
+const AUTH_DEFAULTS: CredentialsOptions = { authToken: "simple", authTokenTtlSeconds: 300, bcryptCost: BCRYPT_COST };
+
 export interface WalnutOptions {
   /** A folder of this member's own; made when it is missing. */
   readonly dataDir: string;
@@ -41,6 +44,8 @@ export interface WalnutOptions {
   /** TLS between members: for https peer URLs. */
   readonly peerTls?: PeerTls | undefined;
   readonly peerTimeouts?: PeerTimeouts;
+  /** How tokens and passwords are made: etcd's `--auth-token`, `--auth-token-ttl` and `--bcrypt-cost`, and its defaults. */
+  readonly auth?: Partial<CredentialsOptions>;
   /** Everything else that a member can be told: etcd's flags. */
   readonly member?: Partial<Omit<MemberOptions, "dataDir" | "advertiseClientUrls">>;
   /** `"silent"`, how lines are written, or a log of your own; silent when left out. */
@@ -115,6 +120,7 @@ async function start(
     processFigures: options.processMetrics ?? false,
     figures: { ...METRICS, ...PEER_METRICS },
   });
+  const credentials = await openCredentials(platform, { ...AUTH_DEFAULTS, ...options.auth });
   // The ports come first, as in etcd: when one is taken, nothing is made on the disk.
   const peerPort = await openPeerPort(
     {
@@ -141,7 +147,7 @@ async function start(
       advertiseClientUrls: options.advertiseClientUrls ?? urls,
     };
     const peers = peerPort === undefined ? {} : { peers: peerPort.door };
-    member = await Member.start({ platform, metrics, ...peers }, memberOptions, {
+    member = await Member.start({ platform, metrics, credentials, ...peers }, memberOptions, {
       onFailure: (error) => options.onFailure?.(error),
       ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
     });

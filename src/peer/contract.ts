@@ -36,7 +36,12 @@ export interface PeerDoor {
   fetchCluster(urls: readonly string[], local?: LocalIdentity): Promise<RemoteCluster | undefined>;
   fetchVersions(urls: readonly string[], local?: LocalIdentity): Promise<PeerVersions | undefined>;
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined>;
-  promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined>;
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    local: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined>;
   renewLease(urls: readonly string[], id: bigint, local: LocalIdentity): Promise<number | undefined>;
   leaseTimeToLive(
     urls: readonly string[],
@@ -66,7 +71,7 @@ export interface PeerReceiver {
   members(): readonly Member[];
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
-  promote(id: bigint): Promise<readonly Member[]>;
+  promote(id: bigint, token?: string): Promise<readonly Member[]>;
   renewLease(id: bigint): Promise<number>;
   leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse>;
 }

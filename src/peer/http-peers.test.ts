@@ -465,6 +465,9 @@ test("members tell each other of the cluster, versions and hashes, and promote",
   await assert.rejects(a.door.fetchHashKv([b.url], 1, local), refusal("MVCC_COMPACTED"));
   await assert.rejects(a.door.fetchHashKv([b.url], 9, local), refusal("MVCC_FUTURE_REVISION"));
   assert.deepEqual(await a.door.promote([b.url], member.id), [{ ...member, isLearner: false }]);
+  assert.equal(b.member.promotedFor, undefined);
+  await a.door.promote([b.url], member.id, local, "token.7");
+  assert.equal(b.member.promotedFor, "token.7", "the leader is told whose wish it is (etcd 3.5.28)");
   b.member.learnersReady = false;
   await assert.rejects(a.door.promote([b.url], member.id), refusal("SERVER_LEARNER_NOT_READY"));
   await assert.rejects(a.door.promote([b.url], 5n), refusal("MEMBER_NOT_FOUND"));

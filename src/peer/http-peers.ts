@@ -145,8 +145,13 @@ export class HttpPeers implements PeerDoor {
     return this.#client.fetchHashKv(urls, revision, local);
   }
 
-  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
-    return this.#client.promote(urls, memberId);
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    _local?: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined> {
+    return this.#client.promote(urls, memberId, token);
   }
 
   renewLease(urls: readonly string[], id: bigint): Promise<number | undefined> {

@@ -89,9 +89,11 @@ export class PeerClient {
     });
   }
 
-  promote(urls: readonly string[], memberId: bigint): Promise<readonly Member[] | undefined> {
+  /** @param token of the user who asks: the leader looks at it, as etcd's does since 3.5.28 */
+  promote(urls: readonly string[], memberId: bigint, token?: string): Promise<readonly Member[] | undefined> {
     return this.#first(urls, async (url) => {
-      const options: DialOptions = { method: "POST", path: `/members/promote/${memberId}` };
+      const headers = token === undefined ? {} : { Authorization: token };
+      const options: DialOptions = { method: "POST", path: `/members/promote/${memberId}`, headers };
       const { status, text } = await this.#ask(url, options, { body: "", timeoutMs: this.#timeouts.consensusMs });
       if (status !== 200) throw promoteError(status, text);
       return decodeMembers(text);

@@ -340,8 +340,9 @@ export class Routes {
     if (!/^\d{1,20}$/.test(idText) || BigInt(idText) >= 1n << 64n) {
       throw new Refused(404, `member ${idText} not found in cluster`);
     }
+    const { authorization } = request.headers;
     try {
-      await sendJson(response, encodeMembers(await this.#world.receiver.promote(BigInt(idText))));
+      await sendJson(response, encodeMembers(await this.#world.receiver.promote(BigInt(idText), authorization)));
     } catch (cause) {
       const refusal = promoteRefusal(cause);
       if (refusal !== undefined) throw new Refused(refusal.status, refusal.text, { cause });

@@ -13,6 +13,7 @@ import type { BucketTable } from "../base/bucket-table.js";
 import { readUint64BE, writeUint64BE } from "../base/bytes.js";
 import { CodedError, invariant } from "../base/errors.js";
 import { utf8FromText } from "../base/text.js";
+import { NOBODY, type Caller } from "../auth/index.js";
 import type { Leases } from "../lease/leases.js";
 import type { Alarms } from "../alarm/alarms.js";
 import { decodeConfStateJson, encodeConfStateJson } from "../membership/conf-state-json.js";
@@ -42,6 +43,7 @@ import {
   type Entry,
 } from "../proto/raft.js";
 import type { V2Request } from "../proto/v2-request.js";
+import { type AuthApplier, callerOf } from "./auth-applier.js";
 import { MemberError, RequestError } from "./errors.js";
 import { costOfPut, costOfTxn, fitsQuota } from "./quota.js";
 
@@ -67,6 +69,7 @@ export interface ApplierDependencies {
   readonly store: Store;
   readonly leases: Leases;
   readonly alarms: Alarms;
+  readonly auth: AuthApplier;
   readonly membership: Membership;
   /** `db`'s buckets, within the open transaction. */
   readonly table: BucketTable;
@@ -224,12 +227,12 @@ export class Applier {
     }
     const put = decodePutEntry(entry.data);
     if (put !== undefined) {
-      if (fresh) this.#events.onOutcome(put.id, this.#applyPut(put.put));
+      if (fresh) this.#events.onOutcome(put.id, this.#applyPut(put.put, put.caller ?? NOBODY));
       return;
     }
     const txn = decodeTxnEntry(entry.data);
     if (txn !== undefined) {
-      if (fresh) this.#events.onOutcome(txn.id, this.#applyTxn(txn.txn));
+      if (fresh) this.#events.onOutcome(txn.id, this.#applyTxn(txn.txn, txn.caller ?? NOBODY));
       return;
     }
     const decoded = decodeRaftRequest(entry.data);
@@ -302,30 +305,32 @@ export class Applier {
     }
   }
 
-  #applyPut(put: PutRequest): Outcome {
+  #applyPut(put: PutRequest, caller: Caller): Outcome {
     try {
       this.#assertNotCorrupt();
-      return this.#mustApplyPut(put);
+      return this.#mustApplyPut(put, caller);
     } catch (error) {
       return refusalOrThrow(error);
     }
   }
 
-  #mustApplyPut(put: PutRequest): Outcome {
+  #mustApplyPut(put: PutRequest, caller: Caller): Outcome {
+    this.#dependencies.auth.checks?.put(caller, put);
     const fits = this.#checkQuota(costOfPut(put));
     return this.#unlessOverQuota(applyPut(this.#dependencies.store, put), fits);
   }
 
-  #applyTxn(txn: TxnRequest): Outcome {
+  #applyTxn(txn: TxnRequest, caller: Caller): Outcome {
     try {
       this.#assertNotCorrupt();
-      return this.#mustApplyTxn(txn);
+      return this.#mustApplyTxn(txn, caller);
     } catch (error) {
       return refusalOrThrow(error);
     }
   }
 
-  #mustApplyTxn(txn: TxnRequest): Outcome {
+  #mustApplyTxn(txn: TxnRequest, caller: Caller): Outcome {
+    this.#dependencies.auth.checks?.txn(caller, txn);
     const fits = this.#checkQuota(costOfTxn(txn));
     return this.#unlessOverQuota(applyTxn(this.#dependencies.store, txn), fits);
   }
@@ -336,19 +341,27 @@ export class Applier {
   }
 
   #mustApply(request: InternalRaftRequest, entry: Entry): Outcome {
-    const { store } = this.#dependencies;
+    const { store, auth } = this.#dependencies;
     if (request.alarm !== undefined) return { kind: "answer", response: this.#applyAlarm(request.alarm) };
+    const caller = callerOf(request);
+    const answer = auth.apply(request, caller, entry.index);
+    if (answer !== undefined) return { kind: "answer", response: answer };
     this.#assertNotCorrupt();
-    if (request.put !== undefined) return this.#mustApplyPut(request.put);
-    if (request.range !== undefined) return { kind: "answer", response: applyRange(store, request.range) };
+    if (request.put !== undefined) return this.#mustApplyPut(request.put, caller);
+    if (request.range !== undefined) {
+      auth.checks?.range(caller, request.range);
+      return { kind: "answer", response: applyRange(store, request.range) };
+    }
     if (request.deleteRange !== undefined) {
+      auth.checks?.deleteRange(caller, request.deleteRange);
       return { kind: "answer", response: applyDeleteRange(store, request.deleteRange) };
     }
-    if (request.txn !== undefined) return this.#mustApplyTxn(request.txn);
+    if (request.txn !== undefined) return this.#mustApplyTxn(request.txn, caller);
     if (request.compaction !== undefined) {
       const { response, finished } = applyCompaction(store, request.compaction);
       return { kind: "answer", response, finished };
     }
+    if (request.leaseRevoke !== undefined) auth.checks?.writesOfLease(caller, request.leaseRevoke.ID);
     const lease = this.#applyLeaseRequest(request);
     if (lease !== undefined) return lease;
     throw unknownEntry(entry, `holds a request of a kind that this version does not serve (${kindOf(request)})`);
@@ -437,7 +450,7 @@ function refusalOrThrow(error: unknown): Outcome {
 }
 
 function isRefusal(code: string): boolean {
-  return code.startsWith("SERVER_") || code.startsWith("LEASE_") || REFUSALS.includes(code);
+  return code.startsWith("SERVER_") || code.startsWith("LEASE_") || code.startsWith("AUTH_") || REFUSALS.includes(code);
 }
 
 function unknownEntry(entry: Entry, what: string): MemberError {

@@ -481,14 +481,6 @@ function checkDb(layout: Layout, backend: Backend): void {
         "downgrade the cluster first (`etcdctl downgrade enable 3.5`, then `etcdutl migrate --target-version 3.5`)",
     );
   }
-  const enabled = backend.get(BUCKETS.auth, utf8FromText("authEnabled"));
-  if (enabled?.[0] === 1) {
-    throw new MemberError(
-      "DATA_DIR_UNSUPPORTED",
-      `authentication is enabled in ${layout.dbPath}, and this version would let everybody in: ` +
-        "disable it with `etcdctl auth disable` on etcd first",
-    );
-  }
 }
 
 /** A log and a db of different members were put together: by a mistaken copy, say. */

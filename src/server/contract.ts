@@ -6,6 +6,42 @@
  * etcd's status and text.
  */
 import type {
+  AuthDisableRequest,
+  AuthDisableResponse,
+  AuthEnableRequest,
+  AuthEnableResponse,
+  AuthRoleAddRequest,
+  AuthRoleAddResponse,
+  AuthRoleDeleteRequest,
+  AuthRoleDeleteResponse,
+  AuthRoleGetRequest,
+  AuthRoleGetResponse,
+  AuthRoleGrantPermissionRequest,
+  AuthRoleGrantPermissionResponse,
+  AuthRoleListRequest,
+  AuthRoleListResponse,
+  AuthRoleRevokePermissionRequest,
+  AuthRoleRevokePermissionResponse,
+  AuthStatusRequest,
+  AuthStatusResponse,
+  AuthUserAddRequest,
+  AuthUserAddResponse,
+  AuthUserChangePasswordRequest,
+  AuthUserChangePasswordResponse,
+  AuthUserDeleteRequest,
+  AuthUserDeleteResponse,
+  AuthUserGetRequest,
+  AuthUserGetResponse,
+  AuthUserGrantRoleRequest,
+  AuthUserGrantRoleResponse,
+  AuthUserListRequest,
+  AuthUserListResponse,
+  AuthUserRevokeRoleRequest,
+  AuthUserRevokeRoleResponse,
+  AuthenticateRequest,
+  AuthenticateResponse,
+} from "../proto/generated/etcdserverpb/auth.js";
+import type {
   AlarmMember,
   AlarmRequest,
   AlarmResponse,
@@ -50,6 +86,12 @@ export interface CallContext {
   readonly signal?: AbortSignalLike;
   /** The token of the caller, when it sent one. */
   readonly token?: string;
+  /**
+   * The common name of the caller's certificate, where one was checked. It counts as the user's name only without a token, and where
+   * client certificates are asked for (`--client-cert-auth`). Whoever makes the context leaves it out for calls of the JSON
+   * gateway (metadata `grpcgateway-accept`): the certificate is the gateway's there.
+   */
+  readonly commonName?: string;
 }
 
 /** As much of `AbortSignal` as a member needs, so that this room stays pure. */
@@ -72,6 +114,9 @@ export interface MemberService {
   readonly memberId: bigint;
   readonly clusterId: bigint;
   readonly name: string;
+  /** Who may do what, for calls that are no requests of the log. */
+  readonly access: AccessChecks;
+  readonly auth: AuthCalls;
   /** Limits that the API's checks need. */
   readonly limits: { readonly requestBytesMax: number; readonly txnOperationsMax: number };
 
@@ -107,7 +152,7 @@ export interface MemberService {
   /** Its `TTL` is -1 for a lease that is not there. */
   leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse>;
   /** The IDs of all leases that this member knows of, those that run out first before the others. */
-  leaseLeases(): Promise<LeaseList>;
+  leaseLeases(context?: CallContext): Promise<LeaseList>;
   /** Opens a stream of watchers. The receiver may be told its end before this returns. */
   watch(receiver: WatchStreamReceiver, options: WatchStreamOptions, context?: CallContext): WatchStream;
 
@@ -150,6 +195,57 @@ export interface MemberService {
 export interface LeaseList {
   readonly header: ResponseHeader;
   readonly ids: BigInt64Array;
+}
+
+/** Each rejects with an AuthError, as etcd refuses. With authentication off, each lets everybody in. */
+export interface AccessChecks {
+  /** Any user. For granting and listing what has no key, the members and the alarms. */
+  requireUser(context: CallContext | undefined): Promise<void>;
+  /** A user with the role root. */
+  requireAdmin(context: CallContext | undefined): Promise<void>;
+  /**
+   * A user who may read all of the span; for watches.
+   *
+   * @param rangeEnd as the request has it: one zero byte stands for "from the key on", nothing for the one key
+   */
+  requireRead(context: CallContext | undefined, key: Uint8Array, rangeEnd: Uint8Array): Promise<void>;
+  /** A user who may write every key of the lease; for keep-alive. The entry of a revocation is checked when it is applied. */
+  requireLeaseWrite(context: CallContext | undefined, lease: bigint): Promise<void>;
+  /** A user who may read every key of each lease; for the keys of one, and for the list of all. */
+  requireLeaseRead(context: CallContext | undefined, leases: Iterable<bigint>): Promise<void>;
+}
+
+/** The calls that are requests of the log, by their names there: what is asked, and what is answered. */
+export interface AuthRequests {
+  authEnable: { request: AuthEnableRequest; response: AuthEnableResponse };
+  authDisable: { request: AuthDisableRequest; response: AuthDisableResponse };
+  authStatus: { request: AuthStatusRequest; response: AuthStatusResponse };
+  authUserAdd: { request: AuthUserAddRequest; response: AuthUserAddResponse };
+  authUserGet: { request: AuthUserGetRequest; response: AuthUserGetResponse };
+  authUserList: { request: AuthUserListRequest; response: AuthUserListResponse };
+  authUserDelete: { request: AuthUserDeleteRequest; response: AuthUserDeleteResponse };
+  authUserChangePassword: { request: AuthUserChangePasswordRequest; response: AuthUserChangePasswordResponse };
+  authUserGrantRole: { request: AuthUserGrantRoleRequest; response: AuthUserGrantRoleResponse };
+  authUserRevokeRole: { request: AuthUserRevokeRoleRequest; response: AuthUserRevokeRoleResponse };
+  authRoleAdd: { request: AuthRoleAddRequest; response: AuthRoleAddResponse };
+  authRoleGet: { request: AuthRoleGetRequest; response: AuthRoleGetResponse };
+  authRoleList: { request: AuthRoleListRequest; response: AuthRoleListResponse };
+  authRoleDelete: { request: AuthRoleDeleteRequest; response: AuthRoleDeleteResponse };
+  authRoleGrantPermission: { request: AuthRoleGrantPermissionRequest; response: AuthRoleGrantPermissionResponse };
+  authRoleRevokePermission: { request: AuthRoleRevokePermissionRequest; response: AuthRoleRevokePermissionResponse };
+}
+
+export type AuthRequestKind = keyof AuthRequests;
+
+export interface AuthCalls {
+  /** A token for a name and a password. */
+  authenticate(request: AuthenticateRequest): Promise<AuthenticateResponse>;
+  /** Passwords are hashed here, before the request goes into the log. */
+  call<Kind extends AuthRequestKind>(
+    kind: Kind,
+    request: AuthRequests[Kind]["request"],
+    context?: CallContext,
+  ): Promise<AuthRequests[Kind]["response"]>;
 }
 
 /** Members after the call, in ascending order of ID. The header has no revision, as in etcd. */

@@ -6,6 +6,7 @@ import { WireError } from "../base/bytes.js";
 import { decodeChangeContext, decodeMember, MembershipFormatError } from "../membership/member.js";
 import { ConfChangeType, decodeConfChange, EntryType, MessageType, type Entry, type Message } from "../proto/raft.js";
 import type { InternalRaftRequest } from "../proto/generated/etcdserverpb/raft_internal.js";
+import { isAuthRequest } from "./auth-applier.js";
 import { decodeRaftRequest } from "../proto/raft-request.js";
 
 /** Why the message may not go to raft; undefined when it may. */
@@ -48,6 +49,7 @@ export function isServed(request: InternalRaftRequest): boolean {
     request.leaseGrant !== undefined ||
     request.leaseRevoke !== undefined ||
     request.leaseCheckpoint !== undefined ||
+    isAuthRequest(request) ||
     request.clusterVersionSet !== undefined ||
     request.clusterMemberAttrSet !== undefined ||
     request.downgradeInfoSet?.enabled === false

@@ -7,6 +7,7 @@
  * synced: waiting requests are refused, and `onFailure` is told once. Then the process should end; the next start
  * recovers from what is on the disk.
  */
+import { AuthError, type Caller, type Credentials, NOBODY, RequestChecks, SimpleTokens } from "../auth/index.js";
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
 import {
@@ -15,6 +16,7 @@ import {
   PURGE_INTERVAL_MS,
   SNAPSHOT_RESTS_MS_MAX,
 } from "../base/limits.js";
+import { bytesFromLatin1 } from "../base/text.js";
 import {
   attributesJson,
   computeMemberId,
@@ -25,14 +27,7 @@ import {
 } from "../membership/member.js";
 import type { Membership } from "../membership/membership.js";
 import { MembershipError, minorVersion } from "../membership/membership.js";
-import {
-  applyRange,
-  applyRangeInSlices,
-  applyTxn,
-  isReadOnlyTxn,
-  type Store,
-  type StoredPairs,
-} from "../mvcc/index.js";
+import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn, type StoredPairs } from "../mvcc/index.js";
 import { RestingClock, type Clock, type Log, type Platform, type Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -78,10 +73,14 @@ import {
 } from "../proto/raft.js";
 import type { GetRequest, SpanRequest } from "../proto/fast/get.js";
 import { bigintOf, type RequestId } from "../proto/request-id.js";
+import { isPlainName } from "../proto/fast/entry-header.js";
 import { encodePutEntry } from "../proto/fast/put.js";
 import { encodeTxnEntry } from "../proto/fast/txn.js";
 import { encodeV2Request, makeV2Request } from "../proto/v2-request.js";
 import { NONE, RaftError, type RaftRole } from "../raft/index.js";
+import { Access } from "./access.js";
+import { AuthApplier, rootOf } from "./auth-applier.js";
+import { LoggedAuthCalls } from "./auth-calls.js";
 import { Applier, loadProgress, type Progress } from "./applier.js";
 import {
   adoptDatabase,
@@ -141,6 +140,8 @@ const ADVANCE_WITHIN_MS = 5_000;
 const TICKS_WITHOUT_DOUBT = 3;
 /** Pause before a leader that did not answer is asked again (etcd's 50 ms). */
 const LEADER_ASKED_AGAIN_MS = 50;
+/** The end of a range that is "from the key on". */
+const FROM_KEY_ON = Uint8Array.of(0);
 /** What is left of a lease that nobody has given its time to yet: etcd's longest duration. */
 const SECONDS_FOR_EVER = 9_223_372_036;
 /** What raft is told of a refused change: nobody is added or removed. */
@@ -151,6 +152,8 @@ export interface MemberDependencies {
   readonly metrics?: Metrics;
   /** How the other members are reached; left out for a cluster of this one member that nobody joins. */
   readonly peers?: PeerDoor;
+  /** How passwords and tokens are made; left out, tokens are etcd's simple ones and there can be no passwords. */
+  readonly credentials?: Credentials;
 }
 
 export interface MemberHooks {
@@ -192,6 +195,8 @@ export class Member implements MemberService {
   readonly clusterId: bigint;
   readonly name: string;
   readonly limits: { readonly requestBytesMax: number; readonly txnOperationsMax: number };
+  readonly access: Access;
+  readonly auth: LoggedAuthCalls;
 
   readonly #options: MemberOptions;
   readonly #platform: Platform;
@@ -216,6 +221,7 @@ export class Member implements MemberService {
   readonly #corruption: CorruptionCheck;
   readonly #leaseKeeper: LeaseKeeper;
   readonly #watches: WatchStreams;
+  readonly #credentials: Credentials;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
@@ -248,6 +254,7 @@ export class Member implements MemberService {
    */
   static async start(dependencies: MemberDependencies, options: MemberOptions, hooks: MemberHooks): Promise<Member> {
     const { metrics = noMetrics, platform, peers: door } = dependencies;
+    const credentials = dependencies.credentials ?? withoutPasswords(platform);
     let fail: (error: unknown) => void = hooks.onFailure;
     let onLeaseRevoked: (id: bigint) => void = () => undefined;
     const bootHooks: BootHooks = {
@@ -264,6 +271,7 @@ export class Member implements MemberService {
         platform,
         options,
         booted.backend,
+        credentials.tokens,
         ({ revisions }) => hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
         (id) => onLeaseRevoked(id),
       );
@@ -273,7 +281,7 @@ export class Member implements MemberService {
       await door?.close().catch(() => undefined);
       throw error;
     }
-    const member = new Member(dependencies, options, hooks, bootHooks, booted, tables);
+    const member = new Member({ ...dependencies, credentials }, options, hooks, bootHooks, booted, tables);
     fail = (error) => member.#fail(error);
     onLeaseRevoked = (id) => member.#leaseKeeper.onRevoked(id);
     try {
@@ -286,7 +294,7 @@ export class Member implements MemberService {
   }
 
   private constructor(
-    { platform, metrics = noMetrics, peers: door }: MemberDependencies,
+    { platform, metrics = noMetrics, peers: door, credentials }: MemberDependencies & { credentials: Credentials },
     options: MemberOptions,
     hooks: MemberHooks,
     bootHooks: BootHooks,
@@ -301,6 +309,7 @@ export class Member implements MemberService {
     this.#log = platform.log;
     this.#metrics = metrics;
     this.#hooks = hooks;
+    this.#credentials = credentials;
     this.#door = door;
     this.#membership = booted.membership;
     this.#tables = tables;
@@ -315,6 +324,27 @@ export class Member implements MemberService {
     const { index, term, confState } = booted.snapshot?.metadata ?? { index: 0, term: 0, confState: EMPTY_CONF_STATE };
     this.#commitIndex = index;
     this.#applier = this.#makeApplier(tables, { index, term, confState, progress: booted.progress });
+    this.access = new Access(
+      {
+        tables: () => this.#tables,
+        tokens: credentials.tokens,
+        appliedIndex: () => this.#applier.appliedIndex,
+        clock: platform.clock,
+        log: platform.log,
+      },
+      { timeoutMs: requestTimeoutMs(options), clientCertAuth: options.clientCertAuth },
+    );
+    this.auth = new LoggedAuthCalls({
+      tables: () => this.#tables.auth,
+      credentials,
+      access: this.access,
+      linearizableRead: () => this.linearizableRead(),
+      request: async (fields, caller) => {
+        const { response } = await this.#request(fields, caller);
+        return this.#withHeader(response as { header: ResponseHeader | undefined });
+      },
+      log: platform.log,
+    });
     this.#proposals = new Proposals(
       {
         node: booted.node,
@@ -418,7 +448,7 @@ export class Member implements MemberService {
         metrics: this.#metrics,
         leases: () => this.#tables.leases,
         confirmLeadership: () => this.#confirmLeadership(),
-        revoke: async (ID) => void (await this.#request({ leaseRevoke: { ID } })),
+        revoke: async (ID) => void (await this.#request({ leaseRevoke: { ID } }, rootOf(this.#tables.auth))),
         checkpoint: async (checkpoints) =>
           void (await this.#request({ leaseCheckpoint: { checkpoints: [...checkpoints] } })),
       },
@@ -454,14 +484,19 @@ export class Member implements MemberService {
       electionMs: options.electionMs,
       progressMs: options.watchProgressMs,
       hasLeader: () => this.#leader !== NONE,
-      mayWatch: () => undefined, // everybody, while there are no users
+      mayWatch: ({ key, end }, context) =>
+        this.access.mustRead(
+          context,
+          bytesFromLatin1(key),
+          end === undefined ? EMPTY_BYTES : end === "" ? FROM_KEY_ON : bytesFromLatin1(end),
+        ),
       onFailure: (error) => this.#fail(error),
     });
     this.#watches.attach(tables.store);
   }
 
   #makeApplier(
-    { backend, store, leases, alarms }: Tables,
+    { backend, store, leases, alarms, auth }: Tables,
     start: {
       readonly index: number;
       readonly term: number;
@@ -475,6 +510,7 @@ export class Member implements MemberService {
         store,
         leases,
         alarms,
+        auth: new AuthApplier(auth, this.#credentials.tokens, leases),
         membership: this.#membership,
         table: backend,
         dbBytes: () => backend.sizeBytes,
@@ -562,6 +598,7 @@ export class Member implements MemberService {
     this.#maybeAdvanceTicks();
     this.#proposals.onTick();
     this.#reads.onTick();
+    this.#credentials.tokens.onTick();
     this.#showFigures();
     this.#loop.schedule();
     if (this.#ticksLeft === undefined || --this.#ticksLeft > 0) return;
@@ -597,7 +634,7 @@ export class Member implements MemberService {
   /** The gauges that follow the state; set now and then, not at each change. */
   #showFigures(): void {
     const metrics = this.#metrics;
-    const { backend, store } = this.#tables;
+    const { backend, store, auth } = this.#tables;
     metrics.set("etcd_server_proposals_committed_total", this.#commitIndex);
     metrics.set("etcd_server_proposals_applied_total", this.#applier.appliedIndex);
     metrics.set("etcd_server_proposals_pending", this.#proposals.size);
@@ -611,6 +648,7 @@ export class Member implements MemberService {
     metrics.set("etcd_debugging_mvcc_watcher_total", this.#watches.watcherCount);
     metrics.set("etcd_debugging_mvcc_slow_watcher_total", this.#watches.behindCount);
     metrics.set("etcd_debugging_mvcc_events_total", this.#watches.eventCount);
+    metrics.set("etcd_debugging_auth_revision", auth.revision);
   }
 
   #onLeader(leader: bigint): void {
@@ -636,6 +674,7 @@ export class Member implements MemberService {
     this.#onCommitted(index);
     this.#maybeCampaignAlone();
     this.#reads.onApplied();
+    this.access.onApplied();
     this.#snapshotter.maybeSnapshot(
       {
         index,
@@ -686,7 +725,10 @@ export class Member implements MemberService {
       members: () => this.#membership.members(),
       clusterVersion: () => this.#membership.clusterVersion,
       hashKv: (revision) => this.hashKv({ revision }),
-      promote: async (id) => (await this.memberPromote(id)).members,
+      promote: async (id, token) => {
+        await this.access.requireAdmin(token === undefined ? undefined : { token });
+        return (await this.memberPromote(id)).members;
+      },
       renewLease: (id) => this.#renewAsLeader(id),
       leaseTimeToLive: (request) => this.#timeToLiveAsLeader(request),
     };
@@ -801,6 +843,7 @@ export class Member implements MemberService {
     this.#snapshotter.onInstalled(index);
     this.#syncPeers();
     this.#reads.onApplied();
+    this.access.onApplied();
     this.#log.info("applied snapshot", { "incoming-leader-snapshot-index": index });
     await this.#booted.snapshots.releaseDatabases(index).catch((error: unknown) => {
       this.#log.warn("failed to release snapshot databases", { error: describeError(error) }); // the next purge tries again
@@ -840,6 +883,7 @@ export class Member implements MemberService {
         { ...this.#platform, clock },
         this.#options,
         backend,
+        this.#credentials.tokens,
         () => undefined,
         (id) => this.#leaseKeeper.onRevoked(id),
       );
@@ -913,10 +957,11 @@ export class Member implements MemberService {
     throw new RequestError("SERVER_REQUEST_TOO_LARGE", `${length} bytes, at most ${requestBytesMax}`);
   }
 
-  async #request(fields: Partial<InternalRaftRequest>): Promise<Answer> {
+  /** @param caller whom it is made for: the applier asks what he may do */
+  async #request(fields: Partial<InternalRaftRequest>, { username, revision }: Caller = NOBODY): Promise<Answer> {
     this.#assertTakesRequests();
     const id = this.#ids.next();
-    const request = { ...NO_REQUEST, ...fields, header: { ID: bigintOf(id), username: "", authRevision: 0 } };
+    const request = { ...NO_REQUEST, ...fields, header: { ID: bigintOf(id), username, authRevision: revision } };
     return this.#propose(id, InternalRaftRequest.encode(request).finish());
   }
 
@@ -933,9 +978,10 @@ export class Member implements MemberService {
 
   // ---- KV ---------------------------------------------------------------------------------------------------------
 
-  async range(request: RangeRequest): Promise<RangeResponse> {
+  async range(request: RangeRequest, context?: CallContext): Promise<RangeResponse> {
     this.#assertRunning();
     if (!request.serializable) await this.#reads.wait();
+    const caller = await this.#mustRead(context, (checks, caller) => checks.range(caller, request));
     this.#metrics.count("etcd_mvcc_range_total");
     // One key is answered at once; a range may be long, and is read in slices.
     const isOneKey = request.rangeEnd.length === 0;
@@ -943,11 +989,35 @@ export class Member implements MemberService {
     const response = isAtOnce
       ? applyRange(this.#tables.store, request)
       : await this.#read(({ store }) => applyRangeInSlices(store, request));
+    this.#assertCurrent(caller);
     return this.#withHeader(response);
   }
 
-  put(request: PutRequest): Promise<PutResponse> {
-    return new Promise((resolve, reject) => this.putFor(request, { resolve, reject }));
+  /** Who reads, once he was found to be allowed to; `NOBODY` while authentication is off. */
+  async #mustRead(
+    context: CallContext | undefined,
+    check: (checks: RequestChecks, caller: Caller) => void,
+  ): Promise<Caller> {
+    if (!this.#tables.auth.isEnabled) return NOBODY;
+    const caller = await this.access.callerOf(context);
+    if (this.#replacing !== undefined) await this.#replacing;
+    const { auth, leases } = this.#tables;
+    check(new RequestChecks(auth, leases), caller);
+    return caller;
+  }
+
+  /** What was read while users or roles changed may be more than its reader may see. @throws AuthError `AUTH_OLD_REVISION` */
+  #assertCurrent({ revision }: Caller): void {
+    const { auth } = this.#tables;
+    if (revision === 0 || revision === auth.revision) return;
+    throw new AuthError(
+      "AUTH_OLD_REVISION",
+      `users or roles changed during the read: ${revision}, then ${auth.revision}`,
+    );
+  }
+
+  put(request: PutRequest, context?: CallContext): Promise<PutResponse> {
+    return new Promise((resolve, reject) => this.putFor(request, { resolve, reject }, context));
   }
 
   readonly #onPut = (response: PutResponse): PutResponse => {
@@ -960,58 +1030,80 @@ export class Member implements MemberService {
     return this.#withHeader(response);
   };
 
-  putFor(request: PutRequest, receiver: Receiver<PutResponse>): void {
+  putFor(request: PutRequest, receiver: Receiver<PutResponse>, context?: CallContext): void {
     if (!this.#fits(costOfPut(request))) {
       this.#refuseForQuota().catch((error: unknown) => receiver.reject(error));
       return;
     }
     this.#assertTakesRequests();
+    const caller = this.access.callerOf(context);
+    if (!isPlain(caller)) {
+      answer(new Write(this.#onPut, receiver), this.#requestBy(caller, { put: request }));
+      return;
+    }
     const id = this.#ids.next();
-    const data = encodePutEntry(id, request);
+    const data = encodePutEntry(id, request, signatureOf(caller));
     this.#assertNotTooLarge(data);
     this.#proposals.proposeFor(id, data, new Write(this.#onPut, receiver));
   }
 
-  getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>): void {
-    this.#readFor(request.serializable, receiver, (store) => {
-      const pair = store.find(request.bytes, request.keyStart, request.keyEnd);
+  getFor(request: GetRequest, receiver: Receiver<Uint8Array | undefined>, context?: CallContext): void {
+    const { bytes, keyStart, keyEnd } = request;
+    this.#readFor(request.serializable, receiver, context, ({ store, auth }, caller) => {
+      auth.assertMayReadKeyIn(caller, bytes, keyStart, keyEnd);
+      const pair = store.find(bytes, keyStart, keyEnd);
       this.#metrics.count("etcd_mvcc_range_total");
       return pair;
     });
   }
 
-  spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>): void {
+  spanFor(request: SpanRequest, receiver: Receiver<StoredPairs | undefined>, context?: CallContext): void {
     const { key, rangeEnd, limit } = request;
     const span = { key, end: rangeEnd === "\0" ? "" : rangeEnd };
-    this.#readFor(request.serializable, receiver, (store) => {
+    this.#readFor(request.serializable, receiver, context, ({ store, auth }, caller) => {
+      auth.assertMayReadSpan(caller, key, rangeEnd);
       const found = store.pairs(span, limit);
       if (found !== undefined) this.#metrics.count("etcd_mvcc_range_total");
       return found;
     });
   }
 
-  /** A read that is made in one turn. */
-  #readFor<Result>(serializable: boolean, receiver: Receiver<Result>, read: (store: Store) => Result): void {
+  /** A read that is made in one turn. It asks whether its caller may. */
+  #readFor<Result>(
+    serializable: boolean,
+    receiver: Receiver<Result>,
+    context: CallContext | undefined,
+    read: (tables: Tables, caller: Caller) => Result,
+  ): void {
     this.#assertRunning();
     if (this.#replacing !== undefined) {
       // The tables are another snapshot's in a moment.
-      this.#readLater(serializable, read).then(
-        (result) => receiver.resolve(result),
-        (error: unknown) => receiver.reject(error),
-      );
-    } else if (serializable) this.#readNow(read, receiver);
+      answer(receiver, this.#readLater(serializable, context, read));
+    } else if (serializable) this.#readNow(read, receiver, context);
     else {
       this.#reads.waitFor({
-        resolve: () => this.#readNow(read, receiver),
+        resolve: () => this.#readNow(read, receiver, context),
         reject: (error) => receiver.reject(error),
       });
     }
   }
 
-  #readNow<Result>(read: (store: Store) => Result, receiver: Receiver<Result>): void {
+  #readNow<Result>(
+    read: (tables: Tables, caller: Caller) => Result,
+    receiver: Receiver<Result>,
+    context: CallContext | undefined,
+  ): void {
     let result: Result;
     try {
-      result = read(this.#tables.store);
+      const caller = this.access.callerOf(context);
+      if (caller instanceof Promise) {
+        answer(
+          receiver,
+          caller.then((found) => this.#read((tables) => read(tables, found))),
+        );
+        return;
+      }
+      result = read(this.#tables, caller);
     } catch (error) {
       receiver.reject(error);
       return;
@@ -1019,35 +1111,49 @@ export class Member implements MemberService {
     receiver.resolve(result);
   }
 
-  async #readLater<Result>(serializable: boolean, read: (store: Store) => Result): Promise<Result> {
+  async #readLater<Result>(
+    serializable: boolean,
+    context: CallContext | undefined,
+    read: (tables: Tables, caller: Caller) => Result,
+  ): Promise<Result> {
     if (!serializable) await this.#reads.wait();
-    return this.#read(({ store }) => read(store));
+    const caller = await this.access.callerOf(context);
+    return this.#read((tables) => read(tables, caller));
   }
 
-  async deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
-    const { response } = await this.#request({ deleteRange: request });
+  /** A request of the user who calls. */
+  #requestOf(fields: Partial<InternalRaftRequest>, context: CallContext | undefined): Promise<Answer> {
+    return this.#requestBy(this.access.callerOf(context), fields);
+  }
+
+  async #requestBy(caller: Caller | Promise<Caller>, fields: Partial<InternalRaftRequest>): Promise<Answer> {
+    return this.#request(fields, caller instanceof Promise ? await caller : caller);
+  }
+
+  async deleteRange(request: DeleteRangeRequest, context?: CallContext): Promise<DeleteRangeResponse> {
+    const { response } = await this.#requestOf({ deleteRange: request }, context);
     this.#metrics.count("etcd_mvcc_delete_total");
     return this.#withHeader(response as DeleteRangeResponse);
   }
 
-  async txn(request: TxnRequest): Promise<TxnResponse> {
+  async txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse> {
     if (isReadOnlyTxn(request)) {
       this.#assertRunning();
       if (!isSerializableTxn(request)) await this.#reads.wait();
-      return this.#withHeader(await this.#read(({ store }) => applyTxn(store, request)));
+      const caller = await this.#mustRead(context, (checks, caller) => checks.txn(caller, request));
+      const response = await this.#read(({ store }) => applyTxn(store, request));
+      this.#assertCurrent(caller);
+      return this.#withHeader(response);
     }
     if (!this.#fits(costOfTxn(request))) await this.#refuseForQuota();
-    const { response } = await this.#request({ txn: request });
+    const { response } = await this.#requestOf({ txn: request }, context);
     this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
   }
 
-  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>): void {
+  txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void {
     if (isReadOnlyTxn(request)) {
-      this.txn(request).then(
-        (response) => receiver.resolve(response),
-        (error: unknown) => receiver.reject(error),
-      );
+      answer(receiver, this.txn(request, context));
       return;
     }
     if (!this.#fits(costOfTxn(request))) {
@@ -1055,14 +1161,19 @@ export class Member implements MemberService {
       return;
     }
     this.#assertTakesRequests();
+    const caller = this.access.callerOf(context);
+    if (!isPlain(caller)) {
+      answer(new Write(this.#onTxn, receiver), this.#requestBy(caller, { txn: request }));
+      return;
+    }
     const id = this.#ids.next();
-    const data = encodeTxnEntry(id, encoded);
+    const data = encodeTxnEntry(id, encoded, signatureOf(caller));
     this.#assertNotTooLarge(data);
     this.#proposals.proposeFor(id, data, new Write(this.#onTxn, receiver));
   }
 
-  async compact(request: CompactionRequest): Promise<CompactionResponse> {
-    const { finished } = await this.#request({ compaction: request });
+  async compact(request: CompactionRequest, context?: CallContext): Promise<CompactionResponse> {
+    const { finished } = await this.#requestOf({ compaction: request }, context);
     if (request.physical) {
       await finished;
       await this.#tables.backend.commitNow(); // else a crash could bring the old revisions' hash back
@@ -1092,9 +1203,10 @@ export class Member implements MemberService {
 
   // ---- leases -----------------------------------------------------------------------------------------------------
 
-  async leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
+  async leaseGrant(request: LeaseGrantRequest, context?: CallContext): Promise<LeaseGrantResponse> {
+    await this.access.requireUser(context);
     const ID = request.ID === 0n ? this.#newLeaseId() : request.ID;
-    const { response } = await this.#request({ leaseGrant: { ...request, ID } });
+    const { response } = await this.#requestOf({ leaseGrant: { ...request, ID } }, context);
     this.#metrics.count("etcd_debugging_lease_granted_total");
     return this.#withHeader(response as LeaseGrantResponse);
   }
@@ -1107,36 +1219,39 @@ export class Member implements MemberService {
     }
   }
 
-  async leaseRevoke(request: LeaseRevokeRequest): Promise<LeaseRevokeResponse> {
-    const { response } = await this.#request({ leaseRevoke: request });
+  async leaseRevoke(request: LeaseRevokeRequest, context?: CallContext): Promise<LeaseRevokeResponse> {
+    await this.access.requireUser(context);
+    const { response } = await this.#requestOf({ leaseRevoke: request }, context);
     this.#metrics.count("etcd_debugging_lease_revoked_total");
     return this.#withHeader(response as LeaseRevokeResponse);
   }
 
-  leaseKeepAliveFor(id: bigint, receiver: Receiver<number>): void {
+  leaseKeepAliveFor(id: bigint, receiver: Receiver<number>, context?: CallContext): void {
     this.#assertRunning();
-    if (this.#mayTellTime()) {
-      this.#leaseKeeper.renewFor(id, receiver);
-      return;
-    }
-    this.#askLeader(
+    if (this.#mayTellTime() && !this.#tables.auth.isEnabled) this.#leaseKeeper.renewFor(id, receiver);
+    else answer(receiver, this.#keepAlive(id, context));
+  }
+
+  async #keepAlive(id: bigint, context: CallContext | undefined): Promise<number> {
+    await this.access.requireLeaseWrite(context, id);
+    return this.#askLeader(
       () => this.#renewAsLeader(id),
       (door, urls) => door.renewLease(urls, id, this.#local),
-    ).then(
-      (seconds) => receiver.resolve(seconds),
-      (error: unknown) => receiver.reject(error),
     );
   }
 
-  async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
-    const answer = await this.#askLeader(
+  async leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse> {
+    const { revision } = this.#tables.auth;
+    await (request.keys ? this.access.requireLeaseRead(context, [request.ID]) : this.access.requireUser(context));
+    const told = await this.#askLeader(
       () => this.#timeToLiveAsLeader(request),
       (door, urls) => door.leaseTimeToLive(urls, request, this.#local),
     ).catch((error: unknown) => {
       if (error instanceof CodedError && error.code === "LEASE_NOT_FOUND") return noLease(request.ID);
       throw error;
     });
-    return { ...answer, header: this.header() };
+    if (request.keys && this.#tables.auth.isEnabled) this.#assertCurrent({ username: "", revision });
+    return { ...told, header: this.header() };
   }
 
   async #renewAsLeader(id: bigint): Promise<number> {
@@ -1180,9 +1295,10 @@ export class Member implements MemberService {
     }
   }
 
-  async leaseLeases(): Promise<LeaseList> {
+  async leaseLeases(context?: CallContext): Promise<LeaseList> {
     this.#assertRunning();
     const ids = await this.#read(({ leases }) => leases.list(() => this.#clock.yield()));
+    await this.access.requireLeaseRead(context, ids);
     return { header: this.header(), ids };
   }
 
@@ -1300,12 +1416,12 @@ export class Member implements MemberService {
   }
 
   /** Only the leader knows how far the learner is: another member asks it. */
-  async memberPromote(id: bigint): Promise<MembersAnswer> {
+  async memberPromote(id: bigint, context?: CallContext): Promise<MembersAnswer> {
     this.#assertRunning();
     if (this.#leader === this.memberId || this.#door === undefined) return this.#promoteAsLeader(id);
     const leader = this.#membership.member(this.#leader);
     if (leader === undefined) throw new RequestError("SERVER_NO_LEADER", "nobody leads who could promote the learner");
-    const members = await this.#door.promote(leader.peerUrls, id, this.#local);
+    const members = await this.#door.promote(leader.peerUrls, id, this.#local, context?.token);
     if (members === undefined) {
       throw new RequestError("SERVER_TIMEOUT", `the leader ${memberIdText(leader.id)} does not answer`);
     }
@@ -1505,6 +1621,7 @@ export class Member implements MemberService {
     this.#watches.close(error);
     this.#proposals.close(error);
     this.#reads.close(error);
+    this.access.close();
   }
 
   #fail(error: unknown): void {
@@ -1552,6 +1669,30 @@ export class Member implements MemberService {
       if (result.status === "rejected" && !failed) throw result.reason;
     }
   }
+}
+
+/** Whether the fast codecs can write the entry of who calls: nobody, or a user with a plain name who is known at once. */
+function isPlain(caller: Caller | Promise<Caller>): caller is Caller {
+  return caller === NOBODY || (!(caller instanceof Promise) && isPlainName(caller.username));
+}
+
+function signatureOf(caller: Caller): Caller | undefined {
+  return caller === NOBODY ? undefined : caller;
+}
+
+/** Tells a receiver what a promise comes to. */
+function answer<Value>(receiver: Receiver<Value>, coming: Promise<Value>): void {
+  coming.then(
+    (value) => receiver.resolve(value),
+    (error: unknown) => receiver.reject(error),
+  );
+}
+
+/** etcd's simple tokens, for a member that was given no way to hash passwords: users without a password can be served. */
+function withoutPasswords({ clock, random }: Platform): Credentials {
+  const refuse = (): Promise<never> =>
+    Promise.reject(new RequestError("SERVER_NOT_SUPPORTED", "this member was started without a hasher of passwords"));
+  return { hasher: { hash: refuse, matches: refuse }, tokens: new SimpleTokens(clock, random) };
 }
 
 /** A write on its way: one object, where a pair of closures would be four, all of which live until the log is durable. */

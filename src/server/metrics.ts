@@ -95,6 +95,7 @@ export const METRICS = {
   etcd_debugging_mvcc_watcher_total: { kind: "gauge", help: "Watchers." },
   etcd_debugging_mvcc_slow_watcher_total: { kind: "gauge", help: "Watchers that have not been told everything yet." },
   etcd_debugging_mvcc_events_total: { kind: "gauge", help: "Changes that watchers were told of, each counted." },
+  etcd_debugging_auth_revision: { kind: "gauge", help: "The current revision of auth store." },
   etcd_debugging_mvcc_keys_total: { kind: "gauge", help: "Keys." },
   etcd_debugging_mvcc_current_revision: { kind: "gauge", help: "The store's revision." },
   etcd_debugging_mvcc_compact_revision: { kind: "gauge", help: "The revision of the last compaction." },

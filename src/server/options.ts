@@ -50,6 +50,8 @@ export interface MemberOptions {
   readonly applyBacklogMax: number;
   readonly batchIntervalMs: number;
   readonly batchWritesMax: number;
+  /** Whether clients must show a certificate: its common name is a user's then (`--client-cert-auth`). */
+  readonly clientCertAuth: boolean;
   /** Whether a change of members is refused that would leave too few started or connected ones (etcd's default). */
   readonly strictReconfigCheck: boolean;
   /** Whether a member's first ticks are skipped, so that it may campaign sooner (etcd's default). */
@@ -104,6 +106,7 @@ export function defaultOptions(dataDir: string): MemberOptions {
     applyBacklogMax: APPLY_BACKLOG_MAX,
     batchIntervalMs: BATCH_INTERVAL_MS,
     batchWritesMax: BATCH_WRITES_MAX,
+    clientCertAuth: false,
     strictReconfigCheck: true,
     initialElectionTickAdvance: true,
     initialCorruptCheck: false,

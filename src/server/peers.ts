@@ -39,8 +39,13 @@ export interface PeerDoor {
   fetchVersions(urls: readonly string[], local?: LocalIdentity): Promise<PeerVersions | undefined>;
   /** @throws RequestError, MvccError as the other member refuses; undefined when none answers */
   fetchHashKv(urls: readonly string[], revision: number, local: LocalIdentity): Promise<HashKVResponse | undefined>;
-  /** Asks the leader at these URLs to promote a learner. Rejects as that member refuses; undefined when none answers. */
-  promote(urls: readonly string[], memberId: bigint, local: LocalIdentity): Promise<readonly Member[] | undefined>;
+  /** Asks the leader at these URLs to promote a learner, for the user of this token. Rejects as that member refuses; undefined when none answers. */
+  promote(
+    urls: readonly string[],
+    memberId: bigint,
+    local: LocalIdentity,
+    token?: string,
+  ): Promise<readonly Member[] | undefined>;
   /** The whole time in seconds of a lease that the leader at these URLs renewed. Rejects as that member refuses; undefined when none answers. */
   renewLease(urls: readonly string[], id: bigint, local: LocalIdentity): Promise<number | undefined>;
   /** What the leader at these URLs knows of a lease; alike. */
@@ -82,8 +87,8 @@ export interface PeerReceiver {
   members(): readonly Member[];
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
-  /** Promotes as leader. */
-  promote(id: bigint): Promise<readonly Member[]>;
+  /** Promotes as leader. @param token of the user who asked the other member for it */
+  promote(id: bigint, token?: string): Promise<readonly Member[]>;
   /** Renews as leader, and answers the whole time in seconds. */
   renewLease(id: bigint): Promise<number>;
   /** Tells as leader. Its `TTL` is -1 for a lease that is not there. */

@@ -2,17 +2,14 @@
  * The replicated tables: what entries change, all of it kept in one `db`. They are opened at boot, and opened anew from the
  * database that came with a leader's snapshot: the applier, reads and snapshots then go on with the new ones.
  */
-import { utf8FromText } from "../base/text.js";
 import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
+import { AUTH_BUCKET, AUTH_ROLES_BUCKET, AUTH_USERS_BUCKET, AuthTables, type Tokens } from "../auth/index.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import { CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
 import { Store, visitInSlices, type Backend, type RestoreProgress } from "../mvcc/index.js";
 import type { Platform } from "../platform/index.js";
-import { idBytes } from "./request-ids.js";
 import type { MemberOptions } from "./options.js";
 
-const AUTH_BUCKET = "auth";
-const AUTH_REVISION_KEY = utf8FromText("authRevision");
 /** Buckets that etcd makes when it opens `db`, whether it needs them or not. */
 const BUCKETS_OF_ETCD = [
   ALARM_BUCKET,
@@ -21,8 +18,8 @@ const BUCKETS_OF_ETCD = [
   MEMBERS_REMOVED_BUCKET,
   CLUSTER_BUCKET,
   AUTH_BUCKET,
-  "authUsers",
-  "authRoles",
+  AUTH_USERS_BUCKET,
+  AUTH_ROLES_BUCKET,
 ];
 
 export interface Tables {
@@ -30,6 +27,7 @@ export interface Tables {
   readonly store: Store;
   readonly leases: Leases;
   readonly alarms: Alarms;
+  readonly auth: AuthTables;
 }
 
 /** @throws MvccError and what else says that `db` is not what it should be; the backend stays open then */
@@ -37,10 +35,11 @@ export async function openTables(
   platform: Platform,
   options: MemberOptions,
   backend: Backend,
+  tokens: Tokens,
   onProgress: (progress: RestoreProgress) => void,
   onLeaseRevoked: (id: bigint) => void,
 ): Promise<Tables> {
-  prepareDb(backend);
+  for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
   // Leases before keys: the store hangs each key on its lease as it is restored.
   const leases = new Leases(backend, {
     minimumSeconds: minimumLeaseSeconds(options),
@@ -52,15 +51,8 @@ export async function openTables(
     leases.restore(stored),
   );
   const store = await Store.open(platform, backend, { leases, onProgress });
-  return { backend, store, leases, alarms: new Alarms(backend) };
-}
-
-/** What etcd puts into every `db`: empty buckets, and the revision of an authentication that nobody has changed yet. */
-function prepareDb(backend: Backend): void {
-  for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
-  if (backend.get(AUTH_BUCKET, AUTH_REVISION_KEY) === undefined) {
-    backend.put(AUTH_BUCKET, AUTH_REVISION_KEY, idBytes({ high: 0, low: 1 }));
-  }
+  const auth = new AuthTables(backend, tokens, platform.log);
+  return { backend, store, leases, alarms: new Alarms(backend), auth };
 }
 
 /** A lease must outlive an election and a half, rounded up to a second. */

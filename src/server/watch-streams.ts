@@ -12,7 +12,7 @@
  * not told meanwhile: as in etcd.
  */
 import { CodedError } from "../base/errors.js";
-import { WATCH_PROGRESS_MS_MIN } from "../base/limits.js";
+import { WATCH_PROGRESS_MS_MIN, WATCH_REQUESTS_WAITING_MAX } from "../base/limits.js";
 import {
   MvccError,
   Watcher,
@@ -54,8 +54,8 @@ export interface WatchStreamsDependencies {
   /** Between two times that a watcher is told of its progress. */
   readonly progressMs: number;
   readonly hasLeader: () => boolean;
-  /** Throws a coded error when the caller may not read the keys. */
-  readonly mayWatch: (span: KeySpan, context: CallContext) => void;
+  /** Throws a coded error, or rejects with it, when the caller may not read the keys. */
+  readonly mayWatch: (span: KeySpan, context: CallContext) => void | Promise<void>;
   /** The history could not be read: the member cannot go on. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -159,7 +159,7 @@ export class WatchStreams {
 }
 
 interface StreamDoors {
-  readonly mayWatch: (span: KeySpan, context: CallContext) => void;
+  readonly mayWatch: (span: KeySpan, context: CallContext) => void | Promise<void>;
   startTicking(run: () => void): Timer;
   onClosed(): void;
 }
@@ -176,6 +176,8 @@ class Stream implements WatchStream, WatchReceiver {
   /** Those that are told their progress and had changes since the last tick: they need not be told this time. */
   readonly #hadEvents = new Set<Watcher>();
   #isOver = false;
+  /** What waits to be done, the first of it under way. */
+  #waiting: (() => void | Promise<void>)[] = [];
 
   constructor(receiver: WatchStreamReceiver, watchers: Watchers, context: CallContext, doors: StreamDoors) {
     this.#receiver = receiver;
@@ -187,13 +189,36 @@ class Stream implements WatchStream, WatchReceiver {
   // ---- what the client asks ---------------------------------------------------------------------------------------
 
   create(request: WatchCreation): void {
+    this.#inOrder(() => this.#create(request));
+  }
+
+  #create(request: WatchCreation): void | Promise<void> {
+    let asked: void | Promise<void>;
+    try {
+      // The order of the checks is etcd's: of two mistakes the first is told.
+      if (request.startRevision < 0)
+        throw new MvccError("MVCC_COMPACTED", `revision ${request.startRevision} never was`);
+      asked = this.#doors.mayWatch(request.span, this.#context);
+    } catch (error) {
+      this.#refuse(error);
+      return;
+    }
+    if (asked === undefined) this.#add(request);
+    else {
+      return asked.then(
+        () => this.#add(request),
+        (error: unknown) => this.#refuse(error),
+      );
+    }
+  }
+
+  #add(request: WatchCreation): void {
     if (this.#isOver) return;
     let watcher: Watcher;
     try {
       watcher = this.#make(request);
     } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      this.#tell({ watchId: NO_WATCH_ID, created: true, canceled: true, refusal: error });
+      this.#refuse(error);
       return;
     }
     this.#watchers.add(watcher);
@@ -202,11 +227,13 @@ class Stream implements WatchStream, WatchReceiver {
     this.#tell({ watchId: watcher.id, created: true });
   }
 
-  /** The order of the checks is etcd's: of two mistakes the first is told. */
+  #refuse(error: unknown): void {
+    if (!(error instanceof CodedError)) throw error;
+    if (!this.#isOver) this.#tell({ watchId: NO_WATCH_ID, created: true, canceled: true, refusal: error });
+  }
+
   #make(request: WatchCreation): Watcher {
-    const { span, startRevision, watchId } = request;
-    if (startRevision < 0) throw new MvccError("MVCC_COMPACTED", `revision ${startRevision} never was`);
-    this.#doors.mayWatch(span, this.#context);
+    const { span, watchId } = request;
     if (span.end !== undefined && span.end !== "" && span.key >= span.end) {
       throw new WatchError("WATCH_RANGE_EMPTY", "the end of the range is not after its beginning");
     }
@@ -216,12 +243,41 @@ class Stream implements WatchStream, WatchReceiver {
     return new Watcher(watchId === 0 ? this.#freeId() : watchId, span, this, request);
   }
 
+  /** What a client asks is done in the order in which it asks; who it is may have to be waited for. */
+  #inOrder(run: () => void | Promise<void>): void {
+    if (this.#isOver) return;
+    if (this.#waiting.length > 0) {
+      this.#waiting.push(run);
+      if (this.#waiting.length > WATCH_REQUESTS_WAITING_MAX) {
+        this.end(new RequestError("SERVER_TOO_MANY_REQUESTS", "too many requests of one stream wait for its token"));
+      }
+      return;
+    }
+    const work = run();
+    if (work === undefined) return;
+    this.#waiting.push(run);
+    void work.then(
+      () => this.#goOn(),
+      (error: unknown) => this.end(error),
+    );
+  }
+
+  #goOn(): void {
+    const [, ...rest] = this.#waiting;
+    this.#waiting = [];
+    for (const run of rest) this.#inOrder(run);
+  }
+
   #freeId(): number {
     while (this.#byId.has(this.#nextId)) this.#nextId++;
     return this.#nextId++;
   }
 
   cancel(watchId: number): void {
+    this.#inOrder(() => this.#cancel(watchId));
+  }
+
+  #cancel(watchId: number): void {
     const watcher = this.#byId.get(watchId);
     if (watcher === undefined) return;
     this.#byId.delete(watchId);
@@ -231,6 +287,10 @@ class Stream implements WatchStream, WatchReceiver {
   }
 
   requestProgress(): void {
+    this.#inOrder(() => this.#tellProgress());
+  }
+
+  #tellProgress(): void {
     // Who does not read what it is sent gets no more of it for the asking; etcd drops such answers as well.
     if (this.#byId.size === 0 || !this.#receiver.isReady) return;
     for (const watcher of this.#byId.values()) if (!this.#watchers.isCurrent(watcher)) return;

@@ -490,18 +490,19 @@ export const COMPARED: readonly ComparedRow[] = [
   {
     title: "a lease that is not there",
     shot: (t) => ({ bytes: request("POST", "/leases", polite(t, t.ghostId), number(1, 7n)) }),
-    agreement: { etcd: 400, member: 404 },
+    agreement: "exact",
   },
   { title: "a lease asked for with garbage", shot: plain("POST", "/leases/internal", "garbage"), agreement: "exact" },
   {
     title: "a lease asked for that is not there",
     shot: (t) => ({ bytes: request("POST", "/leases/internal", polite(t, t.ghostId), bytes(1, number(1, 7n))) }),
-    agreement: "exact",
+    // It does not lead, and does not say what may be known elsewhere by now: it is to be asked again.
+    agreement: { etcd: 404, member: 400 },
   },
   {
     title: "a lease asked for without a request",
     shot: plain("POST", "/leases/internal"),
-    agreement: { etcd: "closed", member: 404 },
+    agreement: { etcd: "closed", member: 400 },
   },
 ];
 

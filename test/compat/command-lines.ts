@@ -32,6 +32,7 @@ export async function runHere({ args, input = "", env = {} }: Line): Promise<See
       await Promise.resolve();
       yield Buffer.from(input);
     },
+    echo: () => undefined,
     out: (data) => out.push(Buffer.from(data)),
     err: (text) => (stderr += text),
     errIsTerminal: false,

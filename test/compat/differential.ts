@@ -110,7 +110,7 @@ export async function compareServers(
 }
 
 /** What must be equal of an answer, as text. */
-function comparable(request: Request, answer: Answer): string {
+export function comparable(request: Request, answer: Answer): string {
   if (answer.kind === "error") return `${answer.code} ${answer.text}`;
   switch (request.method) {
     case "Range":

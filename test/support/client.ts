@@ -98,8 +98,8 @@ export class EtcdClient {
     });
   }
 
-  /** Sends bytes to a path and gives what comes back, errors included. */
-  async send(path: string, request: Uint8Array, deadlineMs = 60_000): Promise<Answer> {
+  /** Sends bytes to a path and gives what comes back, errors included. @param token of the user who calls */
+  async send(path: string, request: Uint8Array, deadlineMs = 60_000, token?: string): Promise<Answer> {
     return new Promise((resolve) => {
       const options = { deadline: Date.now() + deadlineMs };
       this.#client.makeUnaryRequest(
@@ -107,12 +107,32 @@ export class EtcdClient {
         same,
         same,
         Buffer.from(request),
+        metadataOf(token),
         options,
         (error: ServiceError | null, response) => {
           if (error !== null) resolve({ kind: "error", code: error.code, text: error.details });
           else resolve({ kind: "response", bytes: response ?? new Uint8Array() });
         },
       );
+    });
+  }
+
+  /**
+   * Sends one request of a stream and gives the first message that comes back, or the error; then it hangs up.
+   *
+   * @param form whether the server waits for more of the client's
+   */
+  async first(form: "both" | "server", path: string, request: Uint8Array, token?: string): Promise<Answer> {
+    const options = { deadline: Date.now() + 60_000 };
+    const call = this.#client.makeBidiStreamRequest(path, same, same, metadataOf(token), options);
+    return new Promise((resolve) => {
+      call.on("error", (error: ServiceError) => resolve({ kind: "error", code: error.code, text: error.details }));
+      call.on("data", (bytes: Buffer) => {
+        resolve({ kind: "response", bytes });
+        call.cancel();
+      });
+      call.write(Buffer.from(request));
+      if (form === "server") call.end();
     });
   }
 
@@ -190,6 +210,12 @@ export class EtcdClient {
   close(): void {
     this.#client.close();
   }
+}
+
+function metadataOf(token: string | undefined): Metadata {
+  const metadata = new Metadata();
+  if (token !== undefined) metadata.set("token", token);
+  return metadata;
 }
 
 export function keyValue(message: Message): KeyValue {

@@ -185,6 +185,32 @@ const TABLE = {
   LeaseLeasesResponse: { header: one(1, "ResponseHeader"), leases: many(2, "LeaseStatus") },
   DefragmentRequest: {},
   DefragmentResponse: { header: one(1, "ResponseHeader") },
+  // authentication
+  Permission: { permType: one(1, "int"), key: one(2, "bytes"), range_end: one(3, "bytes") },
+  UserAddOptions: { no_password: one(1, "bool") },
+  AuthenticateRequest: { name: one(1, "string"), password: one(2, "string") },
+  AuthUserAddRequest: {
+    name: one(1, "string"),
+    password: one(2, "string"),
+    options: one(3, "UserAddOptions"),
+    hashedPassword: one(4, "string"),
+  },
+  AuthUserChangePasswordRequest: {
+    name: one(1, "string"),
+    password: one(2, "string"),
+    hashedPassword: one(3, "string"),
+  },
+  /** Of every request that names a user or a role alone. */
+  AuthNameRequest: { name: one(1, "string") },
+  /** Of the grant and of the revocation of a role. */
+  AuthUserRoleRequest: { user: one(1, "string"), role: one(2, "string") },
+  AuthRoleGrantPermissionRequest: { name: one(1, "string"), perm: one(2, "Permission") },
+  AuthRoleRevokePermissionRequest: { role: one(1, "string"), key: one(2, "bytes"), range_end: one(3, "bytes") },
+  /** Every answer of the Auth service: its second field is a flag, a token, names or permissions. */
+  AuthStatusResponse: { header: one(1, "ResponseHeader"), enabled: one(2, "bool"), authRevision: one(3, "int") },
+  AuthenticateResponse: { header: one(1, "ResponseHeader"), token: one(2, "string") },
+  AuthNamesResponse: { header: one(1, "ResponseHeader"), names: many(2, "string") },
+  AuthRoleGetResponse: { header: one(1, "ResponseHeader"), perm: many(2, "Permission") },
 } satisfies Record<string, Record<string, Field>>;
 
 export type MessageName = keyof typeof TABLE;

@@ -40,7 +40,10 @@ import type {
 } from "../../proto/generated/etcdserverpb/lease.js";
 import type { StoredPairs } from "../../mvcc/index.js";
 import type { GetRequest, SpanRequest } from "../../proto/fast/get.js";
+import { AuthError } from "../../auth/errors.js";
 import type {
+  AccessChecks,
+  AuthCalls,
   CallContext,
   DatabaseStream,
   LeaseList,
@@ -60,6 +63,20 @@ export class FakeMember implements MemberService {
   readonly memberId = 0x8e9e05c52164694dn;
   readonly clusterId = 0xcdf818194e3a8c32n;
   readonly name = "default";
+  /** What those who administer are told. */
+  refusesAdmins: Error | undefined;
+  /** Everybody may do everything else; the calls of authentication are refused, for it is off. */
+  readonly access: AccessChecks = {
+    requireUser: () => Promise.resolve(),
+    requireAdmin: () => (this.refusesAdmins === undefined ? Promise.resolve() : Promise.reject(this.refusesAdmins)),
+    requireRead: () => Promise.resolve(),
+    requireLeaseWrite: () => Promise.resolve(),
+    requireLeaseRead: () => Promise.resolve(),
+  };
+  readonly auth: AuthCalls = {
+    authenticate: () => Promise.reject(new AuthError("AUTH_NOT_ENABLED", "authentication is off")),
+    call: () => Promise.reject(new AuthError("AUTH_NOT_ENABLED", "authentication is off")),
+  };
   readonly limits = { requestBytesMax: 1_572_864, txnOperationsMax: 128 };
 
   /** What the next call of a service fails with. */

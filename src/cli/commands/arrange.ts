@@ -8,6 +8,9 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   lease: ["grant", "revoke", "timetolive", "list", "keep-alive"],
   alarm: ["list", "disarm"],
   snapshot: ["save", "restore", "status"],
+  auth: ["enable", "disable", "status"],
+  user: ["add", "delete", "get", "list", "passwd", "grant-role", "revoke-role"],
+  role: ["add", "delete", "get", "list", "grant-permission", "revoke-permission"],
 };
 const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader", "watch"];
 
@@ -51,7 +54,7 @@ export function arrange(args: readonly string[]): string[] {
     flags.push(...rest.slice(0, second));
     rest = rest.slice(second + 1);
   }
-  return [...path, ...plainSwitches([...flags, ...rest])];
+  return [...path, ...plainSwitches([...flags, ...rest], path[0] === "user")];
 }
 
 const LOCAL_SWITCHES = new Set(
@@ -66,10 +69,11 @@ const LOCAL_SWITCHES = new Set(
       "mark-compacted",
       "progress-notify",
     ])
+    .concat(["no-password", "detail"])
     .map((name) => `--${name}`),
 );
 
-function plainSwitches(args: readonly string[]): string[] {
+function plainSwitches(args: readonly string[], isUser: boolean): string[] {
   const plain: string[] = [];
   let flagsOver = false;
   for (const word of args) {
@@ -80,6 +84,8 @@ function plainSwitches(args: readonly string[]): string[] {
     else if (!flagsOver && SWITCH_FLAGS.has(word)) plain.push(`${word}=true`);
     else if (flagsOver || value === undefined || !LOCAL_SWITCHES.has(name)) plain.push(word);
     else if (["1", "t", "T", "true", "TRUE", "True"].includes(value)) plain.push(name);
+    // Set by default where users are asked for passwords, so that switching it off must not get lost.
+    else if (name === "--interactive" && isUser) plain.push("--not-interactive");
     else if (!["0", "f", "F", "false", "FALSE", "False"].includes(value)) plain.push(word);
   }
   return plain;

@@ -1,5 +1,5 @@
 /** How a command ends badly: a sentence as etcdctl prints it, its exit code, and what to do next. */
-import { RpcError } from "../../client/index.js";
+import { LoginError, RpcError } from "../../client/index.js";
 
 /** etcdctl's exit codes. */
 export const ExitCode = {
@@ -50,6 +50,10 @@ const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
   [/Peer URLs already exists$/, "another member has this URL: `walnut member list` shows whose"],
   [/no leader endpoint given/, "give --endpoints of all members: `walnut endpoint status --cluster` shows who leads"],
   [/bad leader transferee$/, "only a voting member can lead: `walnut member list` shows the IDs"],
+  [/user name is empty$/, "authentication is on: give --user NAME:PASSWORD"],
+  [/invalid user ID or password$/, "`walnut user list` shows the names, to root"],
+  [/permission denied$/, "`walnut user get NAME --detail` shows root what a user may do"],
+  [/root user does not exist$/, "`walnut user add root` first: only root can switch it off again"],
   [/requested lease not found$/, "the lease has expired or was never granted"],
   [/key not found$/, "--ignore-value and --ignore-lease need a key that exists"],
   [/larger than max/, "split the value, or raise the member's --max-request-bytes"],
@@ -71,12 +75,18 @@ export function nextStep(sentence: string): string | undefined {
 /** The lines for stderr. The first one is etcdctl's. */
 export function failureLines(error: unknown): { readonly lines: readonly string[]; readonly exitCode: number } {
   const sentence = error instanceof Error ? error.message : String(error);
-  const exitCode = error instanceof CommandFailure ? error.exitCode : ExitCode.error;
+  const exitCode = exitCodeOf(error);
   const next = nextStep(sentence);
   const told = error instanceof CommandFailure && error.told;
   const known = error instanceof CommandFailure || error instanceof RpcError;
   const first = told ? [] : [`Error: ${known ? sentence : describeUnknown(error)}`];
   return { lines: [...first, ...(next === undefined ? [] : [`walnut: ${next}`])], exitCode };
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommandFailure) return error.exitCode;
+  // etcdctl's client asks for its token when it is made.
+  return error instanceof LoginError ? ExitCode.badConnection : ExitCode.error;
 }
 
 /** The world's failures (a file that cannot be written) are sentences already. */

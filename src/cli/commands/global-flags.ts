@@ -83,6 +83,8 @@ export interface Globals {
   /** Whether the timeout was asked for: snapshots know none otherwise. */
   readonly commandTimeoutGiven: boolean;
   readonly client: ClientOptions;
+  /** A user was named without a password. */
+  readonly asksForPassword: boolean;
 }
 
 /** @throws CommandFailure for a value that is none, and for a flag that is also set in the environment */
@@ -139,6 +141,7 @@ export function resolveGlobals(options: Readonly<Record<string, unknown>>, world
       ...(secure ? { tls: tlsOptions(text, toggle("insecure-skip-tls-verify")) } : {}),
       ...(user === undefined ? {} : { user }),
     },
+    asksForPassword: text("user") !== "" && text("password") === "" && !text("user").includes(":"),
   };
 }
 
@@ -170,8 +173,7 @@ function parseUser(user: string, password: string): ClientOptions["user"] {
   if (user === "") return undefined;
   if (password !== "") return { name: user, password };
   const colon = user.indexOf(":");
-  if (colon < 0)
-    throw new CommandFailure(ExitCode.badArguments, "--user has no password: give --user NAME:PASSWORD or --password");
+  if (colon < 0) return { name: user, password: "" };
   return { name: user.slice(0, colon), password: user.slice(colon + 1) };
 }
 

@@ -6,8 +6,9 @@
  */
 import { Command, CommanderError } from "commander";
 import { arrange } from "./arrange.js";
+import { askSecret, registerAuthCommands } from "./auth.js";
 import { failureLines } from "./failure.js";
-import { addGlobalFlags, openClient, resolveGlobals } from "./global-flags.js";
+import { addGlobalFlags, type Globals, openClient, resolveGlobals } from "./global-flags.js";
 import { addLeaseFlags, leaseGrant, leaseKeepAlive, leaseList, leaseRevoke, leaseTimeToLive } from "./lease.js";
 import { createPrinter } from "./printer.js";
 import { addDelFlags, addGetFlags, addPutFlags, parseInteger } from "./requests.js";
@@ -35,6 +36,7 @@ import {
 } from "./run.js";
 import { addWatchFlags, watch } from "./watch.js";
 import { addRestoreFlags, type RestoreFlags } from "./restore-flags.js";
+import { latin1Lines } from "./txn-text.js";
 import { processWorld, type World } from "./world.js";
 
 export { isClientCommand } from "./arrange.js";
@@ -151,6 +153,7 @@ export function registerClientCommands(
   const alarm = group("alarm", "Alarm related commands");
   add(alarm, "list", "Lists all alarms", alarmList);
   add(alarm, "disarm", "Disarms all alarms", alarmDisarm);
+  registerAuthCommands(add, group);
   const snapshot = group("snapshot", "Manages snapshots");
   add(snapshot, "save", "Stores a snapshot of a member's db to a given file", snapshotSave, (command) =>
     command.argument("[arguments...]", "filename").usage("[options] <filename>"),
@@ -170,13 +173,26 @@ export function registerClientCommands(
   );
 }
 
+/** Asks for the password of a user who was named without one. */
+async function withPassword(globals: Globals, world: World): Promise<Globals> {
+  const { user } = globals.client;
+  if (user === undefined || !globals.asksForPassword) return globals;
+  const lines = latin1Lines(world.stdin());
+  try {
+    const password = await askSecret("Password: ", lines, world);
+    return { ...globals, client: { ...globals.client, user: { ...user, password } } };
+  } finally {
+    await lines.return(undefined); // else an open stdin keeps the process
+  }
+}
+
 async function withSession(
   world: World,
   options: Readonly<Record<string, unknown>>,
   execWords: readonly string[] | undefined,
   run: (session: Session) => Promise<void>,
 ): Promise<void> {
-  const globals = resolveGlobals(options, world);
+  const globals = await withPassword(resolveGlobals(options, world), world);
   const printer = createPrinter(globals.writeOut, globals.hex, world);
   const client = openClient(globals);
   try {

@@ -23,13 +23,10 @@ export const leaseGrant: Run<object> = async ({ client, printer }, args) => {
     .leaseGrant({ ID: 0n, TTL: Number(ttl) })
     .catch((cause: unknown) => fail("failed to grant lease", cause));
   const { header, ID, TTL, error } = response;
-  printer.message({
-    simple: [`lease ${leaseText(ID)} granted with TTL(${TTL}s)`],
+  printer.show({
+    simple: `lease ${leaseText(ID)} granted with TTL(${TTL}s)\n`,
     header,
-    fields: [
-      ["ID", String(ID)],
-      ["TTL", String(TTL)],
-    ],
+    fields: [field("ID", ID), field("TTL", TTL)],
     json: flat(header, [
       ["ID", ID, "always"],
       ["TTL", TTL, "always"],
@@ -44,8 +41,8 @@ export const leaseRevoke: Run<object> = async ({ client, printer }, args) => {
   if (text === undefined || args.length !== 1) throw badArguments("lease revoke command needs 1 argument");
   const id = leaseOf(text);
   const response = await client.leaseRevoke(id).catch((cause: unknown) => fail("failed to revoke lease", cause));
-  printer.message({
-    simple: [`lease ${leaseText(id)} revoked`],
+  printer.show({
+    simple: `lease ${leaseText(id)} revoked\n`,
     header: response.header,
     fields: [],
     json: { fields: [["header", headerJson(response.header)]] },
@@ -59,14 +56,14 @@ export const leaseTimeToLive: Run<{ keys?: boolean }> = async ({ client, printer
     throw badArguments("lease timetolive command needs lease ID as argument");
   const response = await atServer(client.leaseTimeToLive({ ID: leaseOf(text), keys: keys === true }));
   const { header, ID, TTL, grantedTTL } = response;
-  printer.message({
-    simple: [describeTime(response, keys === true)],
+  printer.show({
+    simple: describeTime(response, keys === true),
     header,
     fields: [
-      ["ID", String(ID)],
-      ["TTL", String(TTL)],
-      ["GrantedTTL", String(grantedTTL)],
-      ...response.keys.map((key) => ["Key", quoteBytes(key)] as const),
+      field("ID", ID),
+      field("TTL", TTL),
+      field("GrantedTTL", grantedTTL),
+      ...response.keys.map((key) => field("Key", quoteBytes(key))),
     ],
     json: flat(header, [
       ["id", ID, "always"],
@@ -79,19 +76,19 @@ export const leaseTimeToLive: Run<{ keys?: boolean }> = async ({ client, printer
 };
 
 function describeTime({ ID, TTL, grantedTTL, keys }: LeaseTimeToLiveResponse, withKeys: boolean): string | Uint8Array {
-  if (grantedTTL === 0 && TTL === -1) return `lease ${leaseText(ID)} already expired`;
+  if (grantedTTL === 0 && TTL === -1) return `lease ${leaseText(ID)} already expired\n`;
   const times = `lease ${leaseText(ID)} granted with TTL(${grantedTTL}s), remaining(${TTL}s)`;
-  if (!withKeys) return times;
+  if (!withKeys) return `${times}\n`;
   const parts = keys.flatMap((key, i) => (i === 0 ? [key] : [" ", key]));
-  return Buffer.concat([times, ", attached keys([", ...parts, "])"].map((part) => Buffer.from(part as Uint8Array)));
+  return Buffer.concat([times, ", attached keys([", ...parts, "])\n"].map((part) => Buffer.from(part as Uint8Array)));
 }
 
 export const leaseList: Run<object> = async ({ client, printer }) => {
   const { header, leases } = await atServer(client.leaseLeases());
-  printer.message({
-    simple: [`found ${leases.length} leases`, ...leases.map(({ ID }) => leaseText(ID))],
+  printer.show({
+    simple: [`found ${leases.length} leases`, ...leases.map(({ ID }) => leaseText(ID)), ""].join("\n"),
     header,
-    fields: leases.map(({ ID }) => ["ID", String(ID)] as const),
+    fields: leases.map(({ ID }) => field("ID", ID)),
     json: flat(header, [["leases", leases.map(({ ID }) => ({ fields: [["id", ID, "always"]] }) as const), "always"]]),
     protobuf: headerBytes(header),
   });
@@ -105,13 +102,10 @@ export const leaseKeepAlive: Run<{ once?: boolean }> = async (session, args, { o
   const { printer, client, world } = session;
   const show = (response: LeaseKeepAliveResponse): void => {
     const { header, ID, TTL } = response;
-    printer.message({
-      simple: [`lease ${leaseText(ID)} keepalived with TTL(${TTL})`],
+    printer.show({
+      simple: `lease ${leaseText(ID)} keepalived with TTL(${TTL})\n`,
       header,
-      fields: [
-        ["ID", String(ID)],
-        ["TTL", String(TTL)],
-      ],
+      fields: [field("ID", ID), field("TTL", TTL)],
       json: flat(header, [
         ["ID", ID, "always"],
         ["TTL", TTL, "always"],
@@ -135,6 +129,10 @@ async function renewOnce(client: Client, id: bigint): Promise<LeaseKeepAliveResp
 
 export function addLeaseFlags(command: Command): Command {
   return command.argument("[arguments...]", "leaseID").usage("<leaseID> [options]");
+}
+
+function field(name: string, value: string | number | bigint): string {
+  return `"${name}" : ${value}`;
 }
 
 /** As Go prints a signed number in sixteen hexadecimal places. */

@@ -74,16 +74,17 @@ export interface Printer {
   endpointStatus(list: readonly AtEndpoint<StatusResponse>[]): void;
   endpointHashKv(list: readonly AtEndpoint<HashKVResponse>[]): void;
   snapshotStatus(status: SnapshotStatus): void;
-  message(forms: MessageForms): void;
   watch(response: WatchResponse): void;
+  show(message: ShownMessage): void;
 }
 
-/** An answer in each form of output; there is no table of it. */
-export interface MessageForms {
-  readonly simple: readonly (string | Uint8Array)[];
+/** An answer in all forms that etcdctl has for it. */
+export interface ShownMessage {
   readonly header: ResponseHeader | undefined;
-  /** What stands behind the header, values as Go prints them. */
-  readonly fields: readonly (readonly [name: string, value: string])[];
+  /** For eyes, line ends included. */
+  readonly simple: string | Uint8Array;
+  /** After the header; undefined where etcdctl refuses the form. */
+  readonly fields: readonly string[] | undefined;
   readonly json: GoJson;
   readonly protobuf: Uint8Array;
 }
@@ -164,10 +165,10 @@ abstract class PartialPrinter implements Printer {
   snapshotStatus(_status: SnapshotStatus): void {
     this.#refuse();
   }
-  message(_forms: MessageForms): void {
+  watch(_response: WatchResponse): void {
     this.#refuse();
   }
-  watch(_response: WatchResponse): void {
+  show(_message: ShownMessage): void {
     this.#refuse();
   }
 
@@ -267,19 +268,16 @@ class SimplePrinter extends PartialPrinter {
     this.line(snapshotRow(status).join(", "));
   }
 
-  override message({ simple }: MessageForms): void {
-    for (const line of simple) {
-      this.world.out(line);
-      this.world.out("\n");
-    }
-  }
-
   override watch({ events }: WatchResponse): void {
     for (const { type, kv, prevKv } of events) {
       this.line(eventTypeName(type));
       if (prevKv !== undefined) this.#keyValue(prevKv);
       if (kv !== undefined) this.#keyValue(kv);
     }
+  }
+
+  override show({ simple }: ShownMessage): void {
+    this.world.out(simple);
   }
 }
 
@@ -300,11 +298,6 @@ class FieldsPrinter extends PartialPrinter {
     this.line(`"${prefix}Version" : ${kv.version}`);
     this.line(`"${prefix}Value" : ${quoteBytes(kv.value)}`);
     this.line(`"${prefix}Lease" : ${kv.lease}`);
-  }
-
-  override message({ header, fields }: MessageForms): void {
-    this.#header(header);
-    for (const [name, value] of fields) this.line(`"${name}" : ${value}`);
   }
 
   override get(response: RangeResponse): void {
@@ -402,6 +395,12 @@ class FieldsPrinter extends PartialPrinter {
     this.line(`"Keys" : ${totalKeys}`);
     this.line(`"Size" : ${totalBytes}`);
   }
+
+  override show(message: ShownMessage): void {
+    if (message.fields === undefined) super.show(message);
+    this.#header(message.header);
+    for (const line of message.fields ?? []) this.line(line);
+  }
 }
 
 class JsonPrinter extends PartialPrinter {
@@ -454,6 +453,10 @@ class JsonPrinter extends PartialPrinter {
     this.#print(membersJson(response));
   }
 
+  override show({ json }: ShownMessage): void {
+    this.#print(json);
+  }
+
   override moveLeader(_leader: bigint, _target: bigint, { header }: MoveLeaderResponse): void {
     this.#print({ fields: [["header", headerJson(header)]] });
   }
@@ -501,10 +504,6 @@ class JsonPrinter extends PartialPrinter {
     );
   }
 
-  override message({ json }: MessageForms): void {
-    this.#print(json);
-  }
-
   override snapshotStatus({ hash, revision, totalKeys, totalBytes }: SnapshotStatus): void {
     this.#print({
       fields: [
@@ -532,10 +531,6 @@ function memberListHexJson({ header, members }: MemberListResponse): string {
 
 class ProtobufPrinter extends PartialPrinter {
   override readonly format = "protobuf";
-
-  override message({ protobuf }: MessageForms): void {
-    this.world.out(protobuf);
-  }
 
   override get(response: RangeResponse): void {
     this.world.out(RangeResponse.encode(response).finish());
@@ -584,6 +579,10 @@ class ProtobufPrinter extends PartialPrinter {
 
   override alarm(response: AlarmResponse): void {
     this.world.out(AlarmResponse.encode(response).finish());
+  }
+
+  override show({ protobuf }: ShownMessage): void {
+    this.world.out(protobuf);
   }
 }
 

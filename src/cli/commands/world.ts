@@ -1,5 +1,5 @@
 /** What the commands see of the process, so that tests can give them another one. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { utf8FromText } from "../../base/text.js";
 
@@ -8,6 +8,8 @@ export interface World {
   readonly stdin: () => AsyncIterable<Uint8Array>;
   readonly out: (data: string | Uint8Array) => void;
   readonly err: (text: string) => void;
+  /** Whether what is typed is shown, where a person types: a password is not. */
+  readonly echo: (isShown: boolean) => void;
   /** Whether a person looks at stderr: progress is shown then. */
   readonly errIsTerminal: boolean;
   /** The bytes of an argument, which need not be UTF-8. */
@@ -22,6 +24,9 @@ export function processWorld(): World {
     env: process.env,
     stdin: () => process.stdin,
     out: (data) => void process.stdout.write(data),
+    echo: (isShown) => {
+      if (process.stdin.isTTY) spawnSync("stty", [isShown ? "echo" : "-echo"], { stdio: "inherit" });
+    },
     err: (text) => void process.stderr.write(text),
     errIsTerminal: process.stderr.isTTY,
     argumentBytes,

@@ -120,6 +120,13 @@ export const SERVER_FLAGS = {
   "peer-cert-allowed-cn": { kind: "list", default: "", help: "Common names that a peer's certificate may have." },
   "peer-cert-allowed-hostname": { kind: "list", default: "", help: "Host names that a peer's certificate may have." },
   "peer-auto-tls": { kind: "boolean", default: "false", help: "A certificate of this member's own making." },
+  "auth-token": {
+    kind: "text",
+    default: "simple",
+    help: "Tokens of clients: simple, or jwt with its options (pub-key, priv-key, sign-method, ttl).",
+  },
+  "auth-token-ttl": { kind: "number", default: "300", help: "Seconds that a simple token lives after its last use." },
+  "bcrypt-cost": { kind: "number", default: "10", help: "What a password's hash costs: 4 to 31, each twice the last." },
   "backend-bbolt-freelist-type": {
     kind: "text",
     default: "map",
@@ -159,9 +166,6 @@ export const SERVER_FLAGS = {
   "tls-max-version": unsupported("text"),
   cors: unsupported("text", "*"),
   "host-whitelist": unsupported("text", "*"),
-  "auth-token": unsupported("text", "simple"),
-  "bcrypt-cost": unsupported("number", "10"),
-  "auth-token-ttl": unsupported("number", "300"),
   "enable-pprof": unsupported("boolean", "false"),
   metrics: unsupported("text", "basic"),
   "listen-metrics-urls": unsupported("urls"),

@@ -1,4 +1,5 @@
 /** Values as Go's `flag` package reads them. Each function answers undefined for what Go refuses. */
+export { parseDuration } from "../../base/go-duration.js";
 
 /** The spellings that Go takes, and no others. */
 export function parseGoBoolean(text: string): boolean | undefined {
@@ -21,26 +22,4 @@ export function parseGoInteger(text: string): number | undefined {
   const value = Number(prefix + digits.replace(/^0[xXoObB]?(?=.)/, "").replaceAll("_", ""));
   if (!Number.isSafeInteger(value)) return undefined;
   return text.startsWith("-") && value !== 0 ? -value : value;
-}
-
-const MILLISECONDS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  μs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-};
-
-/** Milliseconds of a duration: `1h2m`, `.5s`, `-10ms`, `0`. */
-export function parseDuration(text: string): number | undefined {
-  const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|0)$/.exec(text);
-  if (match === null) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of match[2]!.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
-    total += Number(amount) * MILLISECONDS[unit!]!;
-  }
-  return match[1] === "-" && total !== 0 ? -total : total;
 }

@@ -71,6 +71,7 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       listenPeerUrls: settings.listenPeerUrls,
       peerTls: settings.peerTls,
       peerTimeouts: settings.peerTimeouts,
+      auth: settings.auth,
       log: { custom: log },
       processMetrics: true,
       onBootProgress: (progress) => bar.show(progress),

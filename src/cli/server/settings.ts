@@ -1,5 +1,6 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
 import { resolve } from "node:path";
+import type { CredentialsOptions } from "../../credentials/index.js";
 import type { PeerTimeouts, PeerTls } from "../../embed/peer-port.js";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
@@ -14,6 +15,7 @@ export interface ServerSettings {
   /** Undefined without any flag of it. */
   readonly peerTls: PeerTls | undefined;
   readonly peerTimeouts: PeerTimeouts;
+  readonly auth: CredentialsOptions;
   readonly log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly format: "json" | "console";
@@ -83,6 +85,11 @@ export function settingsOf(given: GivenFlags): ServerSettings {
     peerTimeouts: {
       readMs: Math.max(PEER_TIMEOUT_MS_MIN, duration("raft-read-timeout")),
       writeMs: Math.max(PEER_TIMEOUT_MS_MIN, duration("raft-write-timeout")),
+    },
+    auth: {
+      authToken: text("auth-token"),
+      authTokenTtlSeconds: number("auth-token-ttl"),
+      bcryptCost: number("bcrypt-cost"),
     },
     log: {
       level: levelOf(text("log-level")),

@@ -31,6 +31,8 @@ export class ScriptedMember implements PeerReceiver {
   learnersReady = true;
   /** Leases that it renews, and their times in seconds. */
   readonly leases = new Map<bigint, number>();
+  /** The token that came with the last request to promote. */
+  promotedFor: string | undefined;
   peers: Peers | undefined;
   readonly #local: LocalIdentity;
   #snapshotIndex = 0;
@@ -178,7 +180,8 @@ export class ScriptedMember implements PeerReceiver {
     return Promise.resolve({ header, ID, TTL: seconds - 1, grantedTTL: seconds, keys: attached });
   }
 
-  async promote(id: bigint): Promise<readonly Member[]> {
+  async promote(id: bigint, token?: string): Promise<readonly Member[]> {
+    this.promotedFor = token;
     const found = this.memberList.find((member) => member.id === id);
     if (found === undefined) throw new PeerRefusal("MEMBER_NOT_FOUND", `${id}`);
     if (!found.isLearner) throw new PeerRefusal("MEMBER_NOT_LEARNER", `${id}`);

@@ -5,6 +5,7 @@ import { WireError } from "../../base/bytes.js";
 import { PutRequest } from "../generated/etcdserverpb/kv.js";
 import { InternalRaftRequest } from "../generated/etcdserverpb/raft_internal.js";
 import { bigintOf, requestIdOf } from "../request-id.js";
+import { isPlainName } from "./entry-header.js";
 import { decodePut, decodePutEntry, encodePutEntry } from "./put.js";
 
 const bytes = fc.oneof(
@@ -87,8 +88,9 @@ test("what the fast codec reads, cut and bent, the generated one reads alike", (
       if (fast !== undefined) {
         read++;
         const { put: generated, header, ...others } = InternalRaftRequest.decode(data);
-        assert.deepEqual({ id: requestIdOf(header!.ID), put: generated }, fast);
-        assert.equal(header?.username, "");
+        assert.deepEqual({ id: requestIdOf(header!.ID), put: generated }, { id: fast.id, put: fast.put });
+        assert.equal(header?.username, fast.caller?.username ?? "");
+        assert.equal(header?.authRevision, fast.caller?.revision ?? 0);
         const nothing = InternalRaftRequest.fromPartial({});
         assert.deepEqual({ ...nothing, ...others, put: undefined, header: undefined }, nothing);
       }
@@ -112,5 +114,41 @@ test("an entry of another kind is left to the generated codec", () => {
   assert.equal(decodePutEntry(range.finish()), undefined);
   assert.equal(decodePutEntry(new Uint8Array()), undefined);
   const signed = { header: { ID: 5n, username: "alice", authRevision: 2 }, put: { key: Uint8Array.of(1) } };
-  assert.equal(decodePutEntry(InternalRaftRequest.encode(InternalRaftRequest.fromPartial(signed)).finish()), undefined);
+  const data = InternalRaftRequest.encode(InternalRaftRequest.fromPartial(signed)).finish();
+  assert.deepEqual(decodePutEntry(data)?.caller, { username: "alice", revision: 2 });
+  const named = (username: string): Uint8Array =>
+    InternalRaftRequest.encode(
+      InternalRaftRequest.fromPartial({ ...signed, header: { ...signed.header, username } }),
+    ).finish();
+  for (const username of ["é", "x".repeat(65)]) assert.equal(decodePutEntry(named(username)), undefined);
+});
+
+test("a signed put's entry is the bytes that the generated codec writes, and comes back", () => {
+  const caller = fc.record(
+    {
+      username: fc.string({ unit: "grapheme-ascii", minLength: 1, maxLength: 64 }),
+      revision: fc.oneof(fc.nat(300), fc.maxSafeNat()),
+    },
+    { noNullPrototype: true },
+  );
+  fc.assert(
+    fc.property(id, put, caller, (requestId, request, { username, revision }) => {
+      assert.ok(isPlainName(username));
+      const data = encodePutEntry(requestIdOf(requestId), request, { username, revision });
+      const header = { ID: requestId, username, authRevision: revision };
+      const generated = InternalRaftRequest.encode(InternalRaftRequest.fromPartial({ header, put: request })).finish();
+      assert.deepEqual(new Uint8Array(data), new Uint8Array(generated));
+      const decoded = decodePutEntry(data);
+      const expected = { id: requestIdOf(requestId), caller: { username, revision }, put: request };
+      const short = [request.key, request.value].every(({ length }) => length <= 16_000);
+      if (short && requestId > 0n) assert.deepEqual(decoded, expected);
+      else if (decoded !== undefined) assert.deepEqual(decoded, expected);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("a name that is empty, long or not ASCII is left to the generated codec", () => {
+  assert.deepEqual(["", "x".repeat(65), "é"].map(isPlainName), [false, false, false]);
+  assert.equal(isPlainName("x".repeat(64)), true);
 });

@@ -10,7 +10,13 @@ import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { PutRequest } from "../generated/etcdserverpb/kv.js";
 import type { RequestId } from "../request-id.js";
-import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
+import {
+  type EntryCaller,
+  entryHeaderSize,
+  readEntryHeader,
+  readSignedHeader,
+  writeEntryHeader,
+} from "./entry-header.js";
 import {
   bytesFieldSize,
   shortVarint,
@@ -40,10 +46,16 @@ const entries = new Arena();
 export interface PutEntry {
   readonly id: RequestId;
   readonly put: PutRequest;
+  /** Left out where the header names no user. */
+  readonly caller?: EntryCaller;
 }
 
-/** The data of the entry that carries a put: an `InternalRaftRequest` with a header that holds the ID alone. */
-export function encodePutEntry(id: RequestId, put: PutRequest): Uint8Array {
+/**
+ * The data of the entry that carries a put: an `InternalRaftRequest` with a header that holds the ID, and whom it is made for.
+ *
+ * @param caller with a plain name
+ */
+export function encodePutEntry(id: RequestId, put: PutRequest, caller?: EntryCaller): Uint8Array {
   const putBytes =
     bytesFieldSize(put.key.length) +
     bytesFieldSize(put.value.length) +
@@ -51,7 +63,7 @@ export function encodePutEntry(id: RequestId, put: PutRequest): Uint8Array {
     (put.prevKv ? 2 : 0) +
     (put.ignoreValue ? 2 : 0) +
     (put.ignoreLease ? 2 : 0);
-  const data = entries.take(1 + varintSize(putBytes) + putBytes + entryHeaderSize(id));
+  const data = entries.take(1 + varintSize(putBytes) + putBytes + entryHeaderSize(id, caller));
   data[0] = TAG_ENTRY_PUT;
   let at = writeVarint(data, 1, putBytes);
   at = writeBytesField(data, at, TAG_KEY, put.key);
@@ -63,7 +75,7 @@ export function encodePutEntry(id: RequestId, put: PutRequest): Uint8Array {
   at = writeFlag(data, at, TAG_PREV_KV, put.prevKv);
   at = writeFlag(data, at, TAG_IGNORE_VALUE, put.ignoreValue);
   at = writeFlag(data, at, TAG_IGNORE_LEASE, put.ignoreLease);
-  writeEntryHeader(data, at, id);
+  writeEntryHeader(data, at, id, caller);
   return data;
 }
 
@@ -74,9 +86,11 @@ export function decodePutEntry(data: Uint8Array): PutEntry | undefined {
   const end = start + shortVarint(data, 1);
   if (start === 1) return undefined;
   const id = readEntryHeader(data, end);
-  if (id === undefined) return undefined;
+  const signed = id === undefined ? readSignedHeader(data, end) : undefined;
+  if (id === undefined && signed === undefined) return undefined;
   const put = decodePut(data, start, end);
-  return put === undefined ? undefined : { id, put };
+  if (put === undefined) return undefined;
+  return id === undefined ? { ...signed!, put } : { id, put };
 }
 
 /** The put in `bytes[start, end)`; undefined for another form than encoders make. Key and value are views. */

@@ -96,6 +96,14 @@ test("a transaction's entry is the bytes that the generated codec writes, and co
       const generated = InternalRaftRequest.encode(InternalRaftRequest.fromPartial({ header, txn: request })).finish();
       assert.deepEqual(new Uint8Array(data), new Uint8Array(generated));
       assert.deepEqual(decodeTxnEntry(data), { id: requestIdOf(requestId), txn: request });
+      const caller = { username: "alice", revision: 300 };
+      const signed = encodeTxnEntry(requestIdOf(requestId), TxnRequest.encode(request).finish(), caller);
+      assert.deepEqual(decodeTxnEntry(signed), { id: requestIdOf(requestId), caller, txn: request });
+      const named = { ID: requestId, username: "alice", authRevision: 300 };
+      const same = InternalRaftRequest.encode(
+        InternalRaftRequest.fromPartial({ header: named, txn: request }),
+      ).finish();
+      assert.deepEqual(new Uint8Array(signed), new Uint8Array(same));
     }),
     { numRuns: 500 },
   );
@@ -149,7 +157,9 @@ test("nested transactions, compares of leases, sorts and entries of other kinds 
   const entry = (fields: Parameters<typeof InternalRaftRequest.fromPartial>[0]): Uint8Array =>
     InternalRaftRequest.encode(InternalRaftRequest.fromPartial(fields)).finish();
   assert.equal(decodeTxnEntry(entry({ header: { ID: 5n }, compaction: { revision: 3 } })), undefined);
-  assert.equal(decodeTxnEntry(entry({ header: { ID: 5n, username: "alice", authRevision: 2 }, txn: {} })), undefined);
+  const signed = entry({ header: { ID: 5n, username: "alice", authRevision: 2 }, txn: {} });
+  assert.deepEqual(decodeTxnEntry(signed)?.caller, { username: "alice", revision: 2 });
+  assert.equal(decodeTxnEntry(entry({ header: { ID: 5n, username: "é", authRevision: 2 }, txn: {} })), undefined);
   assert.equal(decodeTxnEntry(new Uint8Array()), undefined);
 });
 

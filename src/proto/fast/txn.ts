@@ -9,7 +9,13 @@ import { Arena } from "../../base/arena.js";
 import { EMPTY_BYTES } from "../../base/bytes.js";
 import type { Compare, DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest } from "../generated/etcdserverpb/kv.js";
 import type { RequestId } from "../request-id.js";
-import { entryHeaderSize, readEntryHeader, writeEntryHeader } from "./entry-header.js";
+import {
+  type EntryCaller,
+  entryHeaderSize,
+  readEntryHeader,
+  readSignedHeader,
+  writeEntryHeader,
+} from "./entry-header.js";
 import { decodePut } from "./put.js";
 import { varintSize, writeVarint } from "./varint.js";
 
@@ -52,16 +58,23 @@ const entries = new Arena();
 export interface TxnEntry {
   readonly id: RequestId;
   readonly txn: TxnRequest;
+  /** Left out where the header names no user. */
+  readonly caller?: EntryCaller;
 }
 
-/** The data of the entry that carries a transaction. @param encoded what `decodeTxn` knew */
-export function encodeTxnEntry(id: RequestId, encoded: Uint8Array): Uint8Array {
+/**
+ * The data of the entry that carries a transaction.
+ *
+ * @param encoded what `decodeTxn` knew
+ * @param caller with a plain name
+ */
+export function encodeTxnEntry(id: RequestId, encoded: Uint8Array, caller?: EntryCaller): Uint8Array {
   const { length } = encoded;
-  const data = entries.take(1 + varintSize(length) + length + entryHeaderSize(id));
+  const data = entries.take(1 + varintSize(length) + length + entryHeaderSize(id, caller));
   data[0] = TAG_ENTRY_TXN;
   const at = writeVarint(data, 1, length);
   data.set(encoded, at);
-  writeEntryHeader(data, at + length, id);
+  writeEntryHeader(data, at + length, id, caller);
   return data;
 }
 
@@ -73,9 +86,11 @@ export function decodeTxnEntry(data: Uint8Array): TxnEntry | undefined {
   const end = fields.at + size;
   if (fields.isBroken || end > data.length) return undefined;
   const id = readEntryHeader(data, end);
-  if (id === undefined) return undefined;
+  const signed = id === undefined ? readSignedHeader(data, end) : undefined;
+  if (id === undefined && signed === undefined) return undefined;
   const txn = decodeTxn(data, fields.at, end);
-  return txn === undefined ? undefined : { id, txn };
+  if (txn === undefined) return undefined;
+  return id === undefined ? { ...signed!, txn } : { id, txn };
 }
 
 /** The transaction in `bytes[start, end)`; undefined for another one or another form than is known here. */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import { SimClock, SimRandom, recordingLog, settle, type RecordingLog, type SimDisk } from "../../../sim/index.js";
+import type { Credentials } from "../../auth/index.js";
 import type { Network, Platform } from "../../platform/index.js";
 import type { GetRequest } from "../../proto/fast/get.js";
 import { DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest } from "../../proto/generated/etcdserverpb/kv.js";
@@ -46,10 +47,14 @@ export interface RunningMember extends World {
 }
 
 /** Boots; time passes while it does. A refusal is thrown. */
-export async function startMember(world: World, options: Partial<MemberOptions> = {}): Promise<RunningMember> {
+export async function startMember(
+  world: World,
+  options: Partial<MemberOptions> = {},
+  credentials?: Credentials,
+): Promise<RunningMember> {
   const failures: unknown[] = [];
   const starting = Member.start(
-    { platform: world.platform },
+    { platform: world.platform, ...(credentials === undefined ? {} : { credentials }) },
     { ...tinyOptions, ...options },
     {
       onFailure: (error) => failures.push(error),

@@ -43,7 +43,7 @@ function checksFixture(): (
     [8n, ["b1", "w1"]],
     [9n, ["b1", "r1"]],
   ]);
-  const checks = new RequestChecks(tables, { keysOf: (lease) => leases.get(lease) ?? [] });
+  const checks = new RequestChecks(tables, { keysOf: (lease) => (leases.get(lease) ?? []).map(bytes) });
   return (run) => {
     try {
       run(checks, { username: "alice", revision: tables.revision });

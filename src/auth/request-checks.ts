@@ -18,13 +18,13 @@ import type {
 import type { AuthTables } from "./auth-tables.js";
 import type { Caller } from "./caller.js";
 
-/** Which keys hang on a lease; latin1 texts. */
+/** Which keys hang on a lease. */
 export interface LeaseKeys {
   /** None for a lease that there is not. */
-  keysOf(lease: bigint): Iterable<string>;
+  keysOf(lease: bigint): Iterable<Uint8Array>;
 }
 
-type Tables = Pick<AuthTables, "assertMay" | "assertMayKey" | "isAdmin">;
+type Tables = Pick<AuthTables, "assertMay" | "isAdmin">;
 
 /** Each throws AuthError when the caller may not do what the request asks for. */
 export class RequestChecks {
@@ -78,12 +78,12 @@ export class RequestChecks {
   /** For who revokes a lease, prolongs it, or hangs a key on it. */
   writesOfLease(caller: Caller, lease: bigint): void {
     if (this.#tables.isAdmin(caller)) return;
-    for (const key of this.#leases.keysOf(lease)) this.#tables.assertMayKey("write", caller, key);
+    for (const key of this.#leases.keysOf(lease)) this.#tables.assertMay("write", caller, key, EMPTY_BYTES);
   }
 
   /** For who is told the keys of a lease, or that it exists. */
   readsOfLease(caller: Caller, lease: bigint): void {
     if (this.#tables.isAdmin(caller)) return;
-    for (const key of this.#leases.keysOf(lease)) this.#tables.assertMayKey("read", caller, key);
+    for (const key of this.#leases.keysOf(lease)) this.#tables.assertMay("read", caller, key, EMPTY_BYTES);
   }
 }

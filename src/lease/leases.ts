@@ -7,6 +7,7 @@
  */
 import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError } from "../base/errors.js";
+import { bytesFromLatin1 } from "../base/text.js";
 import type { LeaseAttacher } from "../mvcc/leases.js";
 import type { Store } from "../mvcc/store.js";
 import { Lease } from "../proto/generated/leasepb/lease.js";
@@ -62,8 +63,8 @@ export class Leases implements LeaseAttacher {
   }
 
   /** The keys that hang on a lease; none for one that there is not. */
-  keysOf(lease: bigint): Iterable<string> {
-    return this.#granted.get(lease)?.keys ?? [];
+  keysOf(lease: bigint): Uint8Array[] {
+    return [...(this.#granted.get(lease)?.keys ?? [])].map(bytesFromLatin1);
   }
 
   attach(lease: bigint, key: string): boolean {

@@ -126,6 +126,28 @@ export class Access implements AccessChecks {
     this.#d.tables().auth.assertMay("read", caller, key.length === 0 ? SMALLEST_KEY : key, rangeEnd);
   }
 
+  async settle(context: CallContext | undefined): Promise<void> {
+    try {
+      await this.callerOf(context);
+    } catch {
+      // Whoever asks for something is told.
+    }
+  }
+
+  assertMayWatch(
+    context: CallContext | undefined,
+    { key, end }: { readonly key: string; readonly end: string | undefined },
+  ): void {
+    const { auth } = this.#d.tables();
+    if (!auth.isEnabled) return;
+    const caller = this.callerOf(context);
+    if (caller instanceof Promise) {
+      caller.catch(() => undefined); // it is this refusal that is told
+      throw this.#invalidToken();
+    }
+    auth.assertMayReadSpan(caller, key, end === undefined ? "" : end === "" ? "\0" : end);
+  }
+
   async requireLeaseWrite(context: CallContext | undefined, lease: bigint): Promise<void> {
     if (!this.#d.tables().auth.isEnabled) return;
     const caller = await this.callerOf(context);

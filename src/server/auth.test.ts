@@ -132,6 +132,18 @@ test("the calls that are told by callback are judged, too", async () => {
   await stopMember(play);
 });
 
+test("a question about a lease needs a user, also where there is no such lease", async () => {
+  const play = await guardedMember();
+  const { member } = play;
+  const [alice, root] = [await play.login("alice"), await play.login("root")];
+  const { access } = member;
+  assert.equal(await play.verdict(() => access.requireLeaseWrite(alice, 7n)), "done", "no such lease");
+  assert.equal(await play.verdict(() => access.requireLeaseWrite(undefined, 7n)), "AUTH_USER_EMPTY");
+  assert.equal(await play.verdict(() => access.requireLeaseRead(undefined, [])), "AUTH_USER_EMPTY");
+  assert.equal(await play.verdict(() => access.requireLeaseRead(root, [7n, 8n])), "done");
+  await stopMember(play);
+});
+
 test("a watch needs the right to all that it watches; one from a key on is no watch of that key (etcd 3.5.33)", async () => {
   const play = await guardedMember();
   const alice = await play.login("alice");
@@ -142,6 +154,16 @@ test("a watch needs the right to all that it watches; one from a key on is no wa
   assert.equal(await watch("a/1", "\0"), DENIED);
   assert.equal(await watch("", "\0"), DENIED);
   assert.equal(await watch("", ""), DENIED, "an empty key is the smallest one");
+  const atOnce = (key: string, end: string | undefined, context: CallContext | undefined = alice): Promise<string> =>
+    play.verdict(async () => {
+      await play.member.access.settle(context);
+      play.member.access.assertMayWatch(context, { key, end });
+    });
+  assert.equal(await atOnce("a/1", undefined), "done");
+  assert.equal(await atOnce("a/", "a0"), "done");
+  assert.equal(await atOnce("a/1", ""), DENIED);
+  assert.equal(await atOnce("a/1", undefined, {}), "AUTH_USER_EMPTY");
+  assert.equal(await atOnce("a/1", undefined, { token: "x" }), "AUTH_TOKEN_INVALID");
   await stopMember(play);
 });
 

@@ -182,6 +182,18 @@ export interface AccessChecks {
    * @param rangeEnd as the request has it: one zero byte stands for "from the key on", nothing for the one key
    */
   requireRead(context: CallContext | undefined, key: Uint8Array, rangeEnd: Uint8Array): Promise<void>;
+  /** Resolves when it can be said at once who calls, whoever it is; for streams, when they begin. */
+  settle(context: CallContext | undefined): Promise<void>;
+  /**
+   * The question of `requireRead` for who cannot wait: a caller who must be waited for is refused, so `settle` comes first.
+   *
+   * @param span as the store has it, latin1 texts: an end of "" stands for "from the key on", none for the one key
+   * @throws AuthError
+   */
+  assertMayWatch(
+    context: CallContext | undefined,
+    span: { readonly key: string; readonly end: string | undefined },
+  ): void;
   /** A user who may write every key of the lease; for keep-alive. The entry of a revocation is checked when it is applied. */
   requireLeaseWrite(context: CallContext | undefined, lease: bigint): Promise<void>;
   /** A user who may read every key of each lease; for the keys of one, and for the list of all. */

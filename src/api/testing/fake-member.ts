@@ -54,6 +54,8 @@ export class FakeMember implements MemberService {
     requireUser: () => Promise.resolve(),
     requireAdmin: () => (this.refusesAdmins === undefined ? Promise.resolve() : Promise.reject(this.refusesAdmins)),
     requireRead: () => Promise.resolve(),
+    settle: () => Promise.resolve(),
+    assertMayWatch: () => undefined,
     requireLeaseWrite: () => Promise.resolve(),
     requireLeaseRead: () => Promise.resolve(),
   };

@@ -273,6 +273,19 @@ test("a token of an entry that is not applied here yet is waited for, and not fo
   await stopMember(play);
 });
 
+test("of strangers with tokens of the future not more than a thousand wait", async () => {
+  const play = await guardedMember();
+  const request = { ...rangeRequest("a/1"), serializable: true };
+  const calls = Array.from({ length: 1_002 }, () => play.member.range(request, { token: "x.1000000" }));
+  const ended = calls.map(() => "waits");
+  const told = calls.map((call, at) => call.catch((error: unknown) => (ended[at] = (error as { code: string }).code)));
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  assert.deepEqual(ended.slice(998), ["waits", "waits", "AUTH_TOKEN_INVALID", "AUTH_TOKEN_INVALID"]);
+  await timePassesUntil(play, Promise.all(told));
+  assert.deepEqual([...new Set(ended)], ["AUTH_TOKEN_INVALID"]);
+  await stopMember(play);
+});
+
 test("a request that was on its way while users changed is refused", async () => {
   const play = await guardedMember();
   const { member } = play;

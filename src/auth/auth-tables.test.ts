@@ -238,7 +238,7 @@ test("with authentication off everybody may do everything", () => {
   const { tables } = tablesFixture();
   tables.assertAdmin(NOBODY);
   tables.assertMay("write", NOBODY, bytes("k"), bytes("\0"));
-  tables.assertMayKey("read", NOBODY, "k");
+  tables.assertMay("read", NOBODY, bytes("k"), NOTHING);
 });
 
 test("a user may do what his roles say, root everything, a stranger nothing", () => {
@@ -280,11 +280,11 @@ test("who was let in before a change is refused after it, even root; but root st
   const [alice, root] = [by("alice"), by("root")];
   tables.addRole("new");
   assert.equal(
-    refusal(() => tables.assertMayKey("read", alice, "b")),
+    refusal(() => tables.assertMay("read", alice, bytes("b"), NOTHING)),
     "AUTH_OLD_REVISION",
   );
   assert.equal(
-    refusal(() => tables.assertMayKey("read", root, "b")),
+    refusal(() => tables.assertMay("read", root, bytes("b"), NOTHING)),
     "AUTH_OLD_REVISION",
   );
   assert.equal(
@@ -311,12 +311,12 @@ test("tables that come with a snapshot count at once: nothing is remembered of t
   const { tables, table, reopen, by } = tablesFixture();
   populate(tables);
   tables.enable();
-  tables.assertMayKey("read", by("alice"), "b");
+  tables.assertMay("read", by("alice"), bytes("b"), NOTHING);
   const user = User.decode(table.get("authUsers", utf8FromText("alice"))!);
   table.put("authUsers", utf8FromText("alice"), User.encode({ ...user, roles: [] }).finish());
   const caller = by("alice");
   assert.equal(
-    refusal(() => reopen().assertMayKey("read", caller, "b")),
+    refusal(() => reopen().assertMay("read", caller, bytes("b"), NOTHING)),
     "AUTH_PERMISSION_DENIED",
   );
 });

@@ -266,13 +266,6 @@ export class AuthTables {
     throw denied(caller.username);
   }
 
-  /** The same for one key, which is a latin1 text. */
-  assertMayKey(access: Access, caller: Caller, key: string): void {
-    if (!this.#isEnabled) return;
-    const rights = this.#currentRights(caller);
-    if (!rights.isRoot && !rights[access].hasKey(key)) throw denied(caller.username);
-  }
-
   /** The same for reads of the one key `bytes[start, end)`. */
   assertMayReadKeyIn(caller: Caller, bytes: Uint8Array, start: number, end: number): void {
     if (!this.#isEnabled) return;

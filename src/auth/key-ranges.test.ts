@@ -34,10 +34,16 @@ test("only an open range covers a span that is open", () => {
   assert.equal(rangesOf(["\0", "\0"]).covers("\0", "\0"), true);
 });
 
-test("a span that ends before it begins is judged by its first key, as in etcd", () => {
+test("a span that ends before it begins is judged as etcd's tree judges it", () => {
   const ranges = rangesOf(["b", "d"]);
   assert.equal(ranges.covers("c", "a"), true);
   assert.equal(ranges.covers("d", "a"), false);
+  assert.equal(ranges.covers("c", "c"), true);
+  // Of three in order the middle one is the root. It lies before the span's first key and begins behind its end: etcd looks no further.
+  const three = rangesOf(["b"], ["c"], ["e", "g"]);
+  assert.equal(three.covers("f", "d"), true);
+  assert.equal(three.covers("f", "b"), false);
+  assert.equal(three.hasKey("f"), true);
 });
 
 test("a permission without a key, or that ends before it begins, holds nothing", () => {

@@ -12,6 +12,7 @@
  * Keys are latin1 texts, which compare as their bytes do.
  */
 import { latin1FromBytes } from "../base/text.js";
+import { SpanTree } from "./span-tree.js";
 
 /** The end of a range that has none. */
 const OPEN = "";
@@ -31,8 +32,12 @@ interface Span {
 export class KeyRanges {
   readonly #begins: readonly string[];
   readonly #ends: readonly string[];
+  readonly #ranges: readonly KeyRange[];
+  #tree: SpanTree | undefined;
 
+  /** @param ranges in the order of their roles, and there in their own: `span-tree.ts` says why it counts */
   constructor(ranges: readonly KeyRange[]) {
+    this.#ranges = ranges;
     const spans = joined(ranges.map(spanOf).filter(({ begin, end }) => begin !== "" && isBefore(begin, end)));
     this.#begins = spans.map(({ begin }) => begin);
     this.#ends = spans.map(({ end }) => end);
@@ -58,16 +63,22 @@ export class KeyRanges {
   }
 
   /**
-   * Whether all of `[key, rangeEnd)` is in. A span that ends before it begins is taken for its first key, as etcd takes it.
+   * Whether all of `[key, rangeEnd)` is in.
    *
    * @param rangeEnd as a request has it: nothing for the one key, one zero byte for all keys from `key` on
    */
   covers(key: string, rangeEnd: string): boolean {
     if (rangeEnd === "") return this.hasKey(key);
+    if (rangeEnd !== "\0" && rangeEnd <= key) return this.#findsBackwards(key, rangeEnd);
     const at = this.#lastBegunBy(key);
     if (at < 0 || !isBefore(key, this.#ends[at]!)) return false;
     const limit = this.#ends[at]!;
     return limit === OPEN || (rangeEnd !== "\0" && rangeEnd <= limit);
+  }
+
+  #findsBackwards(begin: string, end: string): boolean {
+    this.#tree ??= new SpanTree(this.#ranges.map(spanOf));
+    return this.#tree.finds({ begin, end });
   }
 
   /** Index of the last range that begins at the key or before it; -1 for none. */

@@ -25,6 +25,9 @@ export interface AccessOptions {
   readonly clientCertAuth: boolean;
 }
 
+/** Calls that wait for their tokens' entries. Strangers can make up such tokens; an honest one waits for a moment, where a member is behind. */
+const WAITING_MAX = 1_000;
+
 interface Waiting {
   readonly index: number;
   readonly resume: () => void;
@@ -67,7 +70,7 @@ export class Access implements AccessChecks {
 
   #afterItsEntry(token: string, context: CallContext): Promise<Caller> {
     const index = this.#d.tokens.indexOf(token);
-    if (index <= this.#d.appliedIndex()) throw this.#invalidToken();
+    if (index <= this.#d.appliedIndex() || this.#waiting.size >= WAITING_MAX) throw this.#invalidToken();
     return this.#applied(index, context).then(async () => this.#admit(await this.#d.tokens.find(token)));
   }
 

@@ -132,6 +132,18 @@ test("the calls that are told by callback are judged, too", async () => {
   await stopMember(play);
 });
 
+test("a question about a lease needs a user, also where there is no such lease", async () => {
+  const play = await guardedMember();
+  const { member } = play;
+  const [alice, root] = [await play.login("alice"), await play.login("root")];
+  const { access } = member;
+  assert.equal(await play.verdict(() => access.requireLeaseWrite(alice, 7n)), "done", "no such lease");
+  assert.equal(await play.verdict(() => access.requireLeaseWrite(undefined, 7n)), "AUTH_USER_EMPTY");
+  assert.equal(await play.verdict(() => access.requireLeaseRead(undefined, [])), "AUTH_USER_EMPTY");
+  assert.equal(await play.verdict(() => access.requireLeaseRead(root, [7n, 8n])), "done");
+  await stopMember(play);
+});
+
 test("a watch needs the right to all that it watches; one from a key on is no watch of that key (etcd 3.5.33)", async () => {
   const play = await guardedMember();
   const alice = await play.login("alice");
@@ -142,6 +154,11 @@ test("a watch needs the right to all that it watches; one from a key on is no wa
   assert.equal(await watch("a/1", "\0"), DENIED);
   assert.equal(await watch("", "\0"), DENIED);
   assert.equal(await watch("", ""), DENIED, "an empty key is the smallest one");
+  const bySomeone = (context: CallContext): Promise<string> =>
+    play.verdict(async () => play.member.access.mustRead(context, bytesOf("a/1"), bytesOf("")));
+  assert.equal(play.member.access.mustRead(alice, bytesOf("a/1"), bytesOf("")), undefined, "at once");
+  assert.equal(await bySomeone({}), "AUTH_USER_EMPTY");
+  assert.equal(await bySomeone({ token: "x" }), "AUTH_TOKEN_INVALID");
   await stopMember(play);
 });
 
@@ -248,6 +265,19 @@ test("a token of an entry that is not applied here yet is waited for, and not fo
   void waiting.then((verdict) => (ended = verdict));
   assert.equal(ended, "not yet");
   assert.equal(await waiting, "AUTH_TOKEN_INVALID");
+  await stopMember(play);
+});
+
+test("of strangers with tokens of the future not more than a thousand wait", async () => {
+  const play = await guardedMember();
+  const request = { ...rangeRequest("a/1"), serializable: true };
+  const calls = Array.from({ length: 1_002 }, () => play.member.range(request, { token: "x.1000000" }));
+  const ended = calls.map(() => "waits");
+  const told = calls.map((call, at) => call.catch((error: unknown) => (ended[at] = (error as { code: string }).code)));
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  assert.deepEqual(ended.slice(998), ["waits", "waits", "AUTH_TOKEN_INVALID", "AUTH_TOKEN_INVALID"]);
+  await timePassesUntil(play, Promise.all(told));
+  assert.deepEqual([...new Set(ended)], ["AUTH_TOKEN_INVALID"]);
   await stopMember(play);
 });
 

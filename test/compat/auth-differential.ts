@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { reference, serverNamed, underTest, type ServerBinary } from "../support/binaries.js";
 import { authPath, authRequest, describeAuthAnswer, type AuthCall } from "../support/auth.js";
 import { METHODS, revisionOf, type Answer, type EtcdClient } from "../support/client.js";
-import { decode, describeMessage, encode, type Message, type Value } from "../support/messages.js";
+import { decode, describeMessage, encode, type Message } from "../support/messages.js";
 import { chooseSeed, SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
 import { comparable } from "./differential.js";
@@ -61,7 +61,7 @@ class Play {
   async #store(): Promise<void> {
     const request = nextRequest(this.#random, this.#view);
     if (request.method === "HashKV" || request.method === "Alarm") return; // their answers take turns of their own
-    if (isBackwards(request.message) || mayEndEtcd(request.message)) return;
+    if (mayEndEtcd(request.message)) return;
     const { path, request: name, response } = METHODS[request.method];
     const answers = await this.#ask(path, encode(name, request.message), this.#caller());
     const text = `${request.method} ${describeMessage(request.message)}`;
@@ -136,16 +136,6 @@ class Play {
     if (expected !== found) throw new Error(`${request}\nreference:  ${expected}\nunder test: ${found}`);
     if (left.kind === "error") this.refusals.set(expected, (this.refusals.get(expected) ?? 0) + 1);
   }
-}
-
-/** Whether a span in it ends before it begins: etcd's verdict on such a one depends on the shape of its tree of rights. */
-function isBackwards(value: Value): boolean {
-  if (Array.isArray(value)) return value.some((item: Value) => isBackwards(item));
-  if (value === null || typeof value !== "object" || value instanceof Uint8Array) return false;
-  const { key, range_end: end } = value as Message;
-  const [first, last] = [key, end].map((bytes) => Buffer.from((bytes as Uint8Array | undefined) ?? []));
-  if (last!.length > 0 && !last!.equals(Uint8Array.of(0)) && Buffer.compare(last!, first!) <= 0) return true;
-  return Object.values(value as Message).some((item) => isBackwards(item));
 }
 
 /** A put that keeps what a deletion before it, "from the key on", has taken: etcd dies of it, where Walnut refuses it. */

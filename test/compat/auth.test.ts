@@ -7,8 +7,8 @@ import test from "node:test";
 import { etcd, reference, skipReason, underTest, type ServerBinary } from "../support/binaries.js";
 import { AuthAdmin } from "../support/auth.js";
 import { Stage, type Server } from "../support/servers.js";
-import { encode } from "../support/messages.js";
-import { chooseSeed } from "../support/random.js";
+import { describeMessage, encode } from "../support/messages.js";
+import { chooseSeed, SeededRandom } from "../support/random.js";
 import { compareAuth } from "./auth-differential.js";
 import { CALLERS, cellName, missingAuthCalls, playTable, ROWS } from "./auth-table.js";
 
@@ -126,6 +126,43 @@ test("random requests while users, roles and rights change are answered alike", 
   );
   assert.ok(result.refusals.size > 15, "mistakes were among the requests");
 });
+
+test(
+  "any span is judged as real etcd's tree of rights judges it, backwards, too",
+  { skip: skipReason() },
+  async (t) => {
+    const seed = chooseSeed(process.env["WALNUT_SEED"]);
+    t.diagnostic(`seed ${seed}`);
+    const random = new SeededRandom(seed);
+    const text = (): string =>
+      Array.from({ length: random.between(1, 3) }, () => random.pick("a b c d e f g h".split(" "))).join("");
+    const ranges = Array.from({ length: 40 }, () => [text(), random.pick(["", "\0", text()])] as const);
+    const asked = Array.from({ length: 1_500 }, () => ({ key: Buffer.from(text()), range_end: Buffer.from(text()) }));
+    const stage = Stage.for(t);
+    const verdicts: string[][] = [];
+    for (const binary of [reference(), underTest()]) {
+      const server = await stage.start(binary, await stage.seat());
+      const admin = new AuthAdmin(server.client);
+      await admin.call("RoleAdd", { name: "role" });
+      for (const [key, end] of ranges) await admin.grant("role", "read", key, end).catch(() => undefined); // some hold nothing
+      await admin.addUser("alice", "alice", ["role"]);
+      await admin.enable("root");
+      const token = await admin.login("alice", "alice");
+      const told: string[] = [];
+      for (const message of asked) {
+        const answer = await server.client.send(
+          "/etcdserverpb.KV/Range",
+          encode("RangeRequest", { ...message, serializable: true }),
+          undefined,
+          token,
+        );
+        told.push(`${describeMessage(message)}: ${answer.kind === "error" ? answer.text : "ok"}`);
+      }
+      verdicts.push(told);
+    }
+    assert.deepEqual(verdicts[1], verdicts[0]);
+  },
+);
 
 /** A method of each family. */
 const SIGN_METHODS = ["RS256", "PS384", "ES512", "HS256"];

@@ -99,7 +99,11 @@ function putOf(value: Uint8Array, revision: number): WatchEvent {
 
 /** Waits for what the server does of its own. */
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
+  const deadline = Date.now() + 60_000;
+  while (!holds()) {
+    assert.ok(Date.now() < deadline, "what is waited for does not come");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 test("requests reach the member as they were meant, and copied", async (t) => {

@@ -119,6 +119,8 @@ interface Found {
   bytes: number;
   givenBytes: number;
   deliveries: number;
+  /** What `givenBytes` may come to: a receiver takes about as much as one answer holds, and what is found beyond that is found in vain. */
+  readonly givenBytesMax: number;
 }
 
 export class Watchers implements Observer {
@@ -393,7 +395,9 @@ export class Watchers implements Observer {
     const watchers = new WatcherGroups<Watcher>();
     for (const watcher of chosen) watchers.add(watcher);
     const from = chosen[0]!.next;
-    const found: Found = { rows: 0, bytes: 0, givenBytes: 0, deliveries: 0 };
+    const receivers = new Set(chosen.map(({ receiver }) => receiver)).size;
+    const givenBytesMax = Math.min(WATCH_WALK_BYTES_MAX, receivers * WATCH_ANSWER_BYTES_MAX);
+    const found: Found = { rows: 0, bytes: 0, givenBytes: 0, deliveries: 0, givenBytesMax };
     let main = from;
     let reached = store.revision + 1;
     store.visitHistory(from, (revision, deleted, value, start, end) => {
@@ -517,11 +521,11 @@ export class Watchers implements Observer {
 }
 
 /** Whether a walk has as much as one turn should give out. */
-function isEnough({ rows, bytes, givenBytes, deliveries }: Found): boolean {
+function isEnough({ rows, bytes, givenBytes, deliveries, givenBytesMax }: Found): boolean {
   return (
     rows >= WATCH_WALK_ROWS_MAX ||
     bytes >= WATCH_ANSWER_BYTES_MAX ||
-    givenBytes >= WATCH_WALK_BYTES_MAX ||
+    givenBytes >= givenBytesMax ||
     deliveries >= WATCH_DELIVERIES_PER_TURN_MAX
   );
 }

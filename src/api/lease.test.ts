@@ -21,7 +21,7 @@ const same = (message: Buffer): Buffer => message;
 interface Fixture {
   readonly member: FakeMember;
   readonly call: (method: string, request?: Uint8Array) => Promise<Buffer>;
-  readonly keepAlive: () => KeepAliveStream;
+  readonly keepAlive: (metadata?: grpc.Metadata) => KeepAliveStream;
 }
 
 /** A stream of renewals as a client has it. */
@@ -32,8 +32,8 @@ class KeepAliveStream {
   readonly ended: Promise<string>;
   #changed: () => void = () => undefined;
 
-  constructor(client: grpc.Client) {
-    this.#stream = client.makeBidiStreamRequest("/etcdserverpb.Lease/LeaseKeepAlive", same, same);
+  constructor(client: grpc.Client, metadata = new grpc.Metadata()) {
+    this.#stream = client.makeBidiStreamRequest("/etcdserverpb.Lease/LeaseKeepAlive", same, same, metadata);
     this.#stream.on("data", (bytes: Buffer) => {
       const { ID, TTL, header } = LeaseKeepAliveResponse.decode(bytes);
       this.answers.push(`${ID} ${TTL} at ${header!.revision}`);
@@ -86,7 +86,7 @@ async function leaseFixture(t: TestContext): Promise<Fixture> {
           else reject(new Error(`${error.code} ${error.details}`));
         });
       }),
-    keepAlive: () => new KeepAliveStream(client),
+    keepAlive: (metadata) => new KeepAliveStream(client, metadata),
   };
 }
 
@@ -137,4 +137,23 @@ test("what a renewal fails with ends the stream, and so do bytes that are no req
   const refused = keepAlive();
   refused.send(1n);
   assert.equal(await refused.ended, "2 not a primary lessor");
+});
+
+test("a stream whose client requires a leader ends when that is lost; none is left open", async (t) => {
+  const { member, keepAlive } = await leaseFixture(t);
+  member.leases.set(1n, 10);
+  const metadata = new grpc.Metadata();
+  metadata.set("hasleader", "true");
+  const streams = [keepAlive(metadata), keepAlive()];
+  for (const stream of streams) {
+    stream.send(1n);
+    await stream.answered(1);
+  }
+  assert.equal(member.openStreams, 2);
+  member.loseLeader();
+  assert.equal(await streams[0]!.ended, "14 etcdserver: no leader");
+  assert.equal(member.openStreams, 1);
+  streams[1]!.end();
+  assert.equal(await streams[1]!.ended, "0");
+  assert.equal(member.openStreams, 0);
 });

@@ -91,6 +91,7 @@ class KeepAlives {
   #over = false;
   #isPaused = false;
   #isCongested = false;
+  #forget: () => void = () => undefined;
 
   constructor(stream: MessageStream, member: MemberService, context: CallContext) {
     this.#stream = stream;
@@ -108,7 +109,10 @@ class KeepAlives {
       this.#isCongested = false;
       this.#regulate();
     };
-    call.signal.addEventListener("abort", () => (this.#over = true), { once: true });
+    this.#forget = this.#member.endsStream(call.metadata("hasleader") === "true", (error) => this.#end(error));
+    const close = (): void => this.#close();
+    if (call.signal.aborted) close();
+    else call.signal.addEventListener("abort", close, { once: true });
   }
 
   #receive(bytes: Uint8Array): void {
@@ -158,9 +162,15 @@ class KeepAlives {
     if (this.#clientEnded && this.#waiting === 0) this.#end();
   }
 
-  #end(error?: unknown): void {
+  #close(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#forget();
+  }
+
+  #end(error?: unknown): void {
+    if (this.#over) return;
+    this.#close();
     this.#stream.end(error);
   }
 }

@@ -149,6 +149,13 @@ export interface MemberService {
   leaseRevoke(request: LeaseRevokeRequest, context?: CallContext): Promise<LeaseRevokeResponse>;
   /** Renews a lease and tells its time to live in seconds, which may be before this returns. May also throw what it rejects with. */
   leaseKeepAliveFor(id: bigint, receiver: Receiver<number>, context?: CallContext): void;
+  /**
+   * For streams of renewals, which would go on for ever: `end` is called once when this member stops, and where the client requires a leader when
+   * none was known for long. May be called before this returns.
+   *
+   * @returns forgets it
+   */
+  endsStream(requiresLeader: boolean, end: (error: unknown) => void): () => void;
   /** Its `TTL` is -1 for a lease that is not there. */
   leaseTimeToLive(request: LeaseTimeToLiveRequest, context?: CallContext): Promise<LeaseTimeToLiveResponse>;
   /** The IDs of all leases that this member knows of, those that run out first before the others. */

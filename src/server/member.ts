@@ -106,6 +106,7 @@ import { CorruptionCheck } from "./corruption-check.js";
 import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
 import { whyUnreadable } from "./foreign-proposals.js";
+import { LeaderLoss } from "./leader-loss.js";
 import { LeaseKeeper } from "./lease-keeper.js";
 import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
@@ -235,6 +236,10 @@ export class Member implements MemberService {
   #peers: Peers = NO_PEERS;
   #leader = 0n;
   #leaderSince = Number.NEGATIVE_INFINITY;
+  /** Streams of renewals that are open, and why there are none any more. */
+  readonly #openStreams = new Set<(error: unknown) => void>();
+  readonly #leaderLoss: LeaderLoss;
+  #streamsEnded: RequestError | undefined;
   #tickedAt = Infinity;
   /** The loop stood still for some ticks: another member may lead since, and this one does not know it yet (etcd #15247). */
   #isInDoubt = false;
@@ -477,6 +482,11 @@ export class Member implements MemberService {
       linearizableRead: () => this.linearizableRead(),
       raiseAlarm: () =>
         this.alarm({ memberID: 0n, action: AlarmAction.ACTIVATE, alarm: AlarmType.CORRUPT }).then(() => undefined),
+    });
+    this.#leaderLoss = new LeaderLoss({
+      clock: this.#clock,
+      electionMs: options.electionMs,
+      hasLeader: () => this.#leader !== NONE,
     });
     this.#watches = new WatchStreams({
       clock: this.#clock,
@@ -1254,6 +1264,23 @@ export class Member implements MemberService {
     return { ...told, header: this.header() };
   }
 
+  endsStream(requiresLeader: boolean, end: (error: unknown) => void): () => void {
+    if (this.#streamsEnded !== undefined) {
+      end(this.#streamsEnded);
+      return () => undefined;
+    }
+    this.#openStreams.add(end);
+    const forgetLeader = requiresLeader
+      ? this.#leaderLoss.onLost(() => {
+          end(new RequestError("SERVER_NO_LEADER", "no leader was known for three election timeouts"));
+        })
+      : undefined;
+    return () => {
+      this.#openStreams.delete(end);
+      forgetLeader?.();
+    };
+  }
+
   async #renewAsLeader(id: bigint): Promise<number> {
     if (!this.#mayTellTime()) await this.#confirmLeadership();
     return new Promise((resolve, reject) => this.#leaseKeeper.renewFor(id, { resolve, reject }));
@@ -1321,7 +1348,16 @@ export class Member implements MemberService {
 
   /** Ends the streams that would never end by themselves, so that those who serve them need not wait for it. For one who is about to stop. */
   endStreams(): void {
-    this.#watches.close(new RequestError("SERVER_STOPPED", "the member is stopping"));
+    this.#endStreams(new RequestError("SERVER_STOPPED", "the member is stopping"));
+  }
+
+  #endStreams(error: RequestError): void {
+    this.#watches.close(error);
+    this.#streamsEnded ??= error;
+    const open = [...this.#openStreams];
+    this.#openStreams.clear();
+    this.#leaderLoss.close();
+    for (const end of open) end(this.#streamsEnded);
   }
 
   // ---- maintenance ------------------------------------------------------------------------------------------------
@@ -1618,7 +1654,7 @@ export class Member implements MemberService {
     this.#restingClock?.endRests(); // whoever stops waits for what is being installed
     this.#leaseKeeper.stop();
     const error = new RequestError("SERVER_STOPPED", detail);
-    this.#watches.close(error);
+    this.#endStreams(error);
     this.#proposals.close(error);
     this.#reads.close(error);
     this.access.close();

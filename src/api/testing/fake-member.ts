@@ -89,6 +89,8 @@ export class FakeMember implements MemberService {
   raised: AlarmMember[] = [];
   database = new Uint8Array(100_000).fill(7);
   readonly leases = new Map<bigint, number>();
+  openStreams = 0;
+  loseLeader: () => void = () => undefined;
   readonly contexts: CallContext[] = [];
   readonly #expiring: Receiver<number>[] = [];
 
@@ -197,6 +199,12 @@ export class FakeMember implements MemberService {
     if (ttl === 0) this.#expiring.push(receiver);
     else if (ttl === undefined) receiver.reject(new LeaseError("LEASE_NOT_FOUND", `no lease ${id}`));
     else receiver.resolve(ttl);
+  }
+
+  endsStream(requiresLeader: boolean, end: (error: unknown) => void): () => void {
+    if (requiresLeader) this.loseLeader = () => end(new RequestError("SERVER_NO_LEADER", "it is lost"));
+    this.openStreams++;
+    return () => void this.openStreams--;
   }
 
   expire(): void {

@@ -172,6 +172,7 @@ const TABLE = {
   },
   LeaseRevokeRequest: { ID: one(1, "int") },
   LeaseRevokeResponse: { header: one(1, "ResponseHeader") },
+  LeaseKeepAliveRequest: { ID: one(1, "int") },
   LeaseTimeToLiveRequest: { ID: one(1, "int"), keys: one(2, "bool") },
   LeaseTimeToLiveResponse: {
     header: one(1, "ResponseHeader"),

@@ -2,7 +2,7 @@
  * What `npm run bench` plays under load: one list. A scenario says what the store holds before, which calls are made and how many are in
  * flight; what is measured and checked is the same for all.
  *
- * Watches and leases join when the server has them: their calls are streams, which the generator's connection does not make yet.
+ * Watches and renewals of leases are left out: their calls are streams, which the generator's connection does not make (`watch.ts` has its own).
  */
 import type { Message } from "../test/support/messages.js";
 import { keyOf, kvRequest, type KeyChoice, type RequestKind } from "./load/requests.js";

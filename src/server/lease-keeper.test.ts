@@ -113,6 +113,23 @@ test("nothing is revoked while the majority is silent or says that another membe
   p.end();
 });
 
+test("after a standstill in the midst of revocations leadership is confirmed anew before the next one", async () => {
+  const p = new Play();
+  p.keeper.onLeadership(true);
+  p.grant(2 * REVOCATIONS_IN_FLIGHT_MAX, 10);
+  await p.clock.run(10_400);
+  assert.equal(p.proposed.length, REVOCATIONS_IN_FLIGHT_MAX);
+  p.confirm = () => Promise.reject(new RequestError("SERVER_NOT_PRIMARY", "another member leads"));
+  p.clock.advance(30_000);
+  await p.apply();
+  await p.clock.run(1_000);
+  assert.deepEqual(p.proposed, [], "what landed made no room for others");
+  p.confirm = () => Promise.resolve();
+  await p.clock.run(4_000);
+  assert.equal((await p.apply()).length, REVOCATIONS_IN_FLIGHT_MAX);
+  p.end();
+});
+
 test("a revocation that fails is proposed again", async () => {
   const p = new Play();
   p.grant(1, 10);

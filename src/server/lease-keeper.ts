@@ -24,6 +24,8 @@ import type { Metrics } from "./metrics.js";
 
 /** Between two looks for what has run out. */
 const TURN_MS = 200;
+/** A confirmation holds for so long: who proposes later may have stood still meanwhile, and asks again. */
+const CONFIRMED_MS = 2 * TURN_MS;
 
 export interface LeaseKeeperDependencies {
   readonly clock: Clock;
@@ -62,6 +64,8 @@ export class LeaseKeeper {
   #isTurning = false;
   readonly #waiting = new Map<bigint, Receiver<number>[]>();
   #checkpointAt = 0;
+  /** When a majority was last asked whether this member leads, and said so. */
+  #confirmedAt = Number.NEGATIVE_INFINITY;
 
   constructor(d: LeaseKeeperDependencies, options: LeaseKeeperOptions) {
     this.#d = d;
@@ -164,7 +168,9 @@ export class LeaseKeeper {
     try {
       this.#look();
       if (this.#due.length > 0) {
+        const asked = this.#d.clock.now();
         await this.#d.confirmLeadership();
+        this.#confirmedAt = asked;
         this.#pump();
       }
       if (this.#options.checkpoints) await this.#checkpoint();
@@ -199,6 +205,7 @@ export class LeaseKeeper {
   }
 
   #pump(): void {
+    if (this.#d.clock.now() - this.#confirmedAt > CONFIRMED_MS) return; // the next turn asks anew
     while (this.#isPrimary && this.#inFlight < REVOCATIONS_IN_FLIGHT_MAX && this.#allowance > 0) {
       this.#look();
       const id = this.#due.pop();

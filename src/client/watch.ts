@@ -1,7 +1,8 @@
 /**
  * One watch, kept up while servers come and go: when its stream is lost it is asked for anew where it was, at whichever endpoint answers.
  *
- * Laws: events come in order, none is left out, none comes twice; an end that the server gave is the end.
+ * Laws: events come in order, none is left out, none comes twice; an end that the server gave is the end. What the server sends in
+ * fragments comes as one answer, for a stream may be lost in their midst, and they are sent again then.
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { GrpcStatus } from "../grpc/status.js";
@@ -39,10 +40,16 @@ export class Watch {
   async *answers(): AsyncGenerator<WatchResponse> {
     while (!this.#closed) {
       try {
-        for await (const answer of await this.#begin()) {
-          this.#note(answer as WatchResponse);
-          const { created, canceled } = answer as WatchResponse;
-          if (!created || canceled) yield answer as WatchResponse;
+        let fragments: WatchResponse["events"] = [];
+        for await (const message of await this.#begin()) {
+          const answer = message as WatchResponse;
+          const { created, canceled, fragment } = answer;
+          fragments = fragments.concat(answer.events);
+          if (fragment) continue;
+          answer.events = fragments;
+          fragments = [];
+          this.#note(answer);
+          if (!created || canceled) yield answer;
           if (canceled) return;
         }
       } catch (thrown) {
@@ -77,10 +84,10 @@ export class Watch {
     return call;
   }
 
-  #note({ header, created, canceled, fragment, events }: WatchResponse): void {
+  #note({ header, created, canceled, events }: WatchResponse): void {
     const revision = header?.revision ?? 0;
     const last = events.at(-1)?.kv?.modRevision;
-    if (canceled || fragment) return;
+    if (canceled) return;
     if (last !== undefined) this.#next = last + 1;
     else if (!created || this.#next === 0) this.#next = Math.max(this.#next, revision + 1);
   }

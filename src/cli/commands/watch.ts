@@ -9,7 +9,7 @@ import { Command, CommanderError } from "commander";
 import { quoteBytes } from "../../base/go-quote.js";
 import { bytesFromLatin1, utf8FromText } from "../../base/text.js";
 import { RpcError, type Watch } from "../../client/index.js";
-import { WatchCreateRequest, type WatchResponse } from "../../proto/index.js";
+import { WatchCreateRequest, WatchResponse } from "../../proto/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { eventTypeName } from "./printer.js";
 import { parseInteger, prefixEnd, type ToBytes } from "./requests.js";
@@ -170,7 +170,7 @@ async function* untilRefused(started: Watch): AsyncGenerator<WatchResponse> {
     yield* started.answers();
   } catch (error) {
     if (!(error instanceof RpcError)) throw error;
-    yield { ...emptyAnswer(), canceled: true, cancelReason: error.message };
+    yield WatchResponse.create({ canceled: true, cancelReason: error.message });
   }
 }
 
@@ -179,19 +179,6 @@ function whyCanceled({ compactRevision, cancelReason }: WatchResponse): string {
   if (compactRevision !== 0) return "etcdserver: mvcc: required revision has been compacted";
   if (cancelReason !== "") return cancelReason;
   return "etcdserver: mvcc: required revision is a future revision";
-}
-
-function emptyAnswer(): WatchResponse {
-  return {
-    header: undefined,
-    watchId: 0,
-    created: false,
-    canceled: false,
-    compactRevision: 0,
-    cancelReason: "",
-    fragment: false,
-    events: [],
-  };
 }
 
 async function runForEach(

@@ -15,7 +15,7 @@ import type { Message } from "../test/support/messages.js";
 import { Stage } from "../test/support/servers.js";
 import { describeMachine } from "./figures.js";
 import { Histogram } from "./load/histogram.js";
-import { fieldsOf, WatchReader, type StreamPlan } from "./load/watch-reader.js";
+import { Cursor, WatchReader, type StreamPlan } from "./load/watch-reader.js";
 import { cpuSeconds } from "./process-stats.js";
 
 interface WatchPlay {
@@ -71,6 +71,9 @@ interface Outcome {
   readonly cpuMs: number;
 }
 
+/** The number of a stored pair's value. */
+const PAIR_VALUE = 5;
+
 const keyOf = (number: number): Uint8Array => Buffer.from(`watched-${String(number).padStart(4, "0")}`);
 
 /** The streams of all watchers: watcher `i` watches key `i` modulo their number. */
@@ -87,12 +90,13 @@ async function play(stage: Stage, binary: ServerBinary, scenario: WatchPlay): Pr
   const server = await stage.start(binary, await stage.seat());
   const sentAt: number[] = [];
   const delays = new Histogram();
-  const probe = (stream: number, _id: number, _revision: number, pair: Uint8Array): void => {
+  const cursor = new Cursor();
+  const probe = (stream: number, bytes: Uint8Array, start: number, end: number): void => {
     if (stream % PROBED_EVERY !== 0) return;
-    for (const { number, start } of fieldsOf(pair, 0, pair.length)) {
-      if (number === 5)
-        delays.record(performance.now() - sentAt[Buffer.from(pair.buffer, pair.byteOffset + start).readUInt32BE(0)]!);
-    }
+    cursor.find(bytes, start, end, PAIR_VALUE);
+    const { at } = cursor;
+    const number = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+    delays.record(performance.now() - sentAt[number]!);
   };
   const plans = plansOf(scenario);
   const readers: WatchReader[] = [];

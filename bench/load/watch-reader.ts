@@ -26,8 +26,8 @@ const GRPC_PREFIX_BYTES = 5;
 /** The requests of one stream's watchers. */
 export type StreamPlan = readonly Message[];
 
-/** Told of each event: which stream, which watcher, of which revision, and where the stored pair lies. */
-export type OnEvent = (stream: number, watchId: number, revision: number, pair: Uint8Array) => void;
+/** Told of each event: of which stream, and where the stored pair lies. */
+export type OnEvent = (stream: number, bytes: Uint8Array, pairStart: number, pairEnd: number) => void;
 
 interface WatchedStream {
   /** The beginning of a message whose end has not come. */
@@ -46,7 +46,8 @@ export class WatchReader {
   readonly #socket: Socket;
   readonly #address: string;
   readonly #plans: readonly StreamPlan[];
-  readonly #onEvent: OnEvent;
+  readonly #onEvent: OnEvent | undefined;
+  readonly #cursor = new Cursor();
   readonly #streams: WatchedStream[];
   #held: Uint8Array = new Uint8Array(0);
   #unfilled = 0;
@@ -56,7 +57,7 @@ export class WatchReader {
   #created = 0;
   #error: Error | undefined;
 
-  constructor(address: string, plans: readonly StreamPlan[], onEvent: OnEvent = () => undefined) {
+  constructor(address: string, plans: readonly StreamPlan[], onEvent?: OnEvent) {
     this.#address = address;
     this.#plans = plans;
     this.#onEvent = onEvent;
@@ -199,35 +200,48 @@ export class WatchReader {
     state.held = at === all.length ? new Uint8Array(0) : all.slice(at);
   }
 
+  /** Fields come in the order of their numbers, from etcd as from Walnut: the watcher's is known before its events. */
   #answer(number: number, state: WatchedStream, bytes: Uint8Array, start: number, end: number): void {
+    const cursor = this.#cursor;
     let watchId = 0;
-    const events: (readonly [number, number])[] = [];
-    for (const field of fieldsOf(bytes, start, end)) {
-      if (field.number === 2) watchId = field.value;
-      else if (field.number === 3) this.#created++;
-      else if (field.number === 4) throw new Error(`watcher ${watchId} of stream ${number} was cancelled`);
-      else if (field.number === 11) events.push([field.start, field.end]);
+    let told: Told | undefined;
+    cursor.at = start;
+    while (cursor.at < end) {
+      const tag = cursor.varint(bytes);
+      const value = cursor.varint(bytes);
+      if ((tag & 7) === 0) {
+        if (tag >>> 3 === 2) watchId = value;
+        else if (tag >>> 3 === 3) this.#created++;
+        else if (tag >>> 3 === 4) throw new Error(`watcher ${watchId} of stream ${number} was cancelled`);
+        continue;
+      }
+      const from = cursor.at;
+      if (tag >>> 3 === 11) {
+        if (told === undefined) {
+          this.#answers++;
+          told = state.watchers.get(watchId);
+          if (told === undefined) state.watchers.set(watchId, (told = { revision: 0, events: 0 }));
+        }
+        this.#event(number, watchId, told, bytes, from, from + value);
+      }
+      cursor.at = from + value;
     }
-    if (events.length === 0) return;
-    this.#answers++;
-    for (const [from, to] of events) this.#event(number, state, watchId, bytes, from, to);
   }
 
-  #event(number: number, state: WatchedStream, watchId: number, bytes: Uint8Array, start: number, end: number): void {
-    for (const field of fieldsOf(bytes, start, end)) {
-      if (field.number !== 2) continue;
-      let revision = 0;
-      for (const { number: part, value } of fieldsOf(bytes, field.start, field.end)) if (part === 3) revision = value;
-      let told = state.watchers.get(watchId);
-      if (told === undefined) state.watchers.set(watchId, (told = { revision: 0, events: 0 }));
-      if (revision <= told.revision) {
-        throw new Error(`watcher ${watchId} of stream ${number}: revision ${revision} after ${told.revision}`);
-      }
-      told.revision = revision;
-      told.events++;
-      this.#events++;
-      this.#onEvent(number, watchId, revision, bytes.subarray(field.start, field.end));
+  /** The stored pair is field 2 of an event, its mod revision field 3 of the pair. */
+  #event(number: number, watchId: number, told: Told, bytes: Uint8Array, start: number, end: number): void {
+    const cursor = this.#cursor;
+    cursor.find(bytes, start, end, 2);
+    const [pairStart, pairEnd] = [cursor.at, cursor.at + cursor.value];
+    cursor.find(bytes, pairStart, pairEnd, 3);
+    const revision = cursor.value;
+    if (revision <= told.revision) {
+      throw new Error(`watcher ${watchId} of stream ${number}: revision ${revision} after ${told.revision}`);
     }
+    told.revision = revision;
+    told.events++;
+    this.#events++;
+    this.#onEvent?.(number, bytes, pairStart, pairEnd);
   }
 
   #flush(): void {
@@ -238,35 +252,32 @@ export class WatchReader {
   }
 }
 
-interface WireSpan {
-  readonly number: number;
-  /** Of a varint. */
-  readonly value: number;
-  /** Of a length-delimited field. */
-  readonly start: number;
-  readonly end: number;
-}
+/** A place in a message, of varints and length-delimited fields, which etcd's answers consist of. */
+export class Cursor {
+  at = 0;
+  /** Of the field that was found: its number, or its length, with `at` behind it. */
+  value = 0;
 
-/** The fields of a message `bytes[start, end)`: varints and length-delimited ones, which etcd's answers consist of. */
-export function* fieldsOf(bytes: Uint8Array, start: number, end: number): Generator<WireSpan> {
-  let at = start;
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = bytes[at++]!;
+  varint(bytes: Uint8Array): number {
+    let byte = bytes[this.at++]!;
+    if (byte < 0x80) return byte;
+    let value = byte & 0x7f;
+    for (let scale = 128; byte >= 0x80; scale *= 128) {
+      byte = bytes[this.at++]!;
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
     }
-  };
-  while (at < end) {
-    const tag = varint();
-    const number = tag >>> 3;
-    if ((tag & 7) === 0) yield { number, value: varint(), start: at, end: at };
-    else {
-      const size = varint();
-      const from = at;
-      at += size;
-      yield { number, value: 0, start: from, end: at };
+    return value;
+  }
+
+  /** Finds the first field of a number in `bytes[start, end)`. @throws where there is none */
+  find(bytes: Uint8Array, start: number, end: number, number: number): void {
+    this.at = start;
+    while (this.at < end) {
+      const tag = this.varint(bytes);
+      this.value = this.varint(bytes);
+      if (tag >>> 3 === number) return;
+      if ((tag & 7) !== 0) this.at += this.value;
     }
+    throw new Error(`a message has no field ${number}`);
   }
 }

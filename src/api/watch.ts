@@ -9,7 +9,7 @@
  */
 import { WireError } from "../base/bytes.js";
 import { CodedError } from "../base/errors.js";
-import { REQUEST_OVERHEAD_BYTES } from "../base/limits.js";
+import { REQUEST_OVERHEAD_BYTES, WATCH_QUEUE_BYTES_MAX, WATCH_QUEUE_BYTES_PER_WATCHER } from "../base/limits.js";
 import type { Call, Handler, MessageStream } from "../grpc/handler.js";
 import { GRPC_STATUS_NAMES, GrpcError, GrpcStatus } from "../grpc/status.js";
 import { spanOf, type Watcher, type WatchEvent } from "../mvcc/index.js";
@@ -56,6 +56,9 @@ class WatchCall implements WatchStreamReceiver {
   readonly #member: MemberService;
   readonly #encoder: WatchAnswerEncoder;
   readonly #fragmentBytesMax: number;
+  /** Watchers that were made and that the client has not cancelled. */
+  #watcherCount = 0;
+  #roomFor = 0;
   #watch: WatchStream | undefined;
 
   constructor(stream: MessageStream, { member, clock }: ServiceDependencies, encoder: WatchAnswerEncoder) {
@@ -119,6 +122,7 @@ class WatchCall implements WatchStreamReceiver {
     this.#guarded(() => {
       const { raftTerm } = this.#member.header();
       const encoder = this.#encoder;
+      this.#makeRoom();
       if (events.length === 1) {
         this.#send(encoder.one(revision, raftTerm, id, events[0]!.encoded(options.withPrevious)));
         return;
@@ -146,8 +150,17 @@ class WatchCall implements WatchStreamReceiver {
         events: [],
       };
       this.#send(WatchResponse.encode(response).finish());
+      // One that was compacted is cancelled by its client yet.
+      if (created !== canceled && compactRevision === 0) this.#watcherCount += created ? 1 : -1;
       if (!this.#isOpen) this.#stream.pause();
     });
+  }
+
+  /** Room for all watchers' changes; not for words, lest a client that reads nothing goes on asking. */
+  #makeRoom(): void {
+    if (this.#roomFor === this.#watcherCount) return;
+    this.#roomFor = this.#watcherCount;
+    this.#stream.raiseQueueMark(Math.min(this.#roomFor * WATCH_QUEUE_BYTES_PER_WATCHER, WATCH_QUEUE_BYTES_MAX));
   }
 
   onEnd(error: unknown): void {

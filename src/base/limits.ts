@@ -188,6 +188,13 @@ export const WATCH_ANSWER_BYTES_MAX = kibibytes(256);
 /** The same for all watchers that are told of one walk over the history, each counted: one to two milliseconds of copying. */
 export const WATCH_WALK_BYTES_MAX = mebibytes(2);
 
+/**
+ * What may wait to be sent on a watch stream, for each of its watchers and at most: one put that a thousand watchers of a stream are told of is
+ * 300 KB at once, and whoever cannot be given it falls behind and is served from `db`. The connection has a bound of its own over all streams.
+ */
+export const WATCH_QUEUE_BYTES_PER_WATCHER = kibibytes(1);
+export const WATCH_QUEUE_BYTES_MAX = mebibytes(1);
+
 /** etcd's `--experimental-watch-progress-notify-interval`: its default, and the least that it takes. */
 export const WATCH_PROGRESS_MS = 600_000;
 export const WATCH_PROGRESS_MS_MIN = 100;

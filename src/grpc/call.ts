@@ -363,6 +363,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       },
       (paused) => this.#pause(paused),
       () => this.#connection.isCongested,
+      (bytes) => void (this.#stream.queueMarkBytes = bytes),
     );
     this.#messages = messages;
     this.#guard(() => handle(messages, this));
@@ -510,6 +511,7 @@ class Messages implements MessageStream {
   onEnd: () => void = () => undefined;
   onDrain: () => void = () => undefined;
   readonly send: (message: Uint8Array) => boolean;
+  readonly raiseQueueMark: (bytes: number) => void;
   readonly #end: (error?: unknown) => void;
   readonly #pause: (paused: boolean) => void;
   readonly #congested: () => boolean;
@@ -520,8 +522,10 @@ class Messages implements MessageStream {
     end: (error?: unknown) => void,
     pause: (paused: boolean) => void,
     congested: () => boolean,
+    raiseQueueMark: (bytes: number) => void,
   ) {
     this.send = send;
+    this.raiseQueueMark = raiseQueueMark;
     this.#end = end;
     this.#pause = pause;
     this.#congested = congested;

@@ -40,6 +40,8 @@ export interface MessageStream {
    * nothing tells when it has changed.
    */
   readonly isCongested: boolean;
+  /** Lets more of this stream wait before `send` answers false: the port's own figure is the least. In bytes. */
+  raiseQueueMark(bytes: number): void;
   /** Ends the call: well, or with what a handler would throw. */
   end(error?: unknown): void;
   /** Stops or resumes `onMessage`, so that a client cannot send faster than it is served. */

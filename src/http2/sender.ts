@@ -171,7 +171,7 @@ export class Sender<User> {
     stream.queuedBytes += size;
     this.#queuedBytes += size;
     this.#enterRing(stream);
-    if (stream.queuedBytes < this.#limits.streamQueueMarkBytes) return true;
+    if (stream.queuedBytes < Math.max(stream.queueMarkBytes, this.#limits.streamQueueMarkBytes)) return true;
     stream.awaitsDrain = true;
     return false;
   }

@@ -25,6 +25,8 @@ export class Http2Stream<User> {
   queuedFrom = 0;
   queuedBytes = 0;
   queuedTrailers: OutgoingFields | undefined = undefined;
+  /** What may wait before its sender is told to, where that is more than the connection's own figure. */
+  queueMarkBytes = 0;
   /** Whether it stands in the sender's ring. */
   inRing = false;
   /** Whether its sender was told to wait. */

@@ -1,7 +1,7 @@
 /**
  * A member's watch streams: the shell around the watchers of its store (`mvcc/watchers.ts`), which has the time that they lack.
  *
- * Watchers that are behind are served between the calls: a few milliseconds, then a rest three times as long where others have work. When
+ * Watchers that are behind are served between the calls: a few milliseconds, then a rest as long where others have work. When
  * a leader's snapshot replaces the tables, watchers wait and go on with the new store where they were.
  *
  * Laws of a stream:
@@ -42,8 +42,8 @@ export class WatchError extends CodedError<"WATCH_RANGE_EMPTY" | "WATCH_ID_TAKEN
 
 /** etcd's number for no watcher, or for all of a stream. */
 const NO_WATCH_ID = -1;
-/** Rest for each millisecond of catching up: a quarter of the time is enough to come nearer under any load. */
-const REST_PER_MS = 3;
+/** Rest for each millisecond of catching up, where others have work: as much, which is what etcd rests. */
+const REST_PER_MS = 1;
 /** Progress is told up to a tenth of the interval later, so that not all streams are told in the same moment. */
 const JITTER = 0.1;
 

@@ -440,6 +440,11 @@ export class Member implements MemberService {
         },
         nextContext: () => idBytes(this.#ids.next()),
         now: () => this.#clock.now(),
+        later: (run) =>
+          void this.#clock
+            .yield()
+            .then(run)
+            .catch((error: unknown) => this.#fail(error)),
         appliedIndex: () => this.#applier.appliedIndex,
         onLateAnswer: () => this.#metrics.count("etcd_server_slow_read_indexes_total"),
         onFailed: () => this.#metrics.count("etcd_server_read_indexes_failed_total"),
@@ -1092,7 +1097,10 @@ export class Member implements MemberService {
     } else if (serializable) this.#readNow(read, receiver, context);
     else {
       this.#reads.waitFor({
-        resolve: () => this.#readNow(read, receiver, context),
+        resolve: () => {
+          if (this.#replacing === undefined) this.#readNow(read, receiver, context);
+          else answer(receiver, this.#readLater(true, context, read));
+        },
         reject: (error) => receiver.reject(error),
       });
     }

@@ -5,6 +5,9 @@
  *
  * Each try has an ID of its own, so that a late answer to an earlier one is never taken for the confirmation of reads that
  * came after it.
+ *
+ * Reads that are due are made in slices: a hundred ranges of a thousand keys at once would hold the loop for a tenth of a second, and with
+ * it writes that wait for their sync and watchers that wait for writes. A read that is made later sees no less.
  */
 import { equalBytes } from "../base/bytes.js";
 import type { ReadState } from "../raft/index.js";
@@ -14,8 +17,12 @@ import { RequestError } from "./errors.js";
 /** Pause after which a confirmation that got no answer is asked for again (etcd's 500 ms). */
 export const READ_RETRY_MS = 500;
 
+/** Reads are made in one go for so long, and the time is looked at every so many. */
+const SLICE_MS = 2;
+const READS_PER_LOOK = 4;
+
 interface Confirmation {
-  readonly waiting: readonly Receiver<void>[];
+  readonly waiting: Receiver<void>[];
   readonly deadline: number;
   /** The IDs of its tries. */
   readonly contexts: Uint8Array[];
@@ -29,6 +36,8 @@ export interface ReadsDependencies {
   request(context: Uint8Array): void;
   nextContext(): Uint8Array;
   now(): number;
+  /** Calls back in a later turn of the loop. */
+  later(run: () => void): void;
   appliedIndex(): number;
   onLateAnswer(): void;
   onFailed(): void;
@@ -39,6 +48,9 @@ export class LinearizableReads {
   readonly #timeoutMs: number;
   #next: Receiver<void>[] = [];
   #current: Confirmation | undefined;
+  /** Reads that are due. */
+  #due: Receiver<void>[] = [];
+  #isMaking = false;
   #closed: RequestError | undefined;
 
   constructor(dependencies: ReadsDependencies, timeoutMs: number) {
@@ -48,7 +60,7 @@ export class LinearizableReads {
 
   /** Whether a read waits. */
   get isWaitedFor(): boolean {
-    return this.#current !== undefined || this.#next.length > 0;
+    return this.#current !== undefined || this.#next.length > 0 || this.#due.length > 0;
   }
 
   /** Resolves when a read made now sees all that was acknowledged before. */
@@ -105,8 +117,28 @@ export class LinearizableReads {
     const current = this.#current;
     if (current?.index === undefined || this.#dependencies.appliedIndex() < current.index) return;
     this.#current = undefined;
-    for (const read of current.waiting) read.resolve();
+    if (this.#due.length === 0) this.#due = current.waiting;
+    else this.#due.push(...current.waiting);
+    if (!this.#isMaking) this.#make();
     this.#begin();
+  }
+
+  /** Makes reads that are due, and those that are left in later turns. */
+  #make(): void {
+    this.#isMaking = true;
+    const began = this.#dependencies.now();
+    let made = 0;
+    // A read may bring others, which are made here, too.
+    while (made < this.#due.length) {
+      this.#due[made++]!.resolve();
+      if (made % READS_PER_LOOK === 0 && this.#dependencies.now() - began >= SLICE_MS) {
+        this.#due = this.#due.slice(made);
+        this.#dependencies.later(() => this.#make());
+        return;
+      }
+    }
+    this.#due = [];
+    this.#isMaking = false;
   }
 
   onLeaderChanged(): void {
@@ -142,9 +174,10 @@ export class LinearizableReads {
 
   close(error: RequestError): void {
     this.#closed = error;
-    const waiting = [...(this.#current?.waiting ?? []), ...this.#next];
+    const waiting = [...this.#due, ...(this.#current?.waiting ?? []), ...this.#next];
     this.#current = undefined;
     this.#next = [];
+    this.#due = [];
     for (const read of waiting) read.reject(error);
   }
 }

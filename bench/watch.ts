@@ -43,7 +43,7 @@ const PLAYS: readonly WatchPlay[] = [
     keys: 1,
     watchers: 1_000,
     perStream: 1_000,
-    puts: 500,
+    puts: 3_000,
   },
   {
     name: "hundred-keys",

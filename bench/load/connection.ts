@@ -63,6 +63,7 @@ export class LoadConnection {
   readonly #load: Load;
   readonly #makers: readonly RequestMaker[];
   readonly #authority: string;
+  readonly #fields: readonly HeaderField[];
   readonly #socket: Socket;
   readonly #reader: FrameReader;
   readonly #headerReader = new HeaderReader();
@@ -104,8 +105,16 @@ export class LoadConnection {
   /**
    * @param address host and port
    * @param inFlight calls under way at a time
+   * @param fields of every request besides
    */
-  constructor(address: string, inFlight: number, makers: readonly RequestMaker[], load: Load) {
+  constructor(
+    address: string,
+    inFlight: number,
+    makers: readonly RequestMaker[],
+    load: Load,
+    fields: readonly HeaderField[] = [],
+  ) {
+    this.#fields = fields;
     this.#load = load;
     this.#makers = makers;
     this.#authority = address;
@@ -223,6 +232,7 @@ export class LoadConnection {
       { name: "content-type", value: "application/grpc" },
       { name: "user-agent", value: "walnut-bench" },
       { name: "te", value: "trailers" },
+      ...this.#fields,
     ];
     const paths = [...new Set(this.#makers.map(({ path }) => path))];
     const tableBytes = settings.get(Setting.headerTableBytes) ?? TABLE_BYTES_DEFAULT;

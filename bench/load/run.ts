@@ -8,6 +8,7 @@
  */
 import { LoadConnection, type Load } from "./connection.js";
 import { Histogram } from "./histogram.js";
+import type { HeaderField } from "./hpack.js";
 import { cpuSeconds } from "../process-stats.js";
 import { RequestMaker, type RequestKind } from "./requests.js";
 
@@ -22,6 +23,8 @@ export interface LoadJob {
   /** In turns, each as often as its weight says. */
   readonly requests: readonly RequestKind[];
   readonly seed: number;
+  /** Field lines of every request besides: a token. */
+  readonly fields?: readonly HeaderField[];
   readonly until:
     | { readonly kind: "time"; readonly warmUpSeconds: number; readonly seconds: number }
     /** All of it is measured. */
@@ -93,7 +96,7 @@ class Run implements Load {
     const { connections, inFlight } = job;
     this.#connections = Array.from({ length: connections }, (_, i) => {
       const share = Math.floor(inFlight / connections) + (i < inFlight % connections ? 1 : 0);
-      return new LoadConnection(job.address, share, makers, this);
+      return new LoadConnection(job.address, share, makers, this, job.fields);
     });
   }
 

@@ -212,7 +212,8 @@ test("bytes that are no request are refused in grpc-go's words", async (t) => {
 
 test("what is not served yet says so by name; what does not exist is told apart", async (t) => {
   const { failure } = await apiFixture(t);
-  assert.equal(await failure("/v3lockpb.Lock/Lock"), "12 walnut: v3lockpb.Lock/Lock is not served yet");
+  const downgrade = "etcdserverpb.Maintenance/Downgrade";
+  assert.equal(await failure(`/${downgrade}`), `12 walnut: ${downgrade} is not served yet`);
   assert.equal(await failure("/etcdserverpb.KV/Nothing"), "12 unknown method Nothing for service etcdserverpb.KV");
   assert.equal(await failure("/etcdserverpb.Auth/Authenticate"), "9 etcdserver: authentication is not enabled");
 });

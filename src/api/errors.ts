@@ -67,6 +67,12 @@ export const CLIENT_ERRORS = {
   LEASE_EXISTS: error(failedPrecondition, "lease already exists"),
   LEASE_TTL_TOO_LARGE: error(outOfRange, "too large lease TTL"),
 
+  // Go's plain errors, of the client that the services of locks and elections stand over.
+  LOCK_SESSION_EXPIRED: bare("mutex: session is expired"),
+  ELECTION_NOT_LEADER: bare("election: not leader"),
+  ELECTION_NO_LEADER: bare("election: no leader"),
+  ELECTION_LEADER_MISSING: bare('"leader" field must be provided'),
+
   MEMBER_ID_REMOVED: error(notFound, "member not found"),
   MEMBER_NOT_FOUND: error(notFound, "member not found"),
   MEMBER_EXISTS: error(failedPrecondition, "member ID already exist"),

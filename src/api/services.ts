@@ -1,8 +1,8 @@
 /**
  * etcd's v3 services over one member, as a table of handlers by path.
  *
- * Served: KV, Watch, Lease, Auth, Maintenance, Cluster, gRPC's Health. The others answer UNIMPLEMENTED with a sentence, so that a client sees
- * a difference between "Walnut does not do this yet" and "there is no such thing".
+ * Served: KV, Watch, Lease, Auth, Maintenance, Cluster, Lock, Election, gRPC's Health. A method of theirs that is not, answers UNIMPLEMENTED with
+ * a sentence, so that a client sees a difference between "Walnut does not do this yet" and "there is no such thing".
  */
 import { createHash } from "node:crypto";
 import { invariant } from "../base/errors.js";
@@ -49,6 +49,7 @@ import type { CallContext, MemberService } from "../server/contract.js";
 import { authHandlers } from "./auth.js";
 import { checkDeleteRange, checkRange, checkTxn } from "./checks.js";
 import { clusterHandlers } from "./cluster.js";
+import { concurrencyHandlers } from "./concurrency.js";
 import { ApiError, withoutStatus } from "./errors.js";
 import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
@@ -72,6 +73,7 @@ export function createHandlers(dependencies: ServiceDependencies): HandlerTable 
     ...leaseHandlers(dependencies),
     ...clusterHandlers(dependencies),
     ...authHandlers(dependencies),
+    ...concurrencyHandlers(dependencies),
     ...healthHandlers(dependencies),
   ]);
 }

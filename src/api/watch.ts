@@ -224,7 +224,8 @@ const TOLD_APART = [
 ];
 const NOT_PERMITTED = { status: GrpcStatus.permissionDenied, text: "etcdserver: permission denied" };
 
-function cancelReasonOf(refusal: unknown): string {
+/** What a client is told of a watcher that was not made. */
+export function cancelReasonOf(refusal: unknown): string {
   const known = refusal instanceof CodedError ? CANCEL_REASONS[(refusal as CodedError<string>).code] : undefined;
   if (known !== undefined) return known;
   const told = toClientError(refusal);

@@ -36,6 +36,11 @@ export const LOOP_WRITE_ENTRIES_MAX = 8;
 export const LOOP_WRITE_STALL_MS = 5;
 export const LOOP_WRITE_PAUSE_MS = 1_000;
 
+/**
+ * Answers of a watch that wait for one who observes a leader and does not read them; what comes after stays in the store, and is read from there.
+ */
+export const OBSERVED_PIECES_MAX = 16;
+
 /** Largest client request, etcd's `--max-request-bytes`. */
 export const REQUEST_BYTES_MAX = mebibytes(1.5);
 

@@ -7,6 +7,7 @@
  */
 import { AUTH_CALLS, AuthAdmin, authPath, authRequest, describeAuthAnswer, type AuthCall } from "../support/auth.js";
 import type { Answer, EtcdClient } from "../support/client.js";
+import { CONCURRENCY_CALLS, type ConcurrencyCall, OBSERVE } from "../support/concurrency.js";
 import { encode, wireFields, type Message } from "../support/messages.js";
 
 export const CALLERS = ["none", "bad", "over", "stranger", "reader", "writer", "both", "root"] as const;
@@ -180,6 +181,28 @@ const CLUSTER_ROWS: readonly Row[] = [
   unary("Cluster.MemberAdd of a learner", "Cluster/MemberAdd", raw({ 1: peer, 2: 1 })),
 ];
 
+/** Of candidates below `k`, none of whom stands: the lease is not there, and neither is the leader. */
+const leader = { name: b("k"), key: b("k/absent"), rev: 5, lease: 77 };
+const concurrency = (note: string, call: ConcurrencyCall, message: Message): Row => ({
+  ...unary(`${call}${note}`, "", encode(CONCURRENCY_CALLS[call][1], message)),
+  path: CONCURRENCY_CALLS[call][0],
+});
+const CONCURRENCY_ROWS: readonly Row[] = [
+  concurrency(" on a lease that there is not", "Lock", { name: b("k"), lease: 77 }),
+  concurrency(" of another name", "Lock", { name: b("x"), lease: 77 }),
+  concurrency("", "Unlock", { key: b("k/absent") }),
+  concurrency(" of another key", "Unlock", { key: b("x") }),
+  concurrency(" on a lease that there is not", "Campaign", { name: b("k"), lease: 77 }),
+  concurrency(" of another name", "Campaign", { name: b("x"), lease: 77 }),
+  concurrency(" for a leader that is none", "Proclaim", { leader, value: b("v") }),
+  concurrency(" for no leader", "Proclaim", {}),
+  concurrency(" of one that is none", "Resign", { leader }),
+  concurrency(" of nobody", "Resign", {}),
+  concurrency("", "Leader", { name: b("k") }),
+  concurrency(" of another name", "Leader", { name: b("x") }),
+  { ...unary("Observe", "", encode("LeaderRequest", { name: b("k") })), path: OBSERVE, form: "server" },
+];
+
 const perm = (rangeEnd: string, of = "k/"): Message => ({ permType: 0, key: b(of), range_end: b(rangeEnd) });
 const AUTH_ROWS: readonly Row[] = [
   auth("AuthStatus"),
@@ -236,6 +259,7 @@ const AUTH_ROWS: readonly Row[] = [
 export const ROWS: readonly Row[] = [
   ...KV_ROWS,
   ...WATCH_ROWS,
+  ...CONCURRENCY_ROWS,
   ...LEASE_ROWS,
   ...MAINTENANCE_ROWS,
   ...CLUSTER_ROWS,

@@ -3,6 +3,7 @@
  */
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { decode, encode, type Message, type MessageName } from "./messages.js";
+import { MessageReader } from "./message-reader.js";
 import { WatchStream } from "./watch-stream.js";
 
 /** What a server answered: the bytes of the response, or gRPC's code and text. */
@@ -81,6 +82,18 @@ export const METHODS = {
 } as const satisfies Record<string, { path: string; request: MessageName; response: MessageName }>;
 export type Method = keyof typeof METHODS;
 
+export interface BeginOptions {
+  readonly deadlineMs?: number;
+  /** Of the user who calls. */
+  readonly token?: string | undefined;
+}
+
+/** A call under way. */
+export interface PendingCall {
+  readonly answer: Promise<Answer>;
+  cancel(): void;
+}
+
 const MESSAGE_BYTES_MAX = 512 * 2 ** 20;
 const same = (bytes: Buffer): Buffer => bytes;
 
@@ -100,9 +113,15 @@ export class EtcdClient {
 
   /** Sends bytes to a path and gives what comes back, errors included. @param token of the user who calls */
   async send(path: string, request: Uint8Array, deadlineMs = 60_000, token?: string): Promise<Answer> {
-    return new Promise((resolve) => {
+    return this.begin(path, request, { deadlineMs, token }).answer;
+  }
+
+  /** Sends one request whose answer may take long: it can be called off meanwhile. */
+  begin(path: string, request: Uint8Array, { deadlineMs = 60_000, token }: BeginOptions = {}): PendingCall {
+    let cancel = (): void => undefined;
+    const answer = new Promise<Answer>((resolve) => {
       const options = { deadline: Date.now() + deadlineMs };
-      this.#client.makeUnaryRequest(
+      const call = this.#client.makeUnaryRequest(
         path,
         same,
         same,
@@ -114,7 +133,16 @@ export class EtcdClient {
           else resolve({ kind: "response", bytes: response ?? new Uint8Array() });
         },
       );
+      cancel = () => call.cancel();
     });
+    return { answer, cancel };
+  }
+
+  /** Sends one request that is answered with many messages. @param fields metadata */
+  read(path: string, request: Uint8Array, fields: Readonly<Record<string, string>> = {}): MessageReader {
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
+    return new MessageReader(this.#client.makeServerStreamRequest(path, same, same, Buffer.from(request), metadata));
   }
 
   /**
@@ -127,6 +155,7 @@ export class EtcdClient {
     const call = this.#client.makeBidiStreamRequest(path, same, same, metadataOf(token), options);
     return new Promise((resolve) => {
       call.on("error", (error: ServiceError) => resolve({ kind: "error", code: error.code, text: error.details }));
+      call.on("end", () => resolve({ kind: "error", code: 0, text: "ended without a message" }));
       call.on("data", (bytes: Buffer) => {
         resolve({ kind: "response", bytes });
         call.cancel();

@@ -133,6 +133,21 @@ test("each change that etcd refuses is refused with its own code", () => {
   assert.equal(verdict(change(addNode, member(4n))), undefined);
 });
 
+test("a learner whose URLs are changed is one no more in the list, as in etcd", () => {
+  const membership = new Membership({ clusterId: 1n, localId: 1n }, silentLog);
+  membership.recover({
+    members: [member(1n), member(2n, { isLearner: true, name: "two" })],
+    removed: [],
+    clusterVersion: undefined,
+  });
+  const table = tableFixture();
+  membership.apply(change(ConfChangeType.updateNode, member(2n, { peerUrls: ["http://elsewhere"] })), table);
+  assert.deepEqual(membership.member(2n), member(2n, { peerUrls: ["http://elsewhere"], name: "two" }));
+  assert.equal(table.rows.get("members/2"), `{"id":2,"peerURLs":["http://elsewhere"],"name":"two"}`);
+  const another = member(3n, { isLearner: true });
+  assert.equal(membership.validate(change(ConfChangeType.addLearnerNode, another)), undefined);
+});
+
 test("db repeats what the log decided, and nothing for entries that it has", () => {
   const membership = new Membership({ clusterId: 1n, localId: 1n }, silentLog);
   const table = tableFixture();

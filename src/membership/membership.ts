@@ -181,7 +181,10 @@ export class Membership {
       case ConfChangeType.updateNode: {
         const update = decodeMember(change.context);
         invariant(update.id === change.nodeId, () => `a change of member ${change.nodeId} carries member ${update.id}`);
-        const member = { ...this.#mustMember(update.id), peerUrls: update.peerUrls };
+        // An update carries no word of a learner, and etcd takes that for "none": its list calls a learner whose URLs were changed a voter,
+        // which raft does not. Members of both kinds must keep the same list, for what the log may change is judged by it.
+        const { peerUrls, isLearner } = update;
+        const member = { ...this.#mustMember(update.id), peerUrls, isLearner };
         this.#save(member, table);
         this.#log.info("updated member", this.#peerFields("updated-remote-peer", member));
         return;

@@ -7,6 +7,7 @@ import {
   GrpcServer,
   HttpServer,
   type SharedPort,
+  type Traffic,
 } from "../grpc/index.js";
 import type { GrpcServerOptions } from "../grpc/server.js";
 import type { Clock } from "../platform/clock.js";
@@ -23,6 +24,8 @@ export interface ClientPortDependencies {
   readonly metrics: Metrics;
   readonly exposition: HttpDependencies["exposition"];
   readonly observer?: CallObserver;
+  /** Given what the port's calls carry, which goes on counting. */
+  readonly showTraffic?: (traffic: Readonly<Traffic>) => void;
 }
 
 /** etcd's default: pages of any origin may ask. */
@@ -62,5 +65,6 @@ export function serveClientPort(
     { ...GRPC_SERVER_DEFAULTS, messageBytesMax, ...options },
     { clock, handlers, mapError: toClientError, plain: http, ...(observer === undefined ? {} : { observer }) },
   );
+  dependencies.showTraffic?.(grpc.traffic);
   return port.serve({ clock, grpc, http });
 }

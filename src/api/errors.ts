@@ -102,6 +102,12 @@ export const CLIENT_ERRORS = {
   SERVER_NOT_ENOUGH_STARTED: error(unknown, "re-configuration failed due to not enough started members"),
   SERVER_LEARNER_NOT_READY: error(failedPrecondition, "can only promote a learner member which is in sync with leader"),
   SERVER_BAD_TRANSFEREE: error(failedPrecondition, "bad leader transferee"),
+  SERVER_DOWNGRADE_FORMAT: error(invalidArgument, "wrong downgrade target version format"),
+  SERVER_DOWNGRADE_TARGET: error(invalidArgument, "invalid downgrade target version"),
+  SERVER_DOWNGRADE_RUNNING: error(failedPrecondition, "cluster has a downgrade job in progress"),
+  SERVER_NO_DOWNGRADE: error(failedPrecondition, "no inflight downgrade job"),
+  SERVER_NO_CLUSTER_VERSION: error(unavailable, "cluster version not found during downgrade"),
+  API_UNKNOWN_METHOD: error(unknown, "unknown method"),
   SERVER_CLUSTER_MISMATCH: error(failedPrecondition, "cluster ID mismatch"),
 } as const satisfies Record<string, ClientError>;
 

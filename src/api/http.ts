@@ -24,9 +24,10 @@ export function createHttpTable(dependencies: HttpDependencies): HttpTable {
     ["/version", onlyGet(() => version(member))],
     ["/health", onlyGet((request) => health(dependencies, request))],
     ["/metrics", () => metrics(dependencies)],
-    ...checkEndpoints("/livez", new Map([["serializable_read", serializableRead]])),
+    ...checkEndpoints(dependencies, "livez", new Map([["serializable_read", serializableRead]])),
     ...checkEndpoints(
-      "/readyz",
+      dependencies,
+      "readyz",
       new Map([
         ["data_corruption", () => noCorruption(member)],
         ["serializable_read", serializableRead],
@@ -101,8 +102,14 @@ async function notLearner(member: MemberService): Promise<void> {
 }
 
 /** The path for all checks, and one below it for each. */
-function checkEndpoints(path: string, checks: ReadonlyMap<string, Check>): [string, HttpHandler][] {
-  const all: HttpHandler = (request) => {
+function checkEndpoints(
+  { metrics }: HttpDependencies,
+  type: string,
+  all: ReadonlyMap<string, Check>,
+): [string, HttpHandler][] {
+  const path = `/${type}`;
+  const checks = new Map([...all].map(([name, check]) => [name, counted(metrics, type, name, check)]));
+  const together: HttpHandler = (request) => {
     const excluded = new Set(request.query.getAll("exclude"));
     return runChecks(new Map([...checks].filter(([name]) => !excluded.has(name))), request);
   };
@@ -110,7 +117,23 @@ function checkEndpoints(path: string, checks: ReadonlyMap<string, Check>): [stri
     `${path}/${name}`,
     onlyGet((request) => runChecks(new Map([[name, check]]), request)),
   ]);
-  return [[path, onlyGet(all)], ...single];
+  return [[path, onlyGet(together)], ...single];
+}
+
+function counted(metrics: Metrics, type: string, name: string, check: Check): Check {
+  const record = (status: "success" | "error"): void => {
+    metrics.set("etcd_server_healthcheck", status === "success" ? 1 : 0, { type, name });
+    metrics.count("etcd_server_healthchecks_total", 1, { type, name, status });
+  };
+  return async () => {
+    try {
+      await check();
+    } catch (error) {
+      record("error");
+      throw error;
+    }
+    record("success");
+  };
 }
 
 async function runChecks(checks: ReadonlyMap<string, Check>, request: HttpRequest): Promise<HttpAnswer> {

@@ -3,4 +3,5 @@ export { type ClientPortDependencies, openClientPort, serveClientPort } from "./
 export { CLIENT_ERRORS, type ClientError, toClientError } from "./errors.js";
 export { createHttpTable, type HttpDependencies } from "./http.js";
 export { PrometheusMetrics } from "./metrics.js";
+export { SlowCalls } from "./slow-calls.js";
 export { createHandlers } from "./services.js";

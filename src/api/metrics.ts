@@ -1,6 +1,7 @@
 /** A member's figures kept by prom-client, under etcd's names, and those of the calls that it serves. */
+import { readdirSync, readFileSync } from "node:fs";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { CallObserver, HandlerKind } from "../grpc/handler.js";
+import type { CallObserver, HandlerKind, Traffic } from "../grpc/handler.js";
 import { GRPC_STATUS_NAMES } from "../grpc/status.js";
 import { type MetricDescription, METRICS, type Metrics, type Tally } from "../server/metrics.js";
 
@@ -12,6 +13,31 @@ const GRPC_TYPES: Record<HandlerKind, string> = {
   serverStreaming: "server_stream",
   bidirectional: "bidi_stream",
 };
+
+const TRAFFIC_FIGURES: readonly (readonly [name: string, help: string, kind: keyof Traffic])[] = [
+  ["etcd_network_client_grpc_received_bytes_total", "Bytes of messages that clients sent.", "receivedBytes"],
+  ["etcd_network_client_grpc_sent_bytes_total", "Bytes of messages that clients were sent.", "sentBytes"],
+];
+
+/** etcd's own names for what the process has open. */
+const DESCRIPTOR_FIGURES: readonly (readonly [name: string, help: string, look: () => number | undefined])[] = [
+  ["os_fd_used", "File descriptors that are open.", () => readLinux(() => readdirSync("/proc/self/fd").length)],
+  [
+    "os_fd_limit",
+    "File descriptors that may be open.",
+    () =>
+      readLinux(() => Number(/^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? NaN)),
+  ],
+];
+
+/** Undefined where the system has no such file. */
+function readLinux(look: () => number): number | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}
 
 /** What was counted since the figures were last shown: prom-client takes half a microsecond to find a counter by its labels. */
 class PendingTally implements Tally {
@@ -52,16 +78,30 @@ export class PrometheusMetrics implements Metrics, CallObserver {
   /** Of counters without labels. */
   readonly #plain = new Map<string, Tally>();
   readonly #calls = new Map<string, CallTallies>();
+  /** How long calls took, where that is kept. */
+  readonly #handlingSeconds: Histogram | undefined;
+  /** What the ports of clients have carried. */
+  readonly #traffic: Readonly<Traffic>[] = [];
 
   /**
    * @param options `processFigures`: also those of the process (memory, CPU, descriptors, event loop), which keep timers running;
-   *   `figures`: what is kept, a member's own when left out
+   *   `figures`: what is kept, a member's own when left out; `extensive`: how long calls took, too (`--metrics extensive`), for a
+   *   microsecond of each
    */
   constructor(options: {
     readonly processFigures: boolean;
     readonly figures?: Readonly<Record<string, MetricDescription>>;
+    readonly extensive?: boolean;
   }) {
     const registers = [this.#registry];
+    const traffic = this.#traffic;
+    for (const [name, help, kind] of TRAFFIC_FIGURES) {
+      const collect = function (this: Counter): void {
+        this.reset();
+        this.inc(traffic.reduce((sum, each) => sum + each[kind], 0));
+      };
+      this.#counters.set(name, new Counter({ name, help, registers, collect }));
+    }
     for (const [name, description] of Object.entries(options.figures ?? METRICS)) {
       const { help, labels = [] } = description;
       const settings = { name, help, labelNames: [...labels], registers };
@@ -81,7 +121,30 @@ export class PrometheusMetrics implements Metrics, CallObserver {
       labelNames: ["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
       registers,
     });
-    if (options.processFigures) collectDefaultMetrics({ register: this.#registry });
+    if (options.extensive === true) {
+      this.#handlingSeconds = new Histogram({
+        name: "grpc_server_handling_seconds",
+        help: "Time from a call's first bytes to its end.",
+        labelNames: ["grpc_type", "grpc_service", "grpc_method"],
+        buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+        registers,
+      });
+    }
+    if (options.processFigures) {
+      collectDefaultMetrics({ register: this.#registry });
+      for (const [name, help, look] of DESCRIPTOR_FIGURES) {
+        const collect = function (this: Gauge): void {
+          const found = look();
+          if (found !== undefined) this.set(found);
+        };
+        this.#gauges.set(name, new Gauge({ name, help, registers, collect }));
+      }
+    }
+  }
+
+  /** Counts what a port carries among the figures, from now on. */
+  show(traffic: Readonly<Traffic>): void {
+    this.#traffic.push(traffic);
   }
 
   tally(name: string, labels: Labels = {}): Tally {
@@ -117,7 +180,8 @@ export class PrometheusMetrics implements Metrics, CallObserver {
     this.#callsOf(path, kind).started.add(1);
   }
 
-  ended(path: string, kind: HandlerKind, status: number): void {
+  ended(path: string, kind: HandlerKind, status: number, tookMs: number): void {
+    this.#handlingSeconds?.observe(labelsOf(path, kind), tookMs / 1000);
     const { ended } = this.#callsOf(path, kind);
     ended[status] ??= this.#tally(this.#handled, {
       ...labelsOf(path, kind),

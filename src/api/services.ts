@@ -30,6 +30,9 @@ import {
   AlarmResponse,
   DefragmentRequest,
   DefragmentResponse,
+  DowngradeRequest,
+  DowngradeRequest_DowngradeAction,
+  DowngradeResponse,
   HashKVRequest,
   HashKVResponse,
   HashRequest,
@@ -160,6 +163,19 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
         if (request.action === AlarmRequest_AlarmAction.GET) await member.access.requireUser(context);
         else await member.access.requireAdmin(context);
         return member.alarm(request, context);
+      }),
+    ],
+    [
+      "/etcdserverpb.Maintenance/Downgrade",
+      unary(dependencies, DowngradeRequest, DowngradeResponse, async (request, context) => {
+        await member.access.requireAdmin(context);
+        if (
+          request.action < DowngradeRequest_DowngradeAction.VALIDATE ||
+          request.action > DowngradeRequest_DowngradeAction.CANCEL
+        ) {
+          throw new ApiError("API_UNKNOWN_METHOD", `downgrade action ${request.action}`);
+        }
+        return member.downgrade(request, context);
       }),
     ],
     [

@@ -17,6 +17,16 @@ export const SNAPSHOTS_KEPT = 5;
 /** Pause between two purges: etcd's 30 seconds. */
 export const PURGE_INTERVAL_MS = 30_000;
 
+/** An apply or a read over this time is worth a warning (etcd's default of `--experimental-warning-apply-duration`). */
+export const SLOW_APPLY_MS = 100;
+
+/** A call with one answer that took longer is worth a warning (etcd's figure). */
+export const SLOW_CALL_MS = 300;
+
+/** Of warnings that could come by the thousand, so many are written in a second, and then one in so many (as etcd's log samples). */
+export const WARNINGS_FIRST = 100;
+export const WARNINGS_THEREAFTER = 100;
+
 /** An fsync over this time is worth a warning: etcd's bound, past which clusters lose leaders. */
 export const SLOW_FSYNC_MS = 1_000;
 

@@ -8,7 +8,7 @@
  */
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
-import { PrometheusMetrics, serveClientPort } from "../api/index.js";
+import { PrometheusMetrics, serveClientPort, SlowCalls } from "../api/index.js";
 import { BCRYPT_COST, openCredentials, type CredentialsOptions } from "../credentials/index.js";
 import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
@@ -54,6 +54,8 @@ export interface WalnutOptions {
   readonly platform?: Platform;
   /** Figures of this process among the metrics: for a process that is a server and nothing else. */
   readonly processMetrics?: boolean;
+  /** How long calls took among the metrics (etcd's `--metrics extensive`). */
+  readonly extensiveMetrics?: boolean;
   readonly onBootProgress?: (progress: BootProgress) => void;
   /** The member has failed: its disk, or a law of its own. It acknowledges nothing any more; stop it, and end the process. */
   readonly onFailure?: (error: unknown) => void;
@@ -118,6 +120,7 @@ async function start(
   const name = options.member?.name ?? defaults.name;
   const metrics = new PrometheusMetrics({
     processFigures: options.processMetrics ?? false,
+    extensive: options.extensiveMetrics ?? false,
     figures: { ...METRICS, ...PEER_METRICS },
   });
   const credentials = await openCredentials(platform, { ...AUTH_DEFAULTS, ...options.auth });
@@ -157,7 +160,9 @@ async function start(
     throw error;
   }
   const exposition = (): ReturnType<PrometheusMetrics["exposition"]> => metrics.exposition();
-  const dependencies = { clock: platform.clock, member, metrics, exposition, observer: metrics };
+  const observer = new SlowCalls(metrics, platform);
+  const showTraffic = metrics.show.bind(metrics);
+  const dependencies = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
   const ports = bound.map((port) => serveClientPort(port, dependencies));
   platform.log.info("ready to serve client requests");
   for (const url of urls) {

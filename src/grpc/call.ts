@@ -60,6 +60,8 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   /** Bytes of the connection's budget for large messages that this call has, and whether it waits for some. */
   granted = 0;
   #asksGrant = false;
+  /** When its field lines came. */
+  readonly #began: number;
   /** Since when the client owes a message, or has not read its answer; `Infinity` when it owes nothing. */
   waitsSince: number;
 
@@ -75,6 +77,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.#stream = stream;
     this.#fields = fields;
     this.#route = route;
+    this.#began = now;
     this.waitsSince = now;
   }
 
@@ -141,7 +144,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
         this.#inputEnded = ended;
         const max = this.#connection.messageBytesMax;
         if (size > max) this.refuse(tooLarge(size, max));
-        else this.#takeRequest(bytes.subarray(start + PREFIX_BYTES, end));
+        else this.#takeMessage(bytes.subarray(start + PREFIX_BYTES, end));
         return;
       }
     }
@@ -251,6 +254,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   }
 
   #takeMessage(message: Uint8Array): void {
+    this.#connection.traffic.receivedBytes += message.length;
     if (this.#messages !== undefined) this.#guard(() => this.#messages!.onMessage(message));
     else if (!this.#requestCame) this.#takeRequest(message);
   }
@@ -316,6 +320,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
       return;
     }
     this.#headSent = true;
+    this.#connection.traffic.sentBytes += message.length;
     this.#close(GrpcStatus.ok);
     writePrefix(sharedPrefix, message.length, false);
     this.#connection.answer(this.#stream, this.#route.head, sharedPrefix, message, OK_TRAILERS);
@@ -391,6 +396,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   /** False: wait for `onDrain`. */
   #send(message: Uint8Array): boolean {
     this.#sendHead();
+    this.#connection.traffic.sentBytes += message.length;
     if (!this.#route.gzip) return this.#sendFrame(message, false);
     this.#compressing++;
     this.#connection.gzipLane.compress(message, (bytes) => {
@@ -492,7 +498,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   #observeEnd(status: number): void {
     const { handler } = this.#route;
-    if (handler !== undefined) this.#connection.observer?.ended(this.path, handler.kind, status);
+    const { observer } = this.#connection;
+    if (handler === undefined || observer === undefined) return;
+    observer.ended(this.path, handler.kind, status, this.#connection.timeOfTurn() - this.#began, this.peer);
   }
 
   /** The deadline; or, after the end, the time in which a client may still have been sending. */

@@ -23,7 +23,7 @@ import type { BufferPool } from "./buffer-pool.js";
 import { ServerCall } from "./call.js";
 import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
-import type { CallObserver, ErrorMapper } from "./handler.js";
+import type { CallObserver, ErrorMapper, Traffic } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
 import { PlainCall, type PlainHandler } from "./plain-call.js";
 import type { Router } from "./route.js";
@@ -48,6 +48,10 @@ export interface ConnectionHost {
   readonly plain: PlainService | undefined;
   readonly buffers: BufferPool;
   now(): number;
+  /** The time of this turn of the loop: the clock is read once in it. */
+  timeOfTurn(): number;
+  /** Bytes of messages that came and went. */
+  readonly traffic: Traffic;
   /** Calls `flush` when the turn is over. */
   flushLater(connection: GrpcConnection): void;
   /** Whether so much input was read in this turn of the loop that others must have theirs. */
@@ -151,6 +155,9 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   get wheel(): DeadlineWheel {
     return this.#host.wheel;
   }
+  get traffic(): Traffic {
+    return this.#host.traffic;
+  }
   get gzipLane(): GzipLane {
     return (this.#gzipLane ??= new GzipLane());
   }
@@ -234,6 +241,11 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
       call.granted = bytes;
       call.onGrant();
     }
+  }
+
+  /** The time, as near as this turn of the loop. */
+  timeOfTurn(): number {
+    return this.#receiving ? this.now : this.#host.timeOfTurn();
   }
 
   // ---- Input.

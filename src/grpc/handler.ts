@@ -77,5 +77,15 @@ export type ErrorMapper = (error: unknown) => { readonly status: number; readonl
 /** Told of each call's beginning and end, for metrics and logs. `path` is one of the table's. */
 export interface CallObserver {
   started(path: string, kind: HandlerKind): void;
-  ended(path: string, kind: HandlerKind, status: number): void;
+  /**
+   * @param tookMs since the call's first bytes came; as of the turn in which it ended, for the clock is not read for each
+   * @param peer the client's address
+   */
+  ended(path: string, kind: HandlerKind, status: number, tookMs: number, peer: string): void;
+}
+
+/** Bytes of gRPC messages, prefixes and what HTTP/2 needs left out. */
+export interface Traffic {
+  receivedBytes: number;
+  sentBytes: number;
 }

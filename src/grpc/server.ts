@@ -12,7 +12,7 @@ import type { Clock, Timer } from "../platform/clock.js";
 import { BufferPool } from "./buffer-pool.js";
 import { type ConnectionHost, GrpcConnection, type PlainService } from "./connection.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
-import type { CallObserver, ErrorMapper, HandlerTable } from "./handler.js";
+import type { CallObserver, ErrorMapper, HandlerTable, Traffic } from "./handler.js";
 import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
 import { Router } from "./route.js";
 
@@ -52,8 +52,13 @@ export class GrpcServer {
   readonly #wheel: DeadlineWheel;
   readonly #host: ConnectionHost;
   readonly #connections = new Set<GrpcConnection>();
+  /** Bytes of messages since it began, over all connections. */
+  readonly traffic: Traffic = { receivedBytes: 0, sentBytes: 0 };
   /** Connections that have something to write when the turn is over. */
   #toFlush: GrpcConnection[] = [];
+  #turnEnds = false;
+  /** The time of this turn; undefined while nobody has asked for it. */
+  #turnTime: number | undefined;
   /** When the first input of this turn came; undefined before. */
   #turnBegan: number | undefined;
   /** Connections that have had their share of this turn. */
@@ -82,6 +87,8 @@ export class GrpcServer {
       buffers: new BufferPool(limits.spareBytesMax),
       plain: plain && { bodyBytesMax: plain.bodyBytesMax, answer: async (...request) => plain.answer(...request) },
       now: () => clock.now(),
+      timeOfTurn: () => this.#timeOfTurn(),
+      traffic: this.traffic,
       flushLater: (connection) => this.#flushLater(connection),
       isTurnOver: (now) => this.#isTurnOver(now),
       resumeLater: (connection) => void this.#toResume.push(connection),
@@ -134,11 +141,24 @@ export class GrpcServer {
   }
 
   #flushLater(connection: GrpcConnection): void {
-    if (this.#toFlush.length === 0) setImmediate(() => this.#flushAll());
     this.#toFlush.push(connection);
+    this.#endTurnSoon();
+  }
+
+  #timeOfTurn(): number {
+    this.#endTurnSoon();
+    return (this.#turnTime ??= this.#clock.now());
+  }
+
+  #endTurnSoon(): void {
+    if (this.#turnEnds) return;
+    this.#turnEnds = true;
+    setImmediate(() => this.#flushAll());
   }
 
   #flushAll(): void {
+    this.#turnEnds = false;
+    this.#turnTime = undefined;
     const connections = this.#toFlush;
     this.#toFlush = [];
     for (const connection of connections) connection.flush();

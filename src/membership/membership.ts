@@ -11,6 +11,8 @@ import { CodedError, invariant } from "../base/errors.js";
 import { latin1FromBytes, utf8FromText } from "../base/text.js";
 import { ConfChangeType, type ConfChange } from "../proto/raft.js";
 import type { Log } from "../platform/log.js";
+import { CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "./buckets.js";
+import { type Downgrade, NO_DOWNGRADE, readDowngrade, writeDowngrade } from "./downgrade.js";
 import {
   compareIds,
   decodeChangeContext,
@@ -37,10 +39,7 @@ export class MembershipError extends CodedError<MembershipErrorCode> {
   override readonly name = "MembershipError";
 }
 
-/** The buckets of `db` that hold membership. */
-export const MEMBERS_BUCKET = "members";
-export const MEMBERS_REMOVED_BUCKET = "members_removed";
-export const CLUSTER_BUCKET = "cluster";
+export { CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET };
 const CLUSTER_VERSION_KEY = utf8FromText("clusterVersion");
 const REMOVED_MARK = utf8FromText("removed");
 
@@ -59,6 +58,7 @@ export class Membership {
   readonly #members = new Map<bigint, Member>();
   readonly #removed = new Set<bigint>();
   #clusterVersion: string | undefined;
+  #downgrade: Downgrade = NO_DOWNGRADE;
 
   constructor(ids: { readonly clusterId: bigint; readonly localId: bigint }, log: Log) {
     this.clusterId = ids.clusterId;
@@ -235,6 +235,25 @@ export class Membership {
       this.#log.info("set initial cluster version", { "cluster-version": minorVersion(version) });
     } else {
       this.#log.info("updated cluster version", { from: minorVersion(before), to: minorVersion(version) });
+    }
+  }
+
+  get downgrade(): Downgrade {
+    return this.#downgrade;
+  }
+
+  /** Takes over what `db` says: no snapshot file has it. */
+  recoverDowngrade(table: Pick<BucketTable, "get">): void {
+    this.#downgrade = readDowngrade(table);
+  }
+
+  /** @param table undefined when `db` has this entry already, and maybe a later one */
+  setDowngrade(downgrade: Downgrade, table: BucketTable | undefined): void {
+    if (table === undefined) return;
+    writeDowngrade(table, downgrade);
+    this.#downgrade = downgrade;
+    if (downgrade.enabled) {
+      this.#log.info("The server is ready to downgrade", { "target-version": downgrade.targetVersion });
     }
   }
 

@@ -24,6 +24,7 @@
 import type { BucketTable } from "../base/bucket-table.js";
 import { CodedError, describeError } from "../base/errors.js";
 import { crc32c } from "../base/crc32c.js";
+import { formatDuration } from "../base/go-duration.js";
 import {
   BATCH_BYTES_MAX,
   BATCH_INTERVAL_MS,
@@ -177,6 +178,13 @@ export class Backend implements BucketWriter {
   /** Bytes of the file that hold something; the rest is free for new pages. */
   get sizeInUseBytes(): number {
     return this.#database.sizeBytes - this.#database.freeBytes;
+  }
+
+  /** Reads that hold pages of the file. */
+  get openReadCount(): number {
+    let count = 0;
+    for (const reads of this.#openReads.values()) count += reads;
+    return count;
   }
 
   /** Why nothing is accepted any more; undefined while all is well. */
@@ -405,7 +413,7 @@ export class Backend implements BucketWriter {
       "current-db-size-bytes": this.sizeBytes,
       "current-db-size-in-use-bytes-diff": this.sizeInUseBytes - before.inUse,
       "current-db-size-in-use-bytes": this.sizeInUseBytes,
-      took: `${Math.round(this.#d.clock.now() - began)}ms`,
+      took: formatDuration(this.#d.clock.now() - began),
     });
   }
 

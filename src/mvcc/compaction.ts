@@ -17,6 +17,7 @@
  * covers what its compaction has not deleted yet, and its hash changes until that has ended; Walnut covers what is left at that end.
  */
 import { crc32c } from "../base/crc32c.js";
+import { formatDuration } from "../base/go-duration.js";
 import { COMPACTION_BATCH_BYTES_MAX, COMPACTION_BATCH_MAX, COMPACTION_PAUSE_MS, SLICE_MS_MAX } from "../base/limits.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import type { Clock, Log } from "../platform/index.js";
@@ -39,6 +40,16 @@ export interface CompactionOptions {
   readonly compactionBatchMax?: number;
   /** Pause between two batches: etcd's `--experimental-compaction-sleep-interval`. */
   readonly compactionPauseMs?: number;
+  /** Told of each compaction that has come to its end. */
+  readonly onCompacted?: (compaction: FinishedCompaction) => void;
+}
+
+export interface FinishedCompaction {
+  readonly revision: number;
+  /** Rests included. */
+  readonly tookMs: number;
+  /** Revisions that are gone. */
+  readonly deleted: number;
 }
 
 /** Hashes of past compactions that are kept, as in etcd. */
@@ -66,7 +77,8 @@ export function readMarks(backend: Backend): CompactionMarks {
   return { scheduled: read(SCHEDULED_KEY), finished: read(FINISHED_KEY) };
 }
 
-interface StoredHash {
+/** The hash of a past compaction, which all members have alike. */
+export interface StoredHash {
   readonly revision: number;
   readonly compactRevision: number;
   readonly hash: number;
@@ -83,6 +95,8 @@ export class Compactor {
   readonly #d: CompactorDependencies;
   readonly #batchMax: number;
   readonly #pauseMs: number;
+  readonly #onCompacted: (compaction: FinishedCompaction) => void;
+  #deleted = 0;
   #revision = -1;
   #hashes: StoredHash[] = [];
   /** The last of the compactions that wait for one another. Never rejects. */
@@ -97,6 +111,7 @@ export class Compactor {
     this.#d = d;
     this.#batchMax = options.compactionBatchMax ?? COMPACTION_BATCH_MAX;
     this.#pauseMs = options.compactionPauseMs ?? COMPACTION_PAUSE_MS;
+    this.#onCompacted = options.onCompacted ?? ((): void => undefined);
   }
 
   /** The last compaction's revision; -1 when there was none. */
@@ -125,6 +140,11 @@ export class Compactor {
       if (!this.#closed) this.#d.log.warn("Failed compaction", { revision, error: String(error) });
     });
     return { finished };
+  }
+
+  /** The hashes of the last compactions, in the order of their revisions. */
+  get hashes(): readonly StoredHash[] {
+    return this.#hashes;
   }
 
   /** Keeps compactions above `at` from forgetting what a read in slices at that revision still needs, until released. */
@@ -190,6 +210,7 @@ export class Compactor {
     // As etcd's, which two members compare: where nothing stays, it covers all that is deleted.
     const hasher = new KeyValueHasher(previous.revision, revision, keep.size > 0 ? keep : undefined);
     let from = revisionBytes(0, 0);
+    this.#deleted = 0;
     for (;;) {
       if (this.#closed) throw new MvccError("MVCC_CLOSED", `the store was closed while it compacted up to ${revision}`);
       const next = this.#deleteBatch(from, revision, keep, hasher);
@@ -201,11 +222,12 @@ export class Compactor {
     backend.put(BUCKETS.meta, FINISHED_KEY, revisionBytes(revision, 0));
     log.info("finished scheduled compaction", {
       "compact-revision": revision,
-      took: `${Math.round(clock.now() - began)}ms`,
+      took: formatDuration(clock.now() - began),
       hash: hasher.hash,
       "current-db-size-bytes": backend.sizeBytes,
       "current-db-size-in-use-bytes": backend.sizeInUseBytes,
     });
+    this.#onCompacted({ revision, tookMs: clock.now() - began, deleted: this.#deleted });
     // A hash that leaves out what an interrupted compaction deleted would differ from the other members'.
     if (previous.completed) this.#storeHash({ revision, compactRevision: previous.revision, hash: hasher.hash });
   }
@@ -219,7 +241,9 @@ export class Compactor {
       seen++;
       bytes += value.length;
       hasher.add(key, value);
-      return keep.has(mainOf(key), subOf(key)) ? "keep" : "delete";
+      if (keep.has(mainOf(key), subOf(key))) return "keep";
+      this.#deleted++;
+      return "delete";
     });
   }
 

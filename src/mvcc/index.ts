@@ -2,7 +2,13 @@
 export * from "./backend.js";
 export type * from "./bolt-door.js";
 export * from "./bolt-engine.js";
-export { readMarks, type CompactionMarks, type CompactionOptions } from "./compaction.js";
+export {
+  readMarks,
+  type CompactionMarks,
+  type CompactionOptions,
+  type FinishedCompaction,
+  type StoredHash,
+} from "./compaction.js";
 export { MvccError, type MvccErrorCode } from "./errors.js";
 export type { KeySpan } from "./key-index.js";
 export * from "./leases.js";

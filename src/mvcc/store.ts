@@ -23,7 +23,7 @@ import { varintSize } from "../proto/fast/varint.js";
 import type { KeyValue } from "../proto/generated/mvccpb/kv.js";
 import { EMPTY_BYTES, WireReader } from "../base/bytes.js";
 import { BUCKETS, type Backend } from "./backend.js";
-import { Compactor, type CompactionOptions, readMarks } from "./compaction.js";
+import { Compactor, type CompactionOptions, readMarks, type StoredHash } from "./compaction.js";
 import { compactedError, futureError, MvccError } from "./errors.js";
 import { KeyIndex, NO_ROW, type KeySpan } from "./key-index.js";
 import { noLeases, type LeaseAttacher } from "./leases.js";
@@ -369,6 +369,11 @@ export class Store implements ReadView {
    */
   compact(revision: number): { readonly finished: Promise<void> } {
     return this.#compactor.compact(revision, this.#revision);
+  }
+
+  /** The hashes of the last compactions, in the order of their revisions. */
+  get compactionHashes(): readonly StoredHash[] {
+    return this.#compactor.hashes;
   }
 
   /** The checksum of the whole of `db`, as etcd's Hash call gives it, and the revision it belongs to. */

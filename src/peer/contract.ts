@@ -71,6 +71,7 @@ export interface PeerReceiver {
   members(): readonly Member[];
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
+  isDowngrading(): Promise<boolean>;
   promote(id: bigint, token?: string): Promise<readonly Member[]>;
   renewLease(id: bigint): Promise<number>;
   leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse>;

@@ -5,7 +5,7 @@
  *   GET  /raft/stream/message/ID    a stream of all messages to it          POST /members/promote/ID   a learner becomes a voter
  *   POST /raft                      one message                             GET  /members/hashkv       the hash at a revision
  *   POST /raft/snapshot             a snapshot and its database             GET  /version              versions
- *   GET  /raft/probing              are you there                           GET  /downgrade/enabled    false
+ *   GET  /raft/probing              are you there                           GET  /downgrade/enabled    is one under way
  *                                                                           POST /leases[/internal]    no such lease
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -375,11 +375,17 @@ export class Routes {
     }
   }
 
-  /** Nothing can be downgraded here, and etcd says so. */
   async #downgrade(request: IncomingMessage, response: ServerResponse): Promise<void> {
     allowMethod(request, response, "GET");
     this.#tellCluster(response);
-    await send(response, "text/plain", "false");
+    let isDowngrading: boolean;
+    try {
+      isDowngrading = await this.#world.receiver.isDowngrading();
+    } catch (cause) {
+      if (!(cause instanceof CodedError)) throw cause;
+      throw new Refused(500, `failed linearized read: ${cause.detail}`, { cause });
+    }
+    await send(response, "text/plain", String(isDowngrading));
   }
 
   async #renewLease(request: IncomingMessage, response: ServerResponse): Promise<void> {

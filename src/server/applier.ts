@@ -18,6 +18,7 @@ import type { Leases } from "../lease/leases.js";
 import type { Alarms } from "../alarm/alarms.js";
 import { decodeConfStateJson, encodeConfStateJson } from "../membership/conf-state-json.js";
 import { decodeAttributes, memberIdText, parseMemberId } from "../membership/member.js";
+import { NO_DOWNGRADE } from "../membership/downgrade.js";
 import type { Membership } from "../membership/membership.js";
 import { applyCompaction, applyDeleteRange, applyPut, applyRange, applyTxn, type Store } from "../mvcc/index.js";
 import type { Log } from "../platform/log.js";
@@ -45,7 +46,7 @@ import {
 import type { V2Request } from "../proto/v2-request.js";
 import { type AuthApplier, callerOf } from "./auth-applier.js";
 import { MemberError, RequestError } from "./errors.js";
-import { costOfPut, costOfTxn, fitsQuota } from "./quota.js";
+import { COST_OF_LEASE, costOfPut, costOfTxn, fitsQuota } from "./quota.js";
 
 const META_BUCKET = "meta";
 const CONSISTENT_INDEX_KEY = utf8FromText("consistent_index");
@@ -283,13 +284,8 @@ export class Applier {
       const attributes = { name: memberAttributes?.name ?? "", clientUrls: memberAttributes?.clientUrls ?? [] };
       membership.publish(memberID, attributes, table);
     } else if (request.downgradeInfoSet !== undefined) {
-      if (request.downgradeInfoSet.enabled) {
-        throw new MemberError(
-          "ENTRY_UNKNOWN",
-          `the cluster is being downgraded to ${request.downgradeInfoSet.ver}, and Walnut serves ${CLUSTER_LINE}: ` +
-            "cancel the downgrade with `etcdctl downgrade cancel` on an etcd member",
-        );
-      }
+      const { enabled, ver } = request.downgradeInfoSet;
+      membership.setDowngrade(enabled ? { enabled, targetVersion: ver } : NO_DOWNGRADE, table);
     } else {
       return false;
     }
@@ -368,16 +364,14 @@ export class Applier {
   }
 
   #applyLeaseRequest(request: InternalRaftRequest): Outcome | undefined {
-    const { store, leases, alarms } = this.#dependencies;
+    const { store, leases } = this.#dependencies;
     const header = { clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 };
     if (request.leaseGrant !== undefined) {
       const { ID, TTL } = request.leaseGrant;
-      if (alarms.has(AlarmType.NOSPACE)) throw new RequestError("SERVER_NO_SPACE", "the NOSPACE alarm stands");
+      const fits = this.#checkQuota(COST_OF_LEASE);
       const granted = leases.grant(ID, TTL);
-      return {
-        kind: "answer",
-        response: { header: { ...header, revision: store.revision }, ID, TTL: granted, error: "" },
-      };
+      const response = { header: { ...header, revision: store.revision }, ID, TTL: granted, error: "" };
+      return this.#unlessOverQuota(response, fits);
     }
     if (request.leaseRevoke !== undefined) {
       leases.revoke(request.leaseRevoke.ID, store);
@@ -435,8 +429,6 @@ export class Applier {
     }
   }
 }
-
-const CLUSTER_LINE = "3.5";
 
 /** Codes of requests that were wrong or came at the wrong time; all others are failures of the member itself. */
 const REFUSALS = ["MVCC_COMPACTED", "MVCC_FUTURE_REVISION", "KEY_NOT_FOUND"];

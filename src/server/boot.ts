@@ -21,7 +21,8 @@ import {
   memberIdText,
   type Member,
 } from "../membership/member.js";
-import { Membership, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
+import { type Downgrade, readDowngrade } from "../membership/downgrade.js";
+import { Membership, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET, minorVersion } from "../membership/membership.js";
 import { parentPath, DiskError, type Disk, type Platform } from "../platform/index.js";
 import { EMPTY_HARD_STATE, equalHardStates, type Snapshot } from "../proto/raft.js";
 import { decodeWalMetadata, encodeWalMetadata } from "../proto/wal.js";
@@ -258,6 +259,7 @@ async function restartMember(
     "consistent-index": loadProgress(backend).consistentIndex,
   });
   const progress = loadProgress(backend);
+  checkDowngrade(layout.dataDir, readDowngrade(backend));
 
   const at = { index: snapshot?.metadata.index ?? 0, term: snapshot?.metadata.term ?? 0 };
   let damagedEnd = await readDamagedEnd(disk, layout);
@@ -278,6 +280,7 @@ async function restartMember(
   const membership = new Membership({ clusterId, localId: nodeId }, log);
   const snapshotData = new SnapshotData(snapshot?.data);
   if (snapshot !== undefined) membership.recover(snapshotData.state());
+  membership.recoverDowngrade(backend);
   checkClusterVersion(layout.dataDir, membership.clusterVersion);
 
   const forced = options.forceNewCluster
@@ -541,6 +544,16 @@ export function checkClusterVersion(dataDir: string, version: string | undefined
     "DATA_DIR_NEWER",
     `the cluster of ${dataDir} has version ${version}, and this server serves ${CLUSTER_VERSION}: ` +
       "downgrade the cluster first, or start a server of that version",
+  );
+}
+
+/** @throws MemberError `CLUSTER_DOWNGRADING` while members are to be started in another version than this one */
+export function checkDowngrade(dataDir: string, { enabled, targetVersion }: Downgrade): void {
+  if (!enabled || targetVersion === CLUSTER_VERSION) return;
+  throw new MemberError(
+    "CLUSTER_DOWNGRADING",
+    `the cluster of ${dataDir} is being downgraded to ${targetVersion}, and this server serves ${CLUSTER_VERSION}: ` +
+      `start etcd ${minorVersion(targetVersion)} on the directory, or cancel the downgrade at a member that runs (\`etcdctl downgrade cancel\`)`,
   );
 }
 

@@ -45,6 +45,8 @@ import type {
   AlarmMember,
   AlarmRequest,
   AlarmResponse,
+  DowngradeRequest,
+  DowngradeResponse,
   HashKVRequest,
   HashKVResponse,
   HashResponse,
@@ -165,6 +167,11 @@ export interface MemberService {
 
   alarm(request: AlarmRequest, context?: CallContext): Promise<AlarmResponse>;
   status(): StatusResponse;
+  /**
+   * Checks, begins or cancels a downgrade of the cluster. The header is the caller's affair. An action that there is none of is the
+   * API's to refuse.
+   */
+  downgrade(request: DowngradeRequest, context?: CallContext): Promise<DowngradeResponse>;
   hash(): Promise<HashResponse>;
   hashKv(request: HashKVRequest): Promise<HashKVResponse>;
   defragment(): Promise<void>;

@@ -1,12 +1,14 @@
 /**
  * Comparisons of the keys between members, by etcd's `hashKV`. At the start a member compares itself with the others and refuses to
  * serve when it differs; while it leads, it compares the others with itself now and then, and raises the CORRUPT alarm, which stops all
- * writing until an operator has looked.
+ * writing until an operator has looked. The hashes that compactions leave are compared apart (`--experimental-compact-hash-check-*`): all
+ * members come by the same one in passing, so that nobody has to read its keys for it.
  *
  * Hashes can be compared only at the same revision and the same compaction: others that are behind, or compacted elsewhere, say nothing.
  */
 import { describeError } from "../base/errors.js";
 import { memberIdText, type Member } from "../membership/member.js";
+import type { StoredHash } from "../mvcc/index.js";
 import type { Log } from "../platform/index.js";
 import type { HashKVResponse } from "../proto/generated/etcdserverpb/maintenance.js";
 import { MemberError } from "./errors.js";
@@ -19,6 +21,8 @@ export interface CorruptionCheckDependencies {
   readonly members: () => readonly Member[];
   /** Of this member; 0 for the current revision. */
   readonly hashKv: (revision: number) => Promise<HashKVResponse>;
+  /** Of this member's last compactions. */
+  readonly compactionHashes: () => readonly StoredHash[];
   readonly linearizableRead: () => Promise<void>;
   readonly raiseAlarm: () => Promise<void>;
 }
@@ -31,6 +35,9 @@ interface PeerHash {
 export class CorruptionCheck {
   readonly #d: CorruptionCheckDependencies;
   #checking = false;
+  #checkingCompactions = false;
+  /** All members had the same hash of the compaction at this revision. */
+  #checkedRevision = 0;
 
   constructor(d: CorruptionCheckDependencies) {
     this.#d = d;
@@ -85,6 +92,71 @@ export class CorruptionCheck {
     log.info("finished peer corruption check", { "number-of-peers-checked": peers.length });
     // Which of them is wrong is not known: the alarm names nobody, as 3.5's.
     if (findings.length > 0) await this.#d.raiseAlarm();
+  }
+
+  /**
+   * Compares the hashes of compactions that were not compared yet, the newest first: when all members have one, those before it need not be
+   * looked at. Raises the alarm when members differ. A check under way is not doubled.
+   */
+  async checkCompactions(): Promise<void> {
+    if (this.#checkingCompactions) return;
+    this.#checkingCompactions = true;
+    try {
+      await this.#checkCompactions();
+    } finally {
+      this.#checkingCompactions = false;
+    }
+  }
+
+  async #checkCompactions(): Promise<void> {
+    const { log, local } = this.#d;
+    log.info("starting compact hash check", { "local-member-id": memberIdText(local.memberId) });
+    const unchecked = this.#d.compactionHashes().filter(({ revision }) => revision > this.#checkedRevision);
+    let looked = 0;
+    for (const own of unchecked.toReversed()) {
+      looked++;
+      const verdict = await this.#compareCompaction(own);
+      if (verdict === "differs") return this.#d.raiseAlarm(); // which of them is wrong is not known
+      if (verdict === "agreed") {
+        this.#checkedRevision = own.revision;
+        break;
+      }
+    }
+    log.info("finished compaction hash check", { "number-of-hashes-checked": looked });
+  }
+
+  async #compareCompaction({ revision, compactRevision, hash }: StoredHash): Promise<"agreed" | "differs" | "unknown"> {
+    const { log, local } = this.#d;
+    const others = this.#d.members().filter(({ id }) => id !== local.memberId).length;
+    if (others === 0) return "unknown";
+    const comparable = (await this.#peerHashes(revision)).filter(
+      ({ answer }) => answer.compactRevision === compactRevision,
+    );
+    for (const { id, answer } of comparable) {
+      if (answer.hash === hash) {
+        log.info("successfully checked hash on follower", { revision, "peer-id": memberIdText(id) });
+        continue;
+      }
+      log.error("failed compaction hash check", {
+        revision,
+        "leader-compact-revision": compactRevision,
+        "leader-hash": hash,
+        "follower-compact-revision": answer.compactRevision,
+        "follower-hash": answer.hash,
+        "follower-peer-id": memberIdText(id),
+      });
+      return "differs";
+    }
+    const counts = { "number-of-peers-checked": comparable.length, revision };
+    if (comparable.length === others) {
+      log.info("successfully checked hash on whole cluster", counts);
+      return "agreed";
+    }
+    log.warn("skipped revision in compaction hash check; was not able to check all peers", {
+      ...counts,
+      "number-of-peers": others,
+    });
+    return "unknown";
   }
 
   async #peerHashes(revision: number): Promise<PeerHash[]> {

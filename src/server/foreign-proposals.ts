@@ -52,7 +52,7 @@ export function isServed(request: InternalRaftRequest): boolean {
     isAuthRequest(request) ||
     request.clusterVersionSet !== undefined ||
     request.clusterMemberAttrSet !== undefined ||
-    request.downgradeInfoSet?.enabled === false
+    request.downgradeInfoSet !== undefined
   );
 }
 

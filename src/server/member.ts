@@ -10,6 +10,7 @@
 import { AuthError, type Caller, type Credentials, NOBODY, RequestChecks, SimpleTokens } from "../auth/index.js";
 import { EMPTY_BYTES } from "../base/bytes.js";
 import { CodedError, describeError } from "../base/errors.js";
+import { formatDuration } from "../base/go-duration.js";
 import {
   CATCH_UP_HELD_MS_MAX,
   LOOP_WRITE_ENTRIES_MAX,
@@ -25,9 +26,17 @@ import {
   memberIdText,
   type Member as ClusterMember,
 } from "../membership/member.js";
+import { clusterVersionOf, downgradeTargetOf } from "../membership/downgrade.js";
 import type { Membership } from "../membership/membership.js";
 import { MembershipError, minorVersion } from "../membership/membership.js";
-import { applyRange, applyRangeInSlices, applyTxn, isReadOnlyTxn, type StoredPairs } from "../mvcc/index.js";
+import {
+  applyRange,
+  applyRangeInSlices,
+  applyTxn,
+  type FinishedCompaction,
+  isReadOnlyTxn,
+  type StoredPairs,
+} from "../mvcc/index.js";
 import { RestingClock, type Clock, type Log, type Platform, type Timer } from "../platform/index.js";
 import type { ResponseHeader } from "../proto/generated/etcdserverpb/header.js";
 import type {
@@ -49,6 +58,9 @@ import {
   type AlarmMember,
   type AlarmRequest,
   type AlarmResponse,
+  DowngradeRequest_DowngradeAction as DowngradeAction,
+  type DowngradeRequest,
+  type DowngradeResponse,
   type HashKVRequest,
   type HashKVResponse,
   type HashResponse,
@@ -82,10 +94,12 @@ import { Access } from "./access.js";
 import { AuthApplier, rootOf } from "./auth-applier.js";
 import { LoggedAuthCalls } from "./auth-calls.js";
 import { Applier, loadProgress, type Progress } from "./applier.js";
+import { AutoCompactor } from "./auto-compaction.js";
 import {
   adoptDatabase,
   boot,
   checkClusterVersion,
+  checkDowngrade,
   openBackend,
   type BootHooks,
   type Booted,
@@ -112,7 +126,7 @@ import { noMetrics, type Metrics } from "./metrics.js";
 import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.js";
 import type { LocalIdentity, PeerDoor, PeerReceiver, Peers } from "./peers.js";
 import { Proposals, type Answer } from "./proposals.js";
-import { costOfPut, costOfTxn, fitsQuota } from "./quota.js";
+import { COST_OF_LEASE, costOfPut, costOfTxn, fitsQuota } from "./quota.js";
 import { LinearizableReads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import {
@@ -127,6 +141,7 @@ import {
 } from "./reconfiguration.js";
 import { idBytes, RequestIds } from "./request-ids.js";
 import { SnapshotExchange, untilEnd } from "./snapshot-exchange.js";
+import { SlowRequests } from "./slow-requests.js";
 import { Snapshotter } from "./snapshotter.js";
 import { openTables, type Tables } from "./tables.js";
 import type { WatchStream, WatchStreamOptions, WatchStreamReceiver } from "./watch-contract.js";
@@ -139,6 +154,8 @@ const TICKS_AFTER_REMOVAL = 10;
 const ADVANCE_WITHIN_MS = 5_000;
 /** After a longer pause between two ticks a leader asks the others whether it leads still (etcd's figure). */
 const TICKS_WITHOUT_DOUBT = 3;
+/** A heart-beat is late after so many intervals (etcd's figure). */
+const TICKS_OF_LATE_HEARTBEAT = 2;
 /** Pause before a leader that did not answer is asked again (etcd's 50 ms). */
 const LEADER_ASKED_AGAIN_MS = 50;
 /** The end of a range that is "from the key on". */
@@ -220,9 +237,11 @@ export class Member implements MemberService {
   readonly #abstention: Abstention;
   readonly #versions: ClusterVersionMonitor;
   readonly #corruption: CorruptionCheck;
+  readonly #slow: SlowRequests;
   readonly #leaseKeeper: LeaseKeeper;
   readonly #watches: WatchStreams;
   readonly #credentials: Credentials;
+  #autoCompactor: AutoCompactor | undefined;
   readonly #timers: Timer[] = [];
   readonly #quotaBytes: number | undefined;
   readonly #clientUrls: readonly string[];
@@ -279,6 +298,7 @@ export class Member implements MemberService {
         credentials.tokens,
         ({ revisions }) => hooks.onBootProgress?.({ phase: "keys", done: revisions, total: undefined }),
         (id) => onLeaseRevoked(id),
+        (compaction) => showCompaction(platform, metrics, compaction),
       );
     } catch (error) {
       await booted?.wal.close().catch(() => undefined);
@@ -314,6 +334,7 @@ export class Member implements MemberService {
     this.#log = platform.log;
     this.#metrics = metrics;
     this.#hooks = hooks;
+    this.#slow = new SlowRequests({ clock: platform.clock, log: platform.log, metrics }, options.slowApplyMs);
     this.#credentials = credentials;
     this.#door = door;
     this.#membership = booted.membership;
@@ -384,6 +405,8 @@ export class Member implements MemberService {
         data: booted.snapshotData,
         log: this.#log,
         mayCompact: () => !this.#exchange.isSending,
+        now: () => this.#clock.now(),
+        onSaved: (tookMs) => metrics.observe("etcd_debugging_snap_save_total_duration_seconds", tookMs / 1000),
       },
       options,
       index,
@@ -425,6 +448,7 @@ export class Member implements MemberService {
         onHardState: (state) => this.#onCommitted(state.commit),
         apply: (entry) => this.#applier.apply(entry),
         roomToApply: () => this.#tables.backend.room(),
+        onAppliedBatch: (entries, from, to, tookMs) => this.#slow.onApplied(entries, from, to, tookMs),
         onApplied: () => this.#onApplied(),
         sendSnapshot: (message) => void this.#exchange.send(message),
         beforeSnapshot: () => this.#snapshotter.idle(),
@@ -484,6 +508,7 @@ export class Member implements MemberService {
       log: this.#log,
       members: () => this.#membership.members(),
       hashKv: (revision) => this.hashKv({ revision }),
+      compactionHashes: () => this.#tables.store.compactionHashes,
       linearizableRead: () => this.linearizableRead(),
       raiseAlarm: () =>
         this.alarm({ memberID: 0n, action: AlarmAction.ACTIVATE, alarm: AlarmType.CORRUPT }).then(() => undefined),
@@ -570,12 +595,29 @@ export class Member implements MemberService {
     if (this.#options.corruptCheckMs > 0) {
       this.#timers.push(this.#clock.every(this.#options.corruptCheckMs, () => this.#checkCorruption()));
     }
+    if (this.#options.compactHashCheckMs > 0) {
+      this.#timers.push(this.#clock.every(this.#options.compactHashCheckMs, () => this.#checkCompactions()));
+    }
+    this.#autoCompactor = this.#compactsByItself();
     const published = new Promise<void>((resolve) => (this.#published = resolve));
     this.#maybeCampaignAlone();
     this.#loop.schedule();
     void this.#publish();
     await published;
     if (this.#state === "failed") throw this.#failure;
+  }
+
+  #compactsByItself(): AutoCompactor | undefined {
+    const { autoCompaction } = this.#options;
+    if (autoCompaction === undefined) return undefined;
+    const dependencies = {
+      clock: this.#clock,
+      log: this.#log,
+      revision: () => this.#tables.store.revision,
+      leads: () => this.#leader === this.memberId,
+      compact: (revision: number) => this.#request({ compaction: { revision, physical: false } }),
+    };
+    return new AutoCompactor(dependencies, autoCompaction);
   }
 
   /**
@@ -606,7 +648,9 @@ export class Member implements MemberService {
   #tick(): void {
     if (this.#state !== "running") return;
     const now = this.#clock.now();
-    if (now - this.#tickedAt > TICKS_WITHOUT_DOUBT * this.#options.heartbeatMs) this.#isInDoubt = true;
+    const { heartbeatMs } = this.#options;
+    if (now - this.#tickedAt > TICKS_WITHOUT_DOUBT * heartbeatMs) this.#isInDoubt = true;
+    if (now - this.#tickedAt > TICKS_OF_LATE_HEARTBEAT * heartbeatMs) this.#tellLateHeartbeats(now - this.#tickedAt);
     this.#tickedAt = now;
     this.#lookAtAbstention();
     if (this.#abstention.countsTime) this.#booted.node.tick();
@@ -618,6 +662,25 @@ export class Member implements MemberService {
     this.#loop.schedule();
     if (this.#ticksLeft === undefined || --this.#ticksLeft > 0) return;
     this.#fail(new MemberError("MEMBER_REMOVED", "the member has been permanently removed from the cluster"));
+  }
+
+  /** A leader's heart-beats go out with its ticks: a late one is the others' reason to elect another leader. */
+  #tellLateHeartbeats(afterMs: number): void {
+    if (this.#leader !== this.memberId) return;
+    const expectedMs = TICKS_OF_LATE_HEARTBEAT * this.#options.heartbeatMs;
+    for (const { id } of this.#membership.members()) {
+      if (id === this.memberId) continue;
+      this.#metrics.count("etcd_server_heartbeat_send_failures_total");
+      this.#log.warn(
+        "leader failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk",
+        {
+          to: memberIdText(id),
+          "heartbeat-interval": formatDuration(this.#options.heartbeatMs),
+          "expected-duration": formatDuration(expectedMs),
+          "exceeded-duration": formatDuration(afterMs - expectedMs),
+        },
+      );
+    }
   }
 
   #lookAtAbstention(): void {
@@ -664,6 +727,8 @@ export class Member implements MemberService {
     metrics.set("etcd_debugging_mvcc_slow_watcher_total", this.#watches.behindCount);
     metrics.set("etcd_debugging_mvcc_events_total", this.#watches.eventCount);
     metrics.set("etcd_debugging_auth_revision", auth.revision);
+    metrics.set("etcd_mvcc_db_open_read_transactions", backend.openReadCount);
+    metrics.set("etcd_disk_wal_write_bytes_total", this.#booted.wal.writtenBytes);
   }
 
   #onLeader(leader: bigint): void {
@@ -703,6 +768,7 @@ export class Member implements MemberService {
 
   #onClusterVersion(version: string): void {
     checkClusterVersion(this.#options.dataDir, version);
+    checkDowngrade(this.#options.dataDir, this.#membership.downgrade);
     this.#metrics.set("etcd_cluster_version", 1, { cluster_version: minorVersion(version) });
   }
 
@@ -740,6 +806,10 @@ export class Member implements MemberService {
       members: () => this.#membership.members(),
       clusterVersion: () => this.#membership.clusterVersion,
       hashKv: (revision) => this.hashKv({ revision }),
+      isDowngrading: async () => {
+        await this.linearizableRead();
+        return this.#membership.downgrade.enabled;
+      },
       promote: async (id, token) => {
         await this.access.requireAdmin(token === undefined ? undefined : { token });
         return (await this.memberPromote(id)).members;
@@ -846,6 +916,7 @@ export class Member implements MemberService {
       "incoming-leader-snapshot-index": index,
       "incoming-leader-snapshot-term": metadata.term,
     });
+    this.#metrics.set("etcd_server_snapshot_apply_in_progress_total", 1);
     const replaced = this.#replaceTables(snapshot);
     // Reads that come meanwhile wait; a failure is told where the installation was asked for.
     this.#replacing = replaced.catch(() => undefined);
@@ -853,6 +924,7 @@ export class Member implements MemberService {
       await replaced;
     } finally {
       this.#replacing = undefined;
+      this.#metrics.set("etcd_server_snapshot_apply_in_progress_total", 0);
     }
     this.#onCommitted(index);
     this.#snapshotter.onInstalled(index);
@@ -891,6 +963,8 @@ export class Member implements MemberService {
       }
       snapshotData.recover(snapshot.data);
       this.#membership.recover(snapshotData.state());
+      this.#membership.recoverDowngrade(backend);
+      checkDowngrade(this.#options.dataDir, this.#membership.downgrade);
       checkClusterVersion(this.#options.dataDir, this.#membership.clusterVersion);
       const clock = new RestingClock(this.#clock, this.#state === "running" ? SNAPSHOT_RESTS_MS_MAX : 0);
       this.#restingClock = clock;
@@ -901,6 +975,7 @@ export class Member implements MemberService {
         this.#credentials.tokens,
         () => undefined,
         (id) => this.#leaseKeeper.onRevoked(id),
+        (compaction) => showCompaction(this.#platform, this.#metrics, compaction),
       );
       clock.endRests(); // the tables go on with it
       this.#tables = tables;
@@ -994,6 +1069,16 @@ export class Member implements MemberService {
   // ---- KV ---------------------------------------------------------------------------------------------------------
 
   async range(request: RangeRequest, context?: CallContext): Promise<RangeResponse> {
+    const began = this.#clock.now();
+    let response: RangeResponse | undefined;
+    try {
+      return (response = await this.#range(request, context));
+    } finally {
+      this.#slow.onRange(request, response, this.#clock.now() - began);
+    }
+  }
+
+  async #range(request: RangeRequest, context: CallContext | undefined): Promise<RangeResponse> {
     this.#assertRunning();
     if (!request.serializable) await this.#reads.wait();
     const caller = await this.#mustRead(context, (checks, caller) => checks.range(caller, request));
@@ -1068,6 +1153,10 @@ export class Member implements MemberService {
       auth.assertMayReadKeyIn(caller, bytes, keyStart, keyEnd);
       const pair = store.find(bytes, keyStart, keyEnd);
       this.#metrics.count("etcd_mvcc_range_total");
+      if (this.#reads.waitedMs > this.#slow.thresholdMs) {
+        const shown = (): Partial<RangeRequest> => ({ key: bytes.slice(keyStart, keyEnd) });
+        this.#slow.onPlainRange(shown, pair === undefined ? 0 : 1, this.#reads.waitedMs);
+      }
       return pair;
     });
   }
@@ -1078,7 +1167,16 @@ export class Member implements MemberService {
     this.#readFor(request.serializable, receiver, context, ({ store, auth }, caller) => {
       auth.assertMayReadSpan(caller, key, rangeEnd);
       const found = store.pairs(span, limit);
-      if (found !== undefined) this.#metrics.count("etcd_mvcc_range_total");
+      if (found === undefined) return found;
+      this.#metrics.count("etcd_mvcc_range_total");
+      if (this.#reads.waitedMs > this.#slow.thresholdMs) {
+        const shown = (): Partial<RangeRequest> => ({
+          key: bytesFromLatin1(key),
+          rangeEnd: bytesFromLatin1(rangeEnd),
+          limit,
+        });
+        this.#slow.onPlainRange(shown, found.pairs.length, this.#reads.waitedMs);
+      }
       return found;
     });
   }
@@ -1155,18 +1253,26 @@ export class Member implements MemberService {
   }
 
   async txn(request: TxnRequest, context?: CallContext): Promise<TxnResponse> {
-    if (isReadOnlyTxn(request)) {
-      this.#assertRunning();
-      if (!isSerializableTxn(request)) await this.#reads.wait();
-      const caller = await this.#mustRead(context, (checks, caller) => checks.txn(caller, request));
-      const response = await this.#read(({ store }) => applyTxn(store, request));
-      this.#assertCurrent(caller);
-      return this.#withHeader(response);
-    }
+    if (isReadOnlyTxn(request)) return this.#readOnlyTxn(request, context);
     if (!this.#fits(costOfTxn(request))) await this.#refuseForQuota();
     const { response } = await this.#requestOf({ txn: request }, context);
     this.#metrics.count("etcd_mvcc_txn_total");
     return this.#withHeader(response as TxnResponse);
+  }
+
+  async #readOnlyTxn(request: TxnRequest, context: CallContext | undefined): Promise<TxnResponse> {
+    this.#assertRunning();
+    const began = this.#clock.now();
+    let response: TxnResponse | undefined;
+    try {
+      if (!isSerializableTxn(request)) await this.#reads.wait();
+      const caller = await this.#mustRead(context, (checks, caller) => checks.txn(caller, request));
+      response = await this.#read(({ store }) => applyTxn(store, request));
+      this.#assertCurrent(caller);
+      return this.#withHeader(response);
+    } finally {
+      this.#slow.onReadOnlyTxn(request, response, this.#clock.now() - began);
+    }
   }
 
   txnFor(request: TxnRequest, encoded: Uint8Array, receiver: Receiver<TxnResponse>, context?: CallContext): void {
@@ -1222,10 +1328,12 @@ export class Member implements MemberService {
   // ---- leases -----------------------------------------------------------------------------------------------------
 
   async leaseGrant(request: LeaseGrantRequest, context?: CallContext): Promise<LeaseGrantResponse> {
+    if (!this.#fits(COST_OF_LEASE)) await this.#refuseForQuota();
     await this.access.requireUser(context);
     const ID = request.ID === 0n ? this.#newLeaseId() : request.ID;
     const { response } = await this.#requestOf({ leaseGrant: { ...request, ID } }, context);
     this.#metrics.count("etcd_debugging_lease_granted_total");
+    this.#metrics.observe("etcd_debugging_lease_ttl_total", (response as LeaseGrantResponse).TTL);
     return this.#withHeader(response as LeaseGrantResponse);
   }
 
@@ -1395,13 +1503,50 @@ export class Member implements MemberService {
     };
   }
 
+  async downgrade(request: DowngradeRequest): Promise<DowngradeResponse> {
+    if (request.action === DowngradeAction.CANCEL) {
+      await this.linearizableRead();
+      if (!this.#membership.downgrade.enabled) throw new RequestError("SERVER_NO_DOWNGRADE", "none is under way");
+      await this.#request({ downgradeInfoSet: { enabled: false, ver: "" } });
+    } else {
+      const targetVersion = await this.#downgradeTarget(request.version);
+      if (request.action === DowngradeAction.ENABLE) {
+        await this.#request({ downgradeInfoSet: { enabled: true, ver: targetVersion } });
+      }
+    }
+    return { header: this.header(), version: this.#membership.clusterVersion ?? "" };
+  }
+
+  /** The version that the cluster may be downgraded to, once it was found that it may. */
+  async #downgradeTarget(asked: string): Promise<string> {
+    const targetVersion = clusterVersionOf(asked);
+    if (targetVersion === undefined) {
+      throw new RequestError("SERVER_DOWNGRADE_FORMAT", `"${asked}" is no version, as 3.4 or 3.4.0`);
+    }
+    await this.linearizableRead();
+    const { clusterVersion, downgrade } = this.#membership;
+    if (clusterVersion === undefined) throw new RequestError("SERVER_NO_CLUSTER_VERSION", "the cluster has none yet");
+    const allowed = downgradeTargetOf(clusterVersion);
+    if (targetVersion !== allowed) {
+      throw new RequestError("SERVER_DOWNGRADE_TARGET", `${targetVersion} was asked for, only ${allowed} is possible`);
+    }
+    if (downgrade.enabled) {
+      throw new RequestError("SERVER_DOWNGRADE_RUNNING", `one to ${downgrade.targetVersion} is under way`);
+    }
+    return targetVersion;
+  }
+
   async hash(): Promise<HashResponse> {
+    const began = this.#clock.now();
     const { hash, revision } = await this.#read(({ store }) => store.hash());
+    this.#metrics.observe("etcd_mvcc_hash_duration_seconds", (this.#clock.now() - began) / 1000);
     return { header: { ...this.header(), revision }, hash };
   }
 
   async hashKv(request: HashKVRequest): Promise<HashKVResponse> {
+    const began = this.#clock.now();
     const { hash, compactRevision, currentRevision } = await this.#read(({ store }) => store.hashKv(request.revision));
+    this.#metrics.observe("etcd_mvcc_hash_rev_duration_seconds", (this.#clock.now() - began) / 1000);
     return {
       header: { ...this.header(), revision: currentRevision },
       hash,
@@ -1424,7 +1569,11 @@ export class Member implements MemberService {
   async snapshot(): Promise<DatabaseStream> {
     this.#assertRunning();
     const snapshot = await this.#read(({ backend }) => backend.snapshot());
-    return { totalBytes: snapshot.sizeBytes, chunks: untilEnd(snapshot) };
+    const began = this.#clock.now();
+    const onEnd = (): void => {
+      this.#metrics.observe("etcd_disk_backend_snapshot_duration_seconds", (this.#clock.now() - began) / 1000);
+    };
+    return { totalBytes: snapshot.sizeBytes, chunks: untilEnd(snapshot, onEnd) };
   }
 
   // ---- cluster ----------------------------------------------------------------------------------------------------
@@ -1479,7 +1628,7 @@ export class Member implements MemberService {
       return answer;
     } catch (error) {
       const reason = error instanceof CodedError ? String(error.code) : "unknown";
-      this.#metrics.count("etcd_server_learner_promote_failures", 1, { reason });
+      this.#metrics.count("etcd_server_learner_promote_failures", 1, { Reason: reason });
       throw error;
     }
   }
@@ -1608,6 +1757,13 @@ export class Member implements MemberService {
     });
   }
 
+  #checkCompactions(): void {
+    if (this.#state !== "running" || this.#leader !== this.memberId) return;
+    this.#corruption.checkCompactions().catch((error: unknown) => {
+      this.#log.warn("failed to check the hashes of compactions", { error: describeError(error) });
+    });
+  }
+
   header(): ResponseHeader {
     return {
       clusterId: this.clusterId,
@@ -1658,6 +1814,7 @@ export class Member implements MemberService {
   #refuseAll(detail: string): void {
     for (const timer of this.#timers) timer.cancel();
     this.#versions.stop();
+    this.#autoCompactor?.stop();
     this.#catchUp.dropAll();
     this.#restingClock?.endRests(); // whoever stops waits for what is being installed
     this.#leaseKeeper.stop();
@@ -1763,6 +1920,12 @@ function isSerializableTxn(request: TxnRequest): boolean {
   return [...request.success, ...request.failure].every(
     ({ request: operation }) => operation?.$case === "requestRange" && operation.value.serializable,
   );
+}
+
+function showCompaction({ clock }: Platform, metrics: Metrics, { tookMs, deleted }: FinishedCompaction): void {
+  metrics.observe("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", tookMs);
+  metrics.count("etcd_debugging_mvcc_db_compaction_keys_total", deleted);
+  metrics.set("etcd_debugging_mvcc_db_compaction_last", Math.floor(clock.wallNow() / 1000));
 }
 
 function noLease(ID: bigint): LeaseTimeToLiveResponse {

@@ -24,7 +24,7 @@ export const METRICS = {
   etcd_server_learner_promote_failures: {
     kind: "counter",
     help: "Learners that this member did not promote as leader, by reason.",
-    labels: ["reason"],
+    labels: ["Reason"],
   },
   etcd_server_leader_changes_seen_total: { kind: "counter", help: "Changes of the leader that this member saw." },
   etcd_server_id: { kind: "gauge", help: "1 for this member's ID.", labels: ["server_id"] },
@@ -45,11 +45,23 @@ export const METRICS = {
     help: "Client requests by kind and API version.",
     labels: ["type", "client_api_version"],
   },
-  etcd_server_apply_duration_seconds: {
-    kind: "histogram",
-    help: "Time to apply a request.",
-    labels: ["version", "op", "success"],
-    buckets: exponential(0.0001, 2, 20),
+  etcd_server_heartbeat_send_failures_total: {
+    kind: "counter",
+    help: "Heart-beats that this member sent late as leader, one for each other member.",
+  },
+  etcd_server_snapshot_apply_in_progress_total: {
+    kind: "gauge",
+    help: "Whether a leader's snapshot is being installed: 1, or 0.",
+  },
+  etcd_server_healthcheck: {
+    kind: "gauge",
+    help: "Result of the last check of its name: 1 for success, or 0.",
+    labels: ["type", "name"],
+  },
+  etcd_server_healthchecks_total: {
+    kind: "counter",
+    help: "Checks below /livez and /readyz, by result.",
+    labels: ["type", "name", "status"],
   },
   etcd_disk_wal_fsync_duration_seconds: {
     kind: "histogram",
@@ -72,19 +84,35 @@ export const METRICS = {
     help: "Time to stream db.",
     buckets: exponential(0.01, 2, 17),
   },
-  etcd_snap_fsync_duration_seconds: {
+  etcd_debugging_snap_save_total_duration_seconds: {
     kind: "histogram",
-    help: "Time of snapshots' fsyncs.",
+    help: "Time to save a snapshot of the members, with its sync.",
     buckets: exponential(0.001, 2, 14),
   },
   etcd_disk_defrag_inflight: { kind: "gauge", help: "Whether a defragmentation runs: 1, or 0." },
   etcd_mvcc_db_total_size_in_bytes: { kind: "gauge", help: "Size of db." },
   etcd_mvcc_db_total_size_in_use_in_bytes: { kind: "gauge", help: "Bytes of db that are in use." },
+  etcd_mvcc_db_open_read_transactions: { kind: "gauge", help: "Reads of db that hold its pages." },
+  etcd_mvcc_hash_duration_seconds: {
+    kind: "histogram",
+    help: "Time to hash all of db.",
+    buckets: exponential(0.01, 2, 15),
+  },
+  etcd_mvcc_hash_rev_duration_seconds: {
+    kind: "histogram",
+    help: "Time to hash the keys at a revision.",
+    buckets: exponential(0.01, 2, 15),
+  },
   etcd_mvcc_put_total: { kind: "counter", help: "Puts." },
   etcd_mvcc_delete_total: { kind: "counter", help: "Deletes." },
   etcd_mvcc_range_total: { kind: "counter", help: "Ranges." },
   etcd_mvcc_txn_total: { kind: "counter", help: "Transactions." },
   etcd_debugging_lease_granted_total: { kind: "counter", help: "Leases granted." },
+  etcd_debugging_lease_ttl_total: {
+    kind: "histogram",
+    help: "Times to live of granted leases, in seconds.",
+    buckets: exponential(1, 2, 24),
+  },
   etcd_debugging_lease_revoked_total: { kind: "counter", help: "Leases revoked." },
   etcd_debugging_lease_renewed_total: { kind: "counter", help: "Leases renewed by this member as leader." },
   etcd_debugging_server_lease_expired_total: {
@@ -99,6 +127,16 @@ export const METRICS = {
   etcd_debugging_mvcc_keys_total: { kind: "gauge", help: "Keys." },
   etcd_debugging_mvcc_current_revision: { kind: "gauge", help: "The store's revision." },
   etcd_debugging_mvcc_compact_revision: { kind: "gauge", help: "The revision of the last compaction." },
+  etcd_debugging_mvcc_db_compaction_total_duration_milliseconds: {
+    kind: "histogram",
+    help: "Time of compactions, rests included.",
+    buckets: exponential(100, 2, 14),
+  },
+  etcd_debugging_mvcc_db_compaction_keys_total: { kind: "counter", help: "Revisions that compactions deleted." },
+  etcd_debugging_mvcc_db_compaction_last: {
+    kind: "gauge",
+    help: "When the last compaction ended, in seconds since 1970.",
+  },
 } as const satisfies Record<string, Description>;
 
 export type MetricName = keyof typeof METRICS;
@@ -116,7 +154,7 @@ export interface Metrics {
   count(name: MetricName, by?: number, labels?: Readonly<Record<string, string>>): void;
   /** Sets a gauge. */
   set(name: MetricName, value: number, labels?: Readonly<Record<string, string>>): void;
-  /** Adds an observation to a histogram, in seconds. */
+  /** Adds an observation to a histogram, in the unit that its name tells. */
   observe(name: MetricName, value: number, labels?: Readonly<Record<string, string>>): void;
 }
 

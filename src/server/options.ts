@@ -7,15 +7,19 @@ import {
   BATCH_INTERVAL_MS,
   BATCH_WRITES_MAX,
   CATCH_UP_ENTRIES,
+  COMPACTION_BATCH_MAX,
+  COMPACTION_PAUSE_MS,
   QUOTA_BYTES_DEFAULT,
   REQUEST_BYTES_MAX,
   SEGMENT_BYTES,
   SEGMENTS_KEPT,
+  SLOW_APPLY_MS,
   SNAPSHOT_ENTRIES,
   SNAPSHOTS_KEPT,
   TXN_OPERATIONS_MAX,
   WATCH_PROGRESS_MS,
 } from "../base/limits.js";
+import type { AutoCompaction } from "./auto-compaction.js";
 import { MemberError } from "./errors.js";
 
 export interface MemberOptions {
@@ -50,6 +54,11 @@ export interface MemberOptions {
   readonly applyBacklogMax: number;
   readonly batchIntervalMs: number;
   readonly batchWritesMax: number;
+  /** What is compacted without being asked for; undefined for nothing (etcd's default). */
+  readonly autoCompaction: AutoCompaction | undefined;
+  /** Revisions that a compaction looks at in one batch, and the milliseconds that it rests after each. */
+  readonly compactionBatchMax: number;
+  readonly compactionPauseMs: number;
   /** Whether clients must show a certificate: its common name is a user's then (`--client-cert-auth`). */
   readonly clientCertAuth: boolean;
   /** Whether a change of members is refused that would leave too few started or connected ones (etcd's default). */
@@ -60,6 +69,10 @@ export interface MemberOptions {
   readonly initialCorruptCheck: boolean;
   /** Milliseconds between two comparisons of the keys by the leader; 0 for none. */
   readonly corruptCheckMs: number;
+  /** Milliseconds between two comparisons, by the leader, of what compactions left; 0 for none. */
+  readonly compactHashCheckMs: number;
+  /** Milliseconds after which a request that was applied, or read, is told in the log as slow. */
+  readonly slowApplyMs: number;
   /** Milliseconds between two times that a watcher which asks for it is told that nothing has happened. */
   readonly watchProgressMs: number;
   /**
@@ -106,11 +119,16 @@ export function defaultOptions(dataDir: string): MemberOptions {
     applyBacklogMax: APPLY_BACKLOG_MAX,
     batchIntervalMs: BATCH_INTERVAL_MS,
     batchWritesMax: BATCH_WRITES_MAX,
+    autoCompaction: undefined,
+    compactionBatchMax: COMPACTION_BATCH_MAX,
+    compactionPauseMs: COMPACTION_PAUSE_MS,
     clientCertAuth: false,
     strictReconfigCheck: true,
     initialElectionTickAdvance: true,
     initialCorruptCheck: false,
     corruptCheckMs: 0,
+    compactHashCheckMs: 0,
+    slowApplyMs: SLOW_APPLY_MS,
     watchProgressMs: WATCH_PROGRESS_MS,
     leaseReads: false,
     leaseCheckpoint: false,

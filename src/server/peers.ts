@@ -87,6 +87,8 @@ export interface PeerReceiver {
   members(): readonly Member[];
   clusterVersion(): string | undefined;
   hashKv(revision: number): Promise<HashKVResponse>;
+  /** Whether a downgrade is under way, as of now for the whole cluster. */
+  isDowngrading(): Promise<boolean>;
   /** Promotes as leader. @param token of the user who asked the other member for it */
   promote(id: bigint, token?: string): Promise<readonly Member[]>;
   /** Renews as leader, and answers the whole time in seconds. */

@@ -11,17 +11,20 @@ export function costOfPut(request: PutRequest): number {
   return KEY_OVERHEAD_BYTES + request.key.length + request.value.length;
 }
 
-/** The dearer of the two branches; 0 for a transaction that puts nothing. Nested transactions are counted in full. */
+/** What a lease is taken to cost. */
+export const COST_OF_LEASE = 64;
+
+/**
+ * The dearer of the two branches; 0 for a transaction that puts nothing. A nested transaction is taken to cost nothing, as etcd 3.5 has
+ * it: under the NOSPACE alarm it is applied, on every member or on none.
+ */
 export function costOfTxn(request: TxnRequest): number {
   return Math.max(costOfOperations(request.success), costOfOperations(request.failure));
 }
 
 function costOfOperations(operations: readonly RequestOp[]): number {
   let cost = 0;
-  for (const { request } of operations) {
-    if (request?.$case === "requestPut") cost += costOfPut(request.value);
-    else if (request?.$case === "requestTxn") cost += costOfTxn(request.value);
-  }
+  for (const { request } of operations) if (request?.$case === "requestPut") cost += costOfPut(request.value);
   return cost;
 }
 

@@ -22,13 +22,23 @@ const SLICE_MS = 2;
 const READS_PER_LOOK = 4;
 
 interface Confirmation {
-  readonly waiting: Receiver<void>[];
+  readonly waiting: readonly Receiver<void>[];
+  /** Since when the first of them waits. */
+  readonly since: number;
   readonly deadline: number;
   /** The IDs of its tries. */
   readonly contexts: Uint8Array[];
   retryAt: number;
   /** Known once confirmed: the index that must be applied. */
   index: number | undefined;
+}
+
+/** Reads that are due. */
+interface Batch {
+  readonly waiting: readonly Receiver<void>[];
+  readonly since: number;
+  /** So many of them were made. */
+  made: number;
 }
 
 export interface ReadsDependencies {
@@ -47,9 +57,10 @@ export class LinearizableReads {
   readonly #dependencies: ReadsDependencies;
   readonly #timeoutMs: number;
   #next: Receiver<void>[] = [];
+  #nextSince = 0;
+  #waitedMs = 0;
   #current: Confirmation | undefined;
-  /** Reads that are due. */
-  #due: Receiver<void>[] = [];
+  readonly #due: Batch[] = [];
   #isMaking = false;
   #closed: RequestError | undefined;
 
@@ -63,6 +74,11 @@ export class LinearizableReads {
     return this.#current !== undefined || this.#next.length > 0 || this.#due.length > 0;
   }
 
+  /** While reads are called back: how long the first of those that were confirmed together has waited, in milliseconds. 0 at other times. */
+  get waitedMs(): number {
+    return this.#waitedMs;
+  }
+
   /** Resolves when a read made now sees all that was acknowledged before. */
   wait(): Promise<void> {
     return new Promise((resolve, reject) => this.waitFor({ resolve, reject }));
@@ -74,6 +90,7 @@ export class LinearizableReads {
       receiver.reject(this.#closed);
       return;
     }
+    if (this.#next.length === 0) this.#nextSince = this.#dependencies.now();
     this.#next.push(receiver);
     this.#begin();
   }
@@ -84,6 +101,7 @@ export class LinearizableReads {
     const now = this.#dependencies.now();
     this.#current = {
       waiting: this.#next,
+      since: this.#nextSince,
       deadline: now + this.#timeoutMs,
       contexts: [],
       retryAt: now,
@@ -117,8 +135,7 @@ export class LinearizableReads {
     const current = this.#current;
     if (current?.index === undefined || this.#dependencies.appliedIndex() < current.index) return;
     this.#current = undefined;
-    if (this.#due.length === 0) this.#due = current.waiting;
-    else this.#due.push(...current.waiting);
+    this.#due.push({ waiting: current.waiting, since: current.since, made: 0 });
     if (!this.#isMaking) this.#make();
     this.#begin();
   }
@@ -127,17 +144,20 @@ export class LinearizableReads {
   #make(): void {
     this.#isMaking = true;
     const began = this.#dependencies.now();
-    let made = 0;
-    // A read may bring others, which are made here, too.
-    while (made < this.#due.length) {
-      this.#due[made++]!.resolve();
-      if (made % READS_PER_LOOK === 0 && this.#dependencies.now() - began >= SLICE_MS) {
-        this.#due = this.#due.slice(made);
-        this.#dependencies.later(() => this.#make());
-        return;
+    for (let batch = this.#due[0]; batch !== undefined; batch = this.#due[0]) {
+      this.#waitedMs = began - batch.since;
+      // A read may bring others, whose batch comes behind this one.
+      while (batch.made < batch.waiting.length) {
+        batch.waiting[batch.made++]!.resolve();
+        if (batch.made % READS_PER_LOOK === 0 && this.#dependencies.now() - began >= SLICE_MS) {
+          this.#waitedMs = 0;
+          this.#dependencies.later(() => this.#make());
+          return;
+        }
       }
+      this.#due.shift();
     }
-    this.#due = [];
+    this.#waitedMs = 0;
     this.#isMaking = false;
   }
 
@@ -174,10 +194,11 @@ export class LinearizableReads {
 
   close(error: RequestError): void {
     this.#closed = error;
-    const waiting = [...this.#due, ...(this.#current?.waiting ?? []), ...this.#next];
+    const due = this.#due.flatMap(({ waiting, made }) => waiting.slice(made));
+    const waiting = [...due, ...(this.#current?.waiting ?? []), ...this.#next];
     this.#current = undefined;
     this.#next = [];
-    this.#due = [];
+    for (const batch of this.#due) batch.made = batch.waiting.length;
     for (const read of waiting) read.reject(error);
   }
 }

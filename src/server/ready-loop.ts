@@ -58,6 +58,8 @@ export interface ReadyLoopEvents {
   apply(entry: Entry): void;
   /** Undefined when the state machine takes more entries now; otherwise resolves when it may be asked again. */
   roomToApply(): Promise<void> | undefined;
+  /** Entries in `[from, to)` were applied one after the other, in so many milliseconds. */
+  onAppliedBatch(entries: readonly Entry[], from: number, to: number, tookMs: number): void;
   /** All entries of a batch are applied. */
   onApplied(): void;
   /** A snapshot is to go to a member that is too far behind for entries: it needs the database with it. */
@@ -242,20 +244,25 @@ export class ReadyLoop {
   #applySlice(): void {
     if (this.#applying) return;
     const { clock } = this.#dependencies;
-    const until = clock.now() + SLICE_MS_MAX;
+    let now = clock.now();
+    const until = now + SLICE_MS_MAX;
     for (let message = this.#applyQueue[0]; message !== undefined; message = this.#applyQueue[0]) {
       while (this.#applyFrom < message.entries.length) {
-        const pause = this.#events.roomToApply() ?? (clock.now() >= until ? clock.yield() : undefined);
+        const pause = this.#events.roomToApply() ?? (now >= until ? clock.yield() : undefined);
         if (pause !== undefined) {
           this.#continueAfter(pause);
           return;
         }
-        const to = Math.min(this.#applyFrom + ENTRIES_BETWEEN_LOOKS, message.entries.length);
-        for (let position = this.#applyFrom; position < to; position++) {
+        const from = this.#applyFrom;
+        const to = Math.min(from + ENTRIES_BETWEEN_LOOKS, message.entries.length);
+        for (let position = from; position < to; position++) {
           if (this.#stopped) return;
           this.#events.apply(message.entries[position]!);
         }
         this.#applyFrom = to;
+        const began = now;
+        now = clock.now();
+        this.#events.onAppliedBatch(message.entries, from, to, now - began);
       }
       this.#applyFrom = 0;
       this.#applyQueue.shift();

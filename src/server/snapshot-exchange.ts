@@ -120,17 +120,21 @@ function streamOf(snapshot: BackendSnapshot): DatabaseStream {
 /**
  * The pages of a snapshot; it is ended with the reading of them, early or not. Not a generator: the return of one that was never read
  * skips its `finally`, and the pages would stay pinned.
+ *
+ * @param onAllRead told once when all pages were read
  */
-export function untilEnd(snapshot: BackendSnapshot): AsyncIterable<Uint8Array> {
-  return { [Symbol.asyncIterator]: () => new PagesUntilEnd(snapshot) };
+export function untilEnd(snapshot: BackendSnapshot, onAllRead?: () => void): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => new PagesUntilEnd(snapshot, onAllRead) };
 }
 
 class PagesUntilEnd implements AsyncIterator<Uint8Array, undefined> {
   readonly #snapshot: BackendSnapshot;
+  #onAllRead: (() => void) | undefined;
   readonly #pages: AsyncIterator<Uint8Array, unknown>;
 
-  constructor(snapshot: BackendSnapshot) {
+  constructor(snapshot: BackendSnapshot, onAllRead: (() => void) | undefined) {
     this.#snapshot = snapshot;
+    this.#onAllRead = onAllRead;
     this.#pages = snapshot.pages()[Symbol.asyncIterator]();
   }
 
@@ -143,6 +147,8 @@ class PagesUntilEnd implements AsyncIterator<Uint8Array, undefined> {
       throw error;
     }
     this.#snapshot.end();
+    this.#onAllRead?.();
+    this.#onAllRead = undefined;
     return { done: true, value: undefined };
   }
 

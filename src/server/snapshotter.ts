@@ -25,6 +25,9 @@ export interface SnapshotterDependencies {
   readonly log: Log;
   /** Whether entries behind a snapshot may go from memory: not while a snapshot is on its way, for its receiver needs those after it. */
   readonly mayCompact: () => boolean;
+  readonly now: () => number;
+  /** Told how long the file took, its sync included, in milliseconds. */
+  readonly onSaved: (tookMs: number) => void;
 }
 
 /** The state at an applied entry, as it is when the last entry of a batch was applied. */
@@ -70,7 +73,9 @@ export class Snapshotter {
     saveProgress(); // also when the last entries wrote nothing, and no commit would come by itself
     await backend().commitNow(); // db first: a snapshot promises that db has what it leaves out
     const snapshot = storage.createSnapshot(index, confState, data);
+    const began = this.#dependencies.now();
     await snapshots.save(snapshot); // then the file ...
+    this.#dependencies.onSaved(this.#dependencies.now() - began);
     const { term } = snapshot.metadata;
     await wal.saveSnapshot({ index, term, confState }); // ... then the record that makes it count
     wal.releaseTo(index); // only now may older segments go

@@ -6,7 +6,7 @@ import { ALARM_BUCKET, Alarms } from "../alarm/alarms.js";
 import { AUTH_BUCKET, AUTH_ROLES_BUCKET, AUTH_USERS_BUCKET, AuthTables, type Tokens } from "../auth/index.js";
 import { LEASE_BUCKET, Leases } from "../lease/leases.js";
 import { CLUSTER_BUCKET, MEMBERS_BUCKET, MEMBERS_REMOVED_BUCKET } from "../membership/membership.js";
-import { Store, visitInSlices, type Backend, type RestoreProgress } from "../mvcc/index.js";
+import { Store, visitInSlices, type Backend, type FinishedCompaction, type RestoreProgress } from "../mvcc/index.js";
 import type { Platform } from "../platform/index.js";
 import type { MemberOptions } from "./options.js";
 
@@ -38,6 +38,7 @@ export async function openTables(
   tokens: Tokens,
   onProgress: (progress: RestoreProgress) => void,
   onLeaseRevoked: (id: bigint) => void,
+  onCompacted: (compaction: FinishedCompaction) => void,
 ): Promise<Tables> {
   for (const bucket of BUCKETS_OF_ETCD) backend.createBucket(bucket);
   // Leases before keys: the store hangs each key on its lease as it is restored.
@@ -50,7 +51,9 @@ export async function openTables(
   await visitInSlices(platform.clock, backend.reader(LEASE_BUCKET), undefined, undefined, (_, stored) =>
     leases.restore(stored),
   );
-  const store = await Store.open(platform, backend, { leases, onProgress });
+  const { compactionBatchMax, compactionPauseMs } = options;
+  const compaction = { compactionBatchMax, compactionPauseMs, onCompacted };
+  const store = await Store.open(platform, backend, { leases, onProgress, ...compaction });
   const auth = new AuthTables(backend, tokens, platform.log);
   return { backend, store, leases, alarms: new Alarms(backend), auth };
 }

@@ -108,6 +108,7 @@ export class WalWriter {
   /** Whether `#state` is yet to be written: a commit alone waits for company. */
   #statePending = false;
   #lastIndex: number;
+  #writtenBytes = 0;
   /** Bytes were written that no sync covered. Only inside one commit. */
   #dirty = false;
   /** When the last durable write ended that took longer than a loop may be held; at first long ago. */
@@ -135,6 +136,11 @@ export class WalWriter {
     this.#lastIndex = start.lastIndex;
     const ahead = options.prepareNextSegment ?? true;
     this.#pipeline = new SegmentPipeline(this.#disk, this.#clock, folder, this.#segmentBytes, ahead);
+  }
+
+  /** Bytes that this process has written to the log. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
   }
 
   /** The failure that poisoned this log, if there was one. */
@@ -446,6 +452,7 @@ export class WalWriter {
   }
 
   #wrote(count: number): void {
+    this.#writtenBytes += count;
     this.#offset += count;
     this.#fileSize = Math.max(this.#fileSize, this.#offset);
     this.#encoder.reset();

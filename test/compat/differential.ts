@@ -119,6 +119,7 @@ export function comparable(request: Request, answer: Answer): string {
     case "Txn":
     case "Compact":
     case "Defragment":
+    case "Downgrade":
     case "MoveLeader":
       return withoutMember(answer.bytes);
     case "HashKV":

@@ -60,6 +60,7 @@ export const METHODS = {
   HashKV: { path: `${MAINTENANCE}HashKV`, request: "HashKVRequest", response: "HashKVResponse" },
   Status: { path: `${MAINTENANCE}Status`, request: "StatusRequest", response: "StatusResponse" },
   Alarm: { path: `${MAINTENANCE}Alarm`, request: "AlarmRequest", response: "AlarmResponse" },
+  Downgrade: { path: `${MAINTENANCE}Downgrade`, request: "DowngradeRequest", response: "DowngradeResponse" },
   Defragment: { path: `${MAINTENANCE}Defragment`, request: "DefragmentRequest", response: "DefragmentResponse" },
   MoveLeader: { path: `${MAINTENANCE}MoveLeader`, request: "MoveLeaderRequest", response: "MoveLeaderResponse" },
   LeaseGrant: { path: `${LEASE}LeaseGrant`, request: "LeaseGrantRequest", response: "LeaseGrantResponse" },

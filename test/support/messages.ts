@@ -198,6 +198,8 @@ const TABLE = {
   LeaderResponse: { header: one(1, "ResponseHeader"), kv: one(2, "KeyValue") },
   ResignRequest: { leader: one(1, "LeaderKey") },
   ResignResponse: { header: one(1, "ResponseHeader") },
+  DowngradeRequest: { action: one(1, "int"), version: one(2, "string") },
+  DowngradeResponse: { header: one(1, "ResponseHeader"), version: one(2, "string") },
   DefragmentRequest: {},
   DefragmentResponse: { header: one(1, "ResponseHeader") },
   // authentication

@@ -15,6 +15,8 @@ import {
   type DeleteRangeRequest,
   type DeleteRangeResponse,
   encodeKeyValue,
+  type DowngradeRequest,
+  type DowngradeResponse,
   type HashKVRequest,
   type HashKVResponse,
   type HashResponse,
@@ -234,6 +236,10 @@ export class FakeMember implements MemberService {
 
   status(): StatusResponse {
     return StatusResponse.create({ header: this.header(), version: "3.5.30", dbSize: 20_480, leader: this.leaderId });
+  }
+
+  downgrade({ version }: DowngradeRequest): Promise<DowngradeResponse> {
+    return this.#answer(undefined, () => ({ header: this.header(), version }));
   }
 
   hash(): Promise<HashResponse> {

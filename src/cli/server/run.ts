@@ -74,6 +74,7 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       auth: settings.auth,
       log: { custom: log },
       processMetrics: true,
+      extensiveMetrics: settings.extensiveMetrics,
       onBootProgress: (progress) => bar.show(progress),
       onFailure: (error) =>
         end(exitCodeOfFailure(error), wasRemoved(error) ? "the member was removed" : "the member has failed", error),

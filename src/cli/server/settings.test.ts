@@ -61,6 +61,12 @@ test("each flag reaches its option", () => {
     "--experimental-enable-lease-checkpoint",
     "--experimental-enable-lease-checkpoint-persist",
     "--lease-revoke-rate=1000",
+    "--auto-compaction-retention=90m",
+    "--experimental-warning-apply-duration=2s",
+    "--experimental-compact-hash-check-enabled",
+    "--experimental-compact-hash-check-time=90s",
+    "--experimental-compaction-batch-limit=13",
+    "--experimental-compaction-sleep-interval=14ms",
     "--experimental-corrupt-check-time=2h",
   );
   assert.deepEqual(member, {
@@ -87,11 +93,50 @@ test("each flag reaches its option", () => {
     leaseCheckpoint: true,
     leaseCheckpointPersist: true,
     leaseRevocationsPerSecond: 1000,
+    autoCompaction: { mode: "periodic", retentionMs: 5_400_000 },
+    slowApplyMs: 2000,
+    compactHashCheckMs: 90_000,
+    compactionBatchMax: 13,
+    compactionPauseMs: 14,
     initialElectionTickAdvance: false,
     initialCorruptCheck: true,
     corruptCheckMs: 7_200_000,
     syncOnLoop: true,
   });
+});
+
+test("what compactions leave is compared when that is switched on, and the time is never 0", () => {
+  assert.equal(settings("--experimental-compact-hash-check-time=90s").member.compactHashCheckMs, 0);
+  assert.equal(settings("--experimental-compact-hash-check-enabled").member.compactHashCheckMs, 60_000);
+  refuses(["--experimental-compact-hash-check-time=0"], /must be >0 \(set to 0s\)/);
+  refuses(["--experimental-compact-hash-check-time=-1s"], /must be >0 \(set to -1s\)/);
+});
+
+test("metrics are basic or extensive", () => {
+  assert.equal(settings().extensiveMetrics, false);
+  assert.equal(settings("--metrics=extensive").extensiveMetrics, true);
+});
+
+test("what is kept when the member compacts by itself is hours, a duration or revisions", () => {
+  const kept = (...args: string[]): unknown => settings(...args).member.autoCompaction;
+  const retention = "--auto-compaction-retention";
+  assert.deepEqual(kept(`${retention}=2`), { mode: "periodic", retentionMs: 7_200_000 });
+  assert.deepEqual(kept(`${retention}=1h30m`), { mode: "periodic", retentionMs: 5_400_000 });
+  assert.deepEqual(kept("--auto-compaction-mode=revision", `${retention}=1000`), {
+    mode: "revision",
+    retentionRevisions: 1000,
+  });
+  for (const none of ["0", "", "0s", "+0"]) assert.equal(kept(`${retention}=${none}`), undefined, none);
+  assert.equal(kept("--auto-compaction-mode=revision", `${retention}=0h`), undefined);
+  refuses(["--auto-compaction-mode=bad"], /"bad" is neither periodic nor revision/);
+  refuses([`${retention}=-1`], /"-1" is not a number of hours, or a duration as 30m, or 0 for none/);
+  refuses([`${retention}=-1h`], /"-1h" is not/);
+  refuses([`${retention}=soon`], /"soon" is not/);
+  refuses(["--auto-compaction-mode=revision", `${retention}=5m`], /"5m" is not a number of revisions/);
+  refuses(["--experimental-compaction-batch-limit=-1"], /-1 is below 0/);
+  const { member } = settings("--experimental-compaction-batch-limit=0", "--experimental-compaction-sleep-interval=0s");
+  assert.equal(member.compactionBatchMax, 1000);
+  assert.equal(member.compactionPauseMs, 10);
 });
 
 test("the flags of the peer port reach it: URLs, certificates, and times that etcd raises to its least", () => {

@@ -1,7 +1,9 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
 import { resolve } from "node:path";
+import { formatDuration } from "../../base/go-duration.js";
 import type { CredentialsOptions } from "../../credentials/index.js";
 import type { PeerTimeouts, PeerTls } from "../../embed/peer-port.js";
+import type { AutoCompaction } from "../../server/auto-compaction.js";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
@@ -16,6 +18,7 @@ export interface ServerSettings {
   readonly peerTls: PeerTls | undefined;
   readonly peerTimeouts: PeerTimeouts;
   readonly auth: CredentialsOptions;
+  readonly extensiveMetrics: boolean;
   readonly log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly format: "json" | "console";
@@ -69,6 +72,9 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       txnOperationsMax: number("max-txn-ops"),
       batchIntervalMs: positive(parseDuration(text("backend-batch-interval"))) ?? defaults.batchIntervalMs,
       batchWritesMax: positive(number("backend-batch-limit")) ?? defaults.batchWritesMax,
+      autoCompaction: autoCompactionOf(text("auto-compaction-mode"), text("auto-compaction-retention")),
+      compactionBatchMax: batchLimitOf(number("experimental-compaction-batch-limit")) ?? defaults.compactionBatchMax,
+      compactionPauseMs: Math.max(0, duration("experimental-compaction-sleep-interval")) || defaults.compactionPauseMs,
       strictReconfigCheck: toggle("strict-reconfig-check"),
       initialElectionTickAdvance: toggle("initial-election-tick-advance"),
       initialCorruptCheck: toggle("experimental-initial-corrupt-check"),
@@ -76,6 +82,11 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       leaseCheckpointPersist: toggle("experimental-enable-lease-checkpoint-persist"),
       leaseRevocationsPerSecond: number("lease-revoke-rate"),
       corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
+      compactHashCheckMs: compactHashCheckOf(
+        toggle("experimental-compact-hash-check-enabled"),
+        duration("experimental-compact-hash-check-time"),
+      ),
+      slowApplyMs: duration("experimental-warning-apply-duration"),
       watchProgressMs: positive(duration("experimental-watch-progress-notify-interval")) ?? defaults.watchProgressMs,
       syncOnLoop: true, // this process is the member and nothing else
     },
@@ -91,12 +102,52 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       authTokenTtlSeconds: number("auth-token-ttl"),
       bcryptCost: number("bcrypt-cost"),
     },
+    extensiveMetrics: text("metrics") === "extensive",
     log: {
       level: levelOf(text("log-level")),
       format: formatOf(text("log-format")),
       outputs: text("log-outputs").split(","),
     },
   };
+}
+
+const HOUR_MS = 3_600_000;
+
+/** A whole number is hours, or revisions; all else a duration. Undefined when it is none at all. */
+function autoCompactionOf(mode: string, retention: string): AutoCompaction | undefined {
+  if (mode !== "periodic" && mode !== "revision") {
+    throw new ArgumentError("FLAG_INVALID", `--auto-compaction-mode: "${mode}" is neither periodic nor revision`);
+  }
+  const whole = /^\+?\d+$/.test(retention) ? Number(retention) : undefined;
+  const kept = whole ?? parseDuration(retention === "" ? "0" : retention);
+  if (kept === undefined || kept < 0 || (mode === "revision" && whole === undefined && kept > 0)) {
+    const wanted = mode === "revision" ? "a number of revisions" : "a number of hours, or a duration as 30m";
+    throw new ArgumentError(
+      "FLAG_INVALID",
+      `--auto-compaction-retention: "${retention}" is not ${wanted}, or 0 for none`,
+    );
+  }
+  if (kept === 0) return undefined;
+  if (mode === "revision") return { mode, retentionRevisions: kept };
+  return { mode, retentionMs: whole === undefined ? kept : whole * HOUR_MS };
+}
+
+/** etcd refuses a time of 0, also where nothing is to be compared. */
+function compactHashCheckOf(enabled: boolean, intervalMs: number): number {
+  if (intervalMs <= 0) {
+    const detail = `--experimental-compact-hash-check-time must be >0 (set to ${formatDuration(intervalMs)})`;
+    throw new ArgumentError("FLAG_INVALID", detail);
+  }
+  return enabled ? intervalMs : 0;
+}
+
+/** 0 is etcd's way to say: the default. etcd takes a limit below 0, and then its compaction never ends. */
+function batchLimitOf(limit: number): number | undefined {
+  if (limit < 0) {
+    const detail = `--experimental-compaction-batch-limit: ${limit} is below 0: a compaction must look at some revisions`;
+    throw new ArgumentError("FLAG_INVALID", detail);
+  }
+  return positive(limit);
 }
 
 /** etcd raises a shorter time to its default. */

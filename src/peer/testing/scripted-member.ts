@@ -156,6 +156,10 @@ export class ScriptedMember implements PeerReceiver {
     return "3.5.0";
   }
 
+  isDowngrading(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
   async hashKv(revision: number): Promise<HashKVResponse> {
     const { newestRevision, compactRevision } = this;
     if (revision > newestRevision) throw new PeerRefusal("MVCC_FUTURE_REVISION", `${revision} > ${newestRevision}`);

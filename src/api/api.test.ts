@@ -23,6 +23,7 @@ import {
   PutResponse,
   RangeRequest,
   RangeResponse,
+  RangeStreamResponse,
   SnapshotResponse,
   StatusResponse,
   TxnRequest,
@@ -42,7 +43,7 @@ interface Fixture {
   /** "code text" of a call that fails. */
   readonly failure: (path: string, request?: Uint8Array, metadata?: Record<string, string>) => Promise<string>;
   /** "served" when a stream's first message came, else "code text" of its end. */
-  readonly stream: (path: string, metadata?: Record<string, string>) => Promise<string>;
+  readonly stream: (path: string, metadata?: Record<string, string>, request?: Uint8Array) => Promise<string>;
   /** Status and body. */
   readonly get: (path: string, init?: RequestInit) => Promise<[number, string]>;
 }
@@ -78,10 +79,10 @@ async function apiFixture(t: TestContext): Promise<Fixture> {
     }
     return assert.fail(`${path} answered`);
   };
-  const stream: Fixture["stream"] = (path, fields = {}) => {
+  const stream: Fixture["stream"] = (path, fields = {}, request = Buffer.alloc(0)) => {
     const metadata = new grpc.Metadata();
     for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
-    const call = client.makeServerStreamRequest(path, same, same, Buffer.alloc(0), metadata);
+    const call = client.makeServerStreamRequest(path, same, same, Buffer.from(request), metadata);
     return new Promise((resolve) => {
       call.once("error", (error: grpc.ServiceError) => resolve(`${error.code} ${error.details}`));
       call.once("data", () => {
@@ -355,6 +356,32 @@ test("the leader is moved to nobody but a voting member, and told by the leader 
   assert.equal((await call(path, move(2n))).length, 0);
   assert.equal(member.leader(), 2n);
   assert.equal(await failure(path, move(member.memberId)), "9 etcdserver: not leader");
+});
+
+test("a range is streamed in pieces; an order or a bound that would need all pairs first is refused in 3.7's words", async (t) => {
+  const { call, client, stream } = await apiFixture(t);
+  for (const key of ["a", "b", "c"]) await call("/etcdserverpb.KV/Put", put(key));
+  const path = "/etcdserverpb.KV/RangeStream";
+  const ask = (fields: Partial<RangeRequest>): Buffer =>
+    Buffer.from(
+      RangeRequest.encode(
+        RangeRequest.fromPartial({ key: Buffer.from("a"), rangeEnd: Buffer.from("z"), ...fields }),
+      ).finish(),
+    );
+  const pieces: RangeStreamResponse[] = [];
+  for await (const message of client.makeServerStreamRequest(path, same, same, ask({})) as AsyncIterable<Buffer>) {
+    pieces.push(RangeStreamResponse.decode(message));
+  }
+  const keys = pieces.flatMap(({ rangeResponse }) => rangeResponse!.kvs.map(({ key }) => Buffer.from(key).toString()));
+  assert.deepEqual(keys, ["a", "b", "c"]);
+  assert.equal(pieces.at(-1)!.rangeResponse!.count, 3);
+  const refused = async (fields: Partial<RangeRequest>): Promise<string> => stream(path, {}, ask(fields));
+  assert.equal(await refused({ sortOrder: 1 }), "served");
+  assert.equal(await refused({ sortTarget: 4 }), "served");
+  assert.equal(await refused({ sortOrder: 2 }), "12 RangeStream does not support custom sort orders");
+  assert.equal(await refused({ sortOrder: 1, sortTarget: 1 }), "12 RangeStream does not support custom sort orders");
+  assert.equal(await refused({ minModRevision: 1 }), "12 RangeStream does not support revision filters");
+  assert.equal(await refused({ key: Buffer.alloc(0) }), "3 etcdserver: key is not provided");
 });
 
 test("a snapshot comes in etcd's pieces, counts down, and ends with its SHA-256", async (t) => {

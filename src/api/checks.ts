@@ -8,6 +8,7 @@ import {
   type DeleteRangeRequest,
   type PutRequest,
   type RangeRequest,
+  RangeRequest_SortOrder,
   RangeRequest_SortTarget,
   type RequestOp,
   type TxnRequest,
@@ -21,6 +22,18 @@ export function checkRange(request: RangeRequest): void {
   if (sortTarget < RangeRequest_SortTarget.KEY || sortTarget > RangeRequest_SortTarget.VALUE) {
     throw new ApiError("API_INVALID_SORT", `sort target ${sortTarget}`);
   }
+}
+
+/** What etcd 3.7 refuses of a stream: an order or a filter would need all pairs before the first piece. */
+export function checkRangeStream(request: RangeRequest): void {
+  checkRange(request);
+  const { sortOrder, sortTarget } = request;
+  const isKeyOrder = sortTarget === RangeRequest_SortTarget.KEY && sortOrder === RangeRequest_SortOrder.ASCEND;
+  if (sortOrder !== RangeRequest_SortOrder.NONE && !isKeyOrder) {
+    throw new ApiError("API_STREAM_SORTED", `sort order ${sortOrder} by target ${sortTarget}`);
+  }
+  const bounds = [request.minModRevision, request.maxModRevision, request.minCreateRevision, request.maxCreateRevision];
+  if (bounds.some((bound) => bound !== 0)) throw new ApiError("API_STREAM_FILTERED", "a bound on revisions is given");
 }
 
 export function checkPut(request: PutRequest): void {

@@ -31,6 +31,9 @@ export const CLIENT_ERRORS = {
   API_DUPLICATE_KEY: error(invalidArgument, "duplicate key given in txn request"),
   // 3.6's text: 3.5 has none, it falls over an unknown sort target.
   API_INVALID_SORT: error(invalidArgument, "invalid sort option"),
+  // 3.7's, without a prefix there, too.
+  API_STREAM_SORTED: { status: GrpcStatus.unimplemented, text: "RangeStream does not support custom sort orders" },
+  API_STREAM_FILTERED: { status: GrpcStatus.unimplemented, text: "RangeStream does not support revision filters" },
   API_NOT_FOR_LEARNER: error(unavailable, "rpc not supported for learner"),
   API_BAD_TRANSFEREE: error(failedPrecondition, "bad leader transferee"),
   API_BAD_URLS: error(invalidArgument, "given member URLs are invalid"),

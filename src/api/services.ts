@@ -20,6 +20,7 @@ import {
   KVDefinition,
   RangeRequest,
   type RangeResponse,
+  RangeStreamResponse,
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
@@ -50,7 +51,7 @@ import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js"
 import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import type { CallContext, MemberService } from "../server/contract.js";
 import { authHandlers } from "./auth.js";
-import { checkDeleteRange, checkRange, checkTxn } from "./checks.js";
+import { checkDeleteRange, checkRange, checkRangeStream, checkTxn } from "./checks.js";
 import { clusterHandlers } from "./cluster.js";
 import { concurrencyHandlers } from "./concurrency.js";
 import { ApiError, withoutStatus } from "./errors.js";
@@ -99,6 +100,18 @@ function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
           encodeRange(await range({ ...RangeRequest.decode(bytes), serializable: true }, context)),
       ),
     ],
+    [
+      "/etcdserverpb.KV/RangeStream",
+      {
+        kind: "serverStreaming",
+        handle: (bytes: Uint8Array, call: Call) => {
+          const request = decodeRequest(RangeRequest, bytes);
+          admit(dependencies, call, "stream", false);
+          checkRangeStream(request);
+          return rangeMessages(member.rangeStream(request, contextOf(call)));
+        },
+      },
+    ],
     ["/etcdserverpb.KV/Put", putHandler(dependencies)],
     [
       "/etcdserverpb.KV/DeleteRange",
@@ -125,6 +138,10 @@ function kvHandlers(dependencies: ServiceDependencies): [string, Handler][] {
       }),
     ],
   ];
+}
+
+async function* rangeMessages(pieces: AsyncIterable<RangeResponse>): AsyncGenerator<Uint8Array> {
+  for await (const rangeResponse of pieces) yield RangeStreamResponse.encode({ rangeResponse }).finish();
 }
 
 function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handler][] {

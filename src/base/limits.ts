@@ -23,6 +23,10 @@ export const SLOW_APPLY_MS = 100;
 /** A call with one answer that took longer is worth a warning (etcd's figure). */
 export const SLOW_CALL_MS = 300;
 
+/** Bytes of pairs in one message of a range that is streamed, about, and keys in its first one, before it is known how large pairs are. */
+export const PIECE_BYTES = 256 * 1024;
+export const KEYS_OF_FIRST_PIECE = 16;
+
 /** Of warnings that could come by the thousand, so many are written in a second, and then one in so many (as etcd's log samples). */
 export const WARNINGS_FIRST = 100;
 export const WARNINGS_THEREAFTER = 100;

@@ -53,10 +53,16 @@ export function applyRange(view: ReadView, request: RangeRequest): RangeResponse
  * The same answer, as of the moment of the call, made in slices that give the loop back: for ranges outside of transactions,
  * which may be large.
  *
+ * @param options `uncounted`: the answer's `count` is not wanted
  * @throws MvccError as `applyRange`; as a rejection
  */
-export async function applyRangeInSlices(store: Store, request: RangeRequest): Promise<RangeResponse> {
-  const result = await store.rangeInSlices(spanOf(request.key, request.rangeEnd), rangeOptions(request));
+export async function applyRangeInSlices(
+  store: Store,
+  request: RangeRequest,
+  { uncounted = false }: Pick<RangeOptions, "uncounted"> = {},
+): Promise<RangeResponse> {
+  const options = { ...rangeOptions(request), uncounted };
+  const result = await store.rangeInSlices(spanOf(request.key, request.rangeEnd), options);
   return rangeResponse(result, request);
 }
 

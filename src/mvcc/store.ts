@@ -91,11 +91,13 @@ export interface RangeOptions {
   readonly limit?: number;
   /** Only the count. */
   readonly countOnly?: boolean;
+  /** The count is not wanted: a walk in slices ends with the limit. */
+  readonly uncounted?: boolean;
 }
 
 export interface RangeResult {
   readonly kvs: KeyValue[];
-  /** Keys of the span at that revision, whatever the limit. */
+  /** Keys of the span at that revision, whatever the limit; no less than those found where it was not wanted. */
   readonly count: number;
   /** The current revision when the read was made. */
   readonly revision: number;
@@ -321,7 +323,8 @@ export class Store implements ReadView {
       await this.#inSlices(span, at, (main, sub) => {
         if (options.countOnly !== true && (limit <= 0 || kvs.length < limit)) kvs.push(this.#valueAt(main, sub));
         count++;
-        return known === undefined || limit <= 0 || kvs.length < limit;
+        const mustCount = known === undefined && options.uncounted !== true;
+        return mustCount || limit <= 0 || kvs.length < limit;
       });
       return { kvs, count: known ?? count, revision: current };
     } finally {

@@ -123,6 +123,11 @@ export interface MemberService {
   readonly limits: { readonly requestBytesMax: number; readonly txnOperationsMax: number };
 
   range(request: RangeRequest, context?: CallContext): Promise<RangeResponse>;
+  /**
+   * The answer of `range` in pieces of one revision; the last one has the header, `more` and `count`. Neither sorted nor filtered by
+   * revisions. The next piece is made when it is asked for.
+   */
+  rangeStream(request: RangeRequest, context?: CallContext): AsyncIterable<RangeResponse>;
   put(request: PutRequest, context?: CallContext): Promise<PutResponse>;
   /** `put` for one who is called back; may also throw what `put` rejects with. */
   putFor(request: PutRequest, receiver: Receiver<PutResponse>, context?: CallContext): void;

@@ -108,6 +108,7 @@ import {
 import { CatchUpPace } from "./catch-up-pace.js";
 import { ClusterVersionMonitor } from "./cluster-version.js";
 import {
+  CLUSTER_VERSION,
   SERVED_VERSION,
   type CallContext,
   type DatabaseStream,
@@ -127,6 +128,7 @@ import { effectiveQuota, requestTimeoutMs, type MemberOptions } from "./options.
 import type { LocalIdentity, PeerDoor, PeerReceiver, Peers } from "./peers.js";
 import { Proposals, type Answer } from "./proposals.js";
 import { COST_OF_LEASE, costOfPut, costOfTxn, fitsQuota } from "./quota.js";
+import { rangePieces } from "./range-stream.js";
 import { LinearizableReads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import {
@@ -1093,6 +1095,21 @@ export class Member implements MemberService {
     return this.#withHeader(response);
   }
 
+  async *rangeStream(request: RangeRequest, context?: CallContext): AsyncGenerator<RangeResponse> {
+    this.#assertRunning();
+    if (!request.serializable) await this.#reads.wait();
+    const caller = await this.#mustRead(context, (checks, caller) => checks.range(caller, request));
+    this.#metrics.count("etcd_mvcc_range_total");
+    const pieces = rangePieces(request, (piece) => {
+      this.#assertRunning();
+      return this.#read(({ store }) => applyRangeInSlices(store, piece, { uncounted: !piece.countOnly }));
+    });
+    for await (const piece of pieces) {
+      this.#assertCurrent(caller);
+      yield piece.header === undefined ? piece : this.#withHeader(piece);
+    }
+  }
+
   /** Who reads, once he was found to be allowed to; `NOBODY` while authentication is off. */
   async #mustRead(
     context: CallContext | undefined,
@@ -1497,9 +1514,10 @@ export class Member implements MemberService {
       errors,
       dbSizeInUse: this.#tables.backend.sizeInUseBytes,
       isLearner: this.isLearner(),
-      storageVersion: "",
-      dbSizeQuota: this.#quotaBytes ?? 0,
-      downgradeInfo: undefined,
+      // As 3.6 tells it of a directory in 3.5's form.
+      storageVersion: CLUSTER_VERSION,
+      dbSizeQuota: this.#quotaBytes ?? this.#options.quotaBytes,
+      downgradeInfo: { ...this.#membership.downgrade },
     };
   }
 

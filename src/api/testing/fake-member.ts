@@ -103,6 +103,12 @@ export class FakeMember implements MemberService {
     return this.#answer(context, () => this.#range(request));
   }
 
+  async *rangeStream(request: RangeRequest, context?: CallContext): AsyncGenerator<RangeResponse> {
+    const { header, kvs, more, count } = await this.range(request, context);
+    for (const kv of kvs) yield { header: undefined, kvs: [kv], more: false, count: 0 };
+    yield { header, kvs: [], more, count };
+  }
+
   put(request: PutRequest, context?: CallContext): Promise<PutResponse> {
     return this.#answer(context, () => this.#put(request, ++this.#revision));
   }

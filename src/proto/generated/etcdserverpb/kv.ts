@@ -131,6 +131,11 @@ export interface RangeResponse {
   count: number;
 }
 
+/** Laid end to end, the answers of a stream are that of Range. Header, `more` and `count` come with the last one. */
+export interface RangeStreamResponse {
+  rangeResponse: RangeResponse | undefined;
+}
+
 export interface PutRequest {
   key: Uint8Array;
   value: Uint8Array;
@@ -632,6 +637,61 @@ export const RangeResponse: MessageFns<RangeResponse> = {
     message.kvs = object.kvs?.map((e) => KeyValue.fromPartial(e)) || [];
     message.more = object.more ?? false;
     message.count = object.count ?? 0;
+    return message;
+  },
+};
+
+function createBaseRangeStreamResponse(): RangeStreamResponse {
+  return { rangeResponse: undefined };
+}
+
+export const RangeStreamResponse: MessageFns<RangeStreamResponse> = {
+  encode(message: RangeStreamResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rangeResponse !== undefined) {
+      RangeResponse.encode(message.rangeResponse, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RangeStreamResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = reader.begin(length);
+    const message = createBaseRangeStreamResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) reader.wrongWireType(tag);
+          message.rangeResponse = RangeResponse.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      reader.skip(tag);
+    }
+    reader.end(end);
+    return message;
+  },
+
+  fromJSON(object: any): RangeStreamResponse {
+    return { rangeResponse: isSet(object.range_response) ? RangeResponse.fromJSON(object.range_response) : undefined };
+  },
+
+  toJSON(message: RangeStreamResponse): unknown {
+    const obj: any = {};
+    if (message.rangeResponse !== undefined) {
+      obj.range_response = RangeResponse.toJSON(message.rangeResponse);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RangeStreamResponse>): RangeStreamResponse {
+    return RangeStreamResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RangeStreamResponse>): RangeStreamResponse {
+    const message = createBaseRangeStreamResponse();
+    message.rangeResponse = (object.rangeResponse !== undefined && object.rangeResponse !== null)
+      ? RangeResponse.fromPartial(object.rangeResponse)
+      : undefined;
     return message;
   },
 };
@@ -1742,6 +1802,15 @@ export const KVDefinition = {
       requestStream: false,
       responseType: RangeResponse as typeof RangeResponse,
       responseStream: false,
+      options: {},
+    },
+    /** The same in pieces, of one revision (since 3.7). */
+    rangeStream: {
+      name: "RangeStream",
+      requestType: RangeRequest as typeof RangeRequest,
+      requestStream: false,
+      responseType: RangeStreamResponse as typeof RangeStreamResponse,
+      responseStream: true,
       options: {},
     },
     /** Writes one key: one revision, one event. */

@@ -28,9 +28,36 @@ import {
   StatusResponse,
   TxnRequest,
 } from "../proto/index.js";
+import { AuthDefinition } from "../proto/generated/etcdserverpb/auth.js";
+import { ClusterDefinition } from "../proto/generated/etcdserverpb/cluster.js";
+import { KVDefinition } from "../proto/generated/etcdserverpb/kv.js";
+import { LeaseDefinition } from "../proto/generated/etcdserverpb/lease.js";
+import { MaintenanceDefinition } from "../proto/generated/etcdserverpb/maintenance.js";
+import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
+import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
+import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import { RequestError } from "../server/errors.js";
 import { openClientPort, PrometheusMetrics } from "./index.js";
+import { createHandlers } from "./services.js";
 import { FakeMember } from "./testing/fake-member.js";
+
+/** What a definition tells of a method. */
+interface Method {
+  readonly name: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+}
+
+const SERVICES = [
+  AuthDefinition,
+  ClusterDefinition,
+  ElectionDefinition,
+  KVDefinition,
+  LeaseDefinition,
+  LockDefinition,
+  MaintenanceDefinition,
+  WatchDefinition,
+];
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const same = (message: Buffer): Buffer => message;
@@ -211,10 +238,16 @@ test("bytes that are no request are refused in grpc-go's words", async (t) => {
   assert.equal(await failure("/etcdserverpb.KV/Put", Buffer.from("0a05", "hex")), text);
 });
 
-test("what is not served yet says so by name; what does not exist is told apart", async (t) => {
-  const { failure } = await apiFixture(t);
-  const downgrade = "etcdserverpb.Maintenance/Downgrade";
-  assert.equal(await failure(`/${downgrade}`), `12 walnut: ${downgrade} is not served yet`);
+test("every method of etcd's services has a handler of its kind; what does not exist says so", async (t) => {
+  const { failure, member } = await apiFixture(t);
+  const metrics = new PrometheusMetrics({ processFigures: false });
+  const handlers = createHandlers({ clock: new NodeClock(), member, metrics });
+  for (const { fullName, methods } of SERVICES) {
+    for (const { name, requestStream, responseStream } of Object.values(methods) as Method[]) {
+      const kind = requestStream ? "bidirectional" : responseStream ? "serverStreaming" : "unary";
+      assert.equal(handlers.get(`/${fullName}/${name}`)?.kind, kind, `${fullName}/${name}`);
+    }
+  }
   assert.equal(await failure("/etcdserverpb.KV/Nothing"), "12 unknown method Nothing for service etcdserverpb.KV");
   assert.equal(await failure("/etcdserverpb.Auth/Authenticate"), "9 etcdserver: authentication is not enabled");
 });

@@ -1,30 +1,23 @@
 /**
- * etcd's v3 services over one member, as a table of handlers by path.
- *
- * Served: KV, Watch, Lease, Auth, Maintenance, Cluster, Lock, Election, gRPC's Health. A method of theirs that is not, answers UNIMPLEMENTED with
- * a sentence, so that a client sees a difference between "Walnut does not do this yet" and "there is no such thing".
+ * etcd's v3 services over one member, as a table of handlers by path: KV, Watch, Lease, Auth, Maintenance, Cluster, Lock, Election, each with
+ * every method that its definition has, and gRPC's Health.
  */
 import { createHash } from "node:crypto";
 import { invariant } from "../base/errors.js";
 import type { Call, Handler, HandlerTable } from "../grpc/handler.js";
-import { GrpcError, GrpcStatus } from "../grpc/status.js";
 import { memberIdText } from "../membership/member.js";
 import { SpareTime } from "../platform/spare-time.js";
-import { AuthDefinition } from "../proto/generated/etcdserverpb/auth.js";
-import { ClusterDefinition } from "../proto/generated/etcdserverpb/cluster.js";
 import {
   CompactionRequest,
   CompactionResponse,
   DeleteRangeRequest,
   DeleteRangeResponse,
-  KVDefinition,
   RangeRequest,
   type RangeResponse,
   RangeStreamResponse,
   TxnRequest,
   TxnResponse,
 } from "../proto/generated/etcdserverpb/kv.js";
-import { LeaseDefinition } from "../proto/generated/etcdserverpb/lease.js";
 import {
   AlarmRequest,
   AlarmRequest_AlarmAction,
@@ -38,7 +31,6 @@ import {
   HashKVResponse,
   HashRequest,
   HashResponse,
-  MaintenanceDefinition,
   MoveLeaderRequest,
   MoveLeaderResponse,
   SnapshotRequest,
@@ -46,9 +38,6 @@ import {
   StatusRequest,
   StatusResponse,
 } from "../proto/generated/etcdserverpb/maintenance.js";
-import { WatchDefinition } from "../proto/generated/etcdserverpb/watch.js";
-import { ElectionDefinition } from "../proto/generated/v3electionpb/election.js";
-import { LockDefinition } from "../proto/generated/v3lockpb/lock.js";
 import type { CallContext, MemberService } from "../server/contract.js";
 import { authHandlers } from "./auth.js";
 import { checkDeleteRange, checkRange, checkRangeStream, checkTxn } from "./checks.js";
@@ -70,7 +59,6 @@ const SNAPSHOT_SENDING_FACTOR = 2;
 /** Every handler of the client port. */
 export function createHandlers(dependencies: ServiceDependencies): HandlerTable {
   return new Map<string, Handler>([
-    ...unservedHandlers(),
     ...kvHandlers(dependencies),
     ...watchHandlers(dependencies),
     ...maintenanceHandlers(dependencies),
@@ -273,35 +261,4 @@ async function* snapshotMessages(
   }
   invariant(sent === totalBytes, () => `a snapshot of ${totalBytes} bytes had ${sent}`);
   yield encode(hash.digest(), 0);
-}
-
-/** All methods of etcd's services; those that are served replace theirs. */
-function unservedHandlers(): [string, Handler][] {
-  const handlers: [string, Handler][] = [];
-  const definitions = [
-    KVDefinition,
-    WatchDefinition,
-    LeaseDefinition,
-    ClusterDefinition,
-    MaintenanceDefinition,
-    AuthDefinition,
-    LockDefinition,
-    ElectionDefinition,
-  ];
-  for (const { fullName, methods } of definitions) {
-    for (const { name } of Object.values(methods) as { name: string }[]) {
-      const text = `walnut: ${fullName}/${name} is not served yet`;
-      handlers.push([`/${fullName}/${name}`, refusing(GrpcStatus.unimplemented, text)]);
-    }
-  }
-  return handlers;
-}
-
-function refusing(status: GrpcStatus, text: string): Handler {
-  return {
-    kind: "unary",
-    handle: () => {
-      throw new GrpcError(status, text);
-    },
-  };
 }

@@ -64,7 +64,6 @@ const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
     /server stopped$|code = Unavailable/,
     "the member went away in the midst: a write may or may not have happened; read before you repeat it",
   ],
-  [/not served yet/, "this version of Walnut does not do that; the README lists what it does"],
 ];
 
 /** What to do about a failure; undefined when the sentence says it all. */

@@ -1,4 +1,5 @@
-// Generates src/proto/generated from src/proto/definitions, offline.
+// Generates src/proto/generated from src/proto/definitions, offline: the codecs, and a table of all fields (descriptors.ts) for whoever
+// handles messages by the names of their fields, as the JSON gateway does.
 //   node scripts/generate-proto.mjs [OUT]      OUT is the folder to fill instead (a test compares)
 //
 // buf reads the definitions, ts-proto writes the code. Then the text is changed so that it runs on src/proto/binary.ts: see there why.
@@ -82,6 +83,7 @@ try {
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, adapt(name, readFileSync(join(scratch, name), "utf8")));
   }
+  writeFileSync(join(out, "descriptors.ts"), describeFields());
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -103,4 +105,60 @@ function adapt(name, generated) {
     if (text.includes(word)) throw new Error(`${name}: "${word}" is left: the generator's output has changed its form`);
   }
   return text;
+}
+
+/** The text of descriptors.ts. `proto/descriptors.ts` reads it, and says what the rows are. */
+function describeFields() {
+  const definitions = join(root, "src", "proto", "definitions");
+  const image = execFileSync(
+    join(tools, "buf"),
+    ["build", definitions, "--exclude-source-info", "-o", "-#format=json"],
+    { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" },
+  );
+  const messages = [];
+  const enums = [];
+  const methods = [];
+  const files = JSON.parse(image).file.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const { package: name, messageType = [], enumType = [], service = [] } of files) {
+    for (const message of messageType) addMessage(name, message);
+    for (const found of enumType) addEnum(name, found);
+    for (const { name: of, method } of service)
+      for (const found of method) addMethod(`/${name}.${of}/${found.name}`, found);
+  }
+  return [
+    "/** Made by scripts/generate-proto.mjs: every message, enum and method of the definitions. */",
+    'import type { EnumRow, FieldRow, MethodRow } from "../descriptors.js";',
+    "",
+    ...table("MESSAGES", "readonly FieldRow[]", messages),
+    ...table("ENUMS", "readonly EnumRow[]", enums),
+    ...table("METHODS", "MethodRow", methods),
+  ].join("\n");
+
+  function addMessage(scope, { name, field = [], oneofDecl = [], nestedType = [], enumType = [] }) {
+    const fullName = `${scope}.${name}`;
+    messages.push([fullName, field.map((found) => rowOf(found, oneofDecl))]);
+    for (const message of nestedType) addMessage(fullName, message);
+    for (const found of enumType) addEnum(fullName, found);
+  }
+
+  function addEnum(scope, { name, value }) {
+    enums.push([`${scope}.${name}`, value.map((found) => [found.name, found.number ?? 0])]);
+  }
+
+  function addMethod(path, { inputType, outputType, clientStreaming = false, serverStreaming = false }) {
+    const kind = clientStreaming ? "bidirectional" : serverStreaming ? "serverStreaming" : "unary";
+    methods.push([path, [inputType.slice(1), outputType.slice(1), kind]]);
+  }
+
+  function rowOf({ name, number, label, type, typeName, oneofIndex }, oneofs) {
+    const scalar = type.replace("TYPE_", "").toLowerCase();
+    const kind = typeName === undefined ? scalar : `${scalar} ${typeName.slice(1)}`;
+    if (oneofIndex !== undefined) return [name, number, kind, `oneof ${oneofs[oneofIndex].name}`];
+    return label === "LABEL_REPEATED" ? [name, number, kind, "repeated"] : [name, number, kind];
+  }
+
+  function table(name, type, rows) {
+    const lines = rows.map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)},`);
+    return [`export const ${name}: Readonly<Record<string, ${type}>> = {`, ...lines, "};", ""];
+  }
 }

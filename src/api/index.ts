@@ -1,5 +1,11 @@
 /** etcd's v3 API over a member. */
-export { type ClientPortDependencies, openClientPort, serveClientPort } from "./client-port.js";
+export {
+  CLIENT_HTTP_DEFAULTS,
+  type ClientHttpOptions,
+  type ClientPortDependencies,
+  openClientPort,
+  serveClientPort,
+} from "./client-port.js";
 export { CLIENT_ERRORS, type ClientError, toClientError } from "./errors.js";
 export { createHttpTable, type HttpDependencies } from "./http.js";
 export { PrometheusMetrics } from "./metrics.js";

@@ -8,7 +8,13 @@
  */
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
-import { PrometheusMetrics, serveClientPort, SlowCalls } from "../api/index.js";
+import {
+  CLIENT_HTTP_DEFAULTS,
+  type ClientHttpOptions,
+  PrometheusMetrics,
+  serveClientPort,
+  SlowCalls,
+} from "../api/index.js";
 import { BCRYPT_COST, openCredentials, type CredentialsOptions } from "../credentials/index.js";
 import { BoundPort, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
@@ -46,6 +52,8 @@ export interface WalnutOptions {
   readonly peerTimeouts?: PeerTimeouts;
   /** How tokens and passwords are made: etcd's `--auth-token`, `--auth-token-ttl` and `--bcrypt-cost`, and its defaults. */
   readonly auth?: Partial<CredentialsOptions>;
+  /** The JSON gateway, and who may ask over HTTP: etcd's `--enable-grpc-gateway`, `--cors`, `--host-whitelist`, and its defaults. */
+  readonly http?: Partial<ClientHttpOptions>;
   /** Everything else that a member can be told: etcd's flags. */
   readonly member?: Partial<Omit<MemberOptions, "dataDir" | "advertiseClientUrls">>;
   /** `"silent"`, how lines are written, or a log of your own; silent when left out. */
@@ -163,7 +171,8 @@ async function start(
   const observer = new SlowCalls(metrics, platform);
   const showTraffic = metrics.show.bind(metrics);
   const dependencies = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
-  const ports = bound.map((port) => serveClientPort(port, dependencies));
+  const http = { ...CLIENT_HTTP_DEFAULTS, ...options.http };
+  const ports = bound.map((port) => serveClientPort(port, dependencies, {}, http));
   platform.log.info("ready to serve client requests");
   for (const url of urls) {
     platform.log.info("serving client traffic insecurely; this is strongly discouraged!", { address: url });

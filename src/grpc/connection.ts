@@ -10,6 +10,7 @@
  * - After the end every call is told, and no timer or socket stays.
  */
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import {
   ErrorCode,
   type FieldBlock,
@@ -25,6 +26,7 @@ import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
 import type { CallObserver, ErrorMapper, Traffic } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
+import { commonNameOf } from "./http.js";
 import { PlainCall, type PlainHandler } from "./plain-call.js";
 import type { Router } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
@@ -142,6 +144,12 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
 
   get messageBytesMax(): number {
     return this.#host.messageBytesMax;
+  }
+  get isSecure(): boolean {
+    return this.#socket instanceof TLSSocket;
+  }
+  get commonName(): string | undefined {
+    return commonNameOf(this.#socket);
   }
   get streamWindowBytes(): number {
     return this.#host.http2Limits.streamWindowBytes;

@@ -1,32 +1,85 @@
-/** Plain HTTP/1.1 beside gRPC: a table of handlers by path, over `node:http`. */
+/**
+ * Plain HTTP/1.1 beside gRPC: handlers by path, over `node:http`. A handler may answer at once, or piece by piece while it reads; a gate
+ * looks at every request first; a connection that asks to become another one (a websocket) is handed on.
+ *
+ * Laws:
+ * - No more of a body is gathered than the limit; no piece of an answer is asked for before the client has taken those before it.
+ * - A client that does not finish its body, or does not read its answer, loses its connection in time (`limits.ts`).
+ * - When a client has gone its request's signal is aborted: whoever makes an answer in pieces ends it then.
+ */
 import http from "node:http";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../platform/clock.js";
+import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
 
-export interface HttpRequest {
+/** What a request says before its body. */
+export interface HttpHead {
   readonly method: string;
-  /** Without the query. */
+  /** Without the query, percent signs decoded. */
   readonly path: string;
   readonly query: URLSearchParams;
   readonly peer: string;
+  /** Whether it came over TLS. */
+  readonly isSecure: boolean;
+  /** The common name in the client's certificate, where TLS has checked one. */
+  readonly commonName: string | undefined;
   header(name: string): string | undefined;
+}
+
+export interface HttpRequest extends HttpHead {
+  /** Aborted when the client has gone before its answer was whole. */
+  readonly signal: AbortSignal;
   /** All of the body; rejects when it is over the server's limit. */
   body(): Promise<Uint8Array>;
+  /**
+   * The body as it comes, instead: for a handler that answers meanwhile. No more is read than is asked for. `owes` tells whether the client has
+   * to send more soon; while it does not, it may be silent. Rejects when the client has gone.
+   */
+  pieces(owes: () => boolean): AsyncIterable<Uint8Array>;
 }
+
+/** A request as its transport knows it: where it goes is looked at in one place. */
+export type HttpTransport = Omit<HttpRequest, "path" | "query">;
 
 export interface HttpAnswer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body: string | Uint8Array;
+  /** In pieces: each is asked for when the client can take it. */
+  readonly body: string | Uint8Array | AsyncIterable<Uint8Array>;
 }
 
 export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
 
-/** Handlers by exact path. */
-export type HttpTable = ReadonlyMap<string, HttpHandler>;
+/** Handlers by path: a map, or whoever else finds one. */
+export interface HttpTable {
+  get(path: string): HttpHandler | undefined;
+}
+
+/** What the gate says of a request. */
+export interface GateVerdict {
+  /** Headers of the answer, whoever gives it. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Given at once: the request goes no further. */
+  readonly answer?: HttpAnswer;
+}
+export type HttpGate = (head: HttpHead) => GateVerdict;
+
+/** A connection that asks to become another one. Its head is read, and `first` is what came behind it. */
+export interface HttpUpgrade extends HttpHead {
+  readonly request: http.IncomingMessage;
+  readonly socket: Duplex;
+  readonly first: Buffer;
+}
+/** Takes the connection over, and answers true; false: it is no upgrade for this one, and is served as any other request. */
+export type UpgradeHandler = (upgrade: HttpUpgrade) => boolean;
 
 /** An answer as Go's `http.Error` gives it: plain text with a line's end. */
-export function plainAnswer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): HttpAnswer {
+export function plainAnswer(
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): HttpAnswer & { readonly body: string } {
   return {
     status,
     headers: { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff", ...headers },
@@ -36,16 +89,17 @@ export function plainAnswer(status: number, text: string, headers: Readonly<Reco
 
 export interface HttpServerOptions {
   readonly bodyBytesMax: number;
-  /** Headers of every answer. */
-  readonly commonHeaders?: Readonly<Record<string, string>>;
+  readonly gate?: HttpGate;
+  readonly upgrade?: UpgradeHandler;
+  readonly limits?: Pick<GrpcLimits, "sweepMs" | "requestStallMs" | "answerStallMs">;
 }
 
 /** A connection that has not sent a whole head after this time is closed; so is one that waits so long for its next request. */
 const HEAD_MS = 60_000;
 
 /**
- * Node's own server, never listening: connections are handed to it. Its guards start with listening, so the two that matter are here:
- * a time for the head of a request, and the knowledge of who is in the midst of one.
+ * Node's own server, never listening: connections are handed to it. Its guards start with listening, so those that matter are here:
+ * a time for the head of a request, the sweep, and the knowledge of who is in the midst of one.
  */
 export class HttpServer {
   readonly #server: http.Server;
@@ -54,6 +108,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   /** Each connection with the timer that waits for the head of its request; undefined while one is answered. */
   readonly #connections = new Map<Duplex, Timer | undefined>();
+  readonly #exchanges = new Set<Exchange>();
+  #sweeper: Timer | undefined;
   #stopping = false;
   #onQuiet: (() => void) | undefined;
 
@@ -63,10 +119,18 @@ export class HttpServer {
     this.#options = options;
     this.#server = http.createServer({ keepAliveTimeout: 5000 }, (request, response) => {
       this.#begin(request.socket);
-      response.on("close", () => this.#end(request.socket));
+      const exchange = new Exchange(request, response, options.bodyBytesMax, this.#clock);
+      this.#exchanges.add(exchange);
+      response.on("close", () => {
+        this.#exchanges.delete(exchange);
+        this.#end(request.socket);
+      });
       if (this.#stopping) response.setHeader("connection", "close");
-      void serve(request, response, dependencies.table, options);
+      void exchange.serve((transport) => this.#answer(request.url ?? "/", transport));
     });
+    if (options.upgrade !== undefined) {
+      this.#server.on("upgrade", (request, socket, first) => this.#upgrade(request, socket, first));
+    }
   }
 
   /** Largest body of a request. */
@@ -75,16 +139,8 @@ export class HttpServer {
   }
 
   /** Answers a request that came another way (HTTP/2). Never rejects. */
-  async answer(
-    target: string,
-    request: Omit<HttpRequest, "path" | "query">,
-  ): Promise<HttpAnswer & { readonly body: Uint8Array }> {
-    const { status, headers, body } = await answer(target, request, this.#table);
-    return {
-      status,
-      headers: { ...this.#options.commonHeaders, ...headers },
-      body: typeof body === "string" ? Buffer.from(body) : body,
-    };
+  async answer(target: string, request: HttpTransport): Promise<HttpAnswer> {
+    return this.#answer(target, request);
   }
 
   /** Serves a connection; what was read of it must have been put back. */
@@ -97,10 +153,14 @@ export class HttpServer {
       connection,
       this.#clock.after(HEAD_MS, () => connection.destroy()),
     );
+    this.#sweeper ??= this.#clock.every((this.#options.limits ?? GRPC_LIMITS).sweepMs, () => this.#sweep());
     connection.on("close", () => {
       this.#connections.get(connection)?.cancel();
       this.#connections.delete(connection);
-      if (this.#connections.size === 0) this.#onQuiet?.();
+      if (this.#connections.size > 0) return;
+      this.#sweeper?.cancel();
+      this.#sweeper = undefined;
+      this.#onQuiet?.();
     });
     this.#server.emit("connection", connection);
   }
@@ -120,6 +180,43 @@ export class HttpServer {
       );
   }
 
+  #sweep(): void {
+    const now = this.#clock.now();
+    const { requestStallMs, answerStallMs } = this.#options.limits ?? GRPC_LIMITS;
+    for (const exchange of this.#exchanges) exchange.sweep(now, requestStallMs, answerStallMs);
+  }
+
+  async #answer(target: string, transport: HttpTransport): Promise<HttpAnswer> {
+    try {
+      const request = requestOf(target, transport);
+      const verdict = this.#options.gate?.(request);
+      if (verdict === undefined) return await this.#find(request);
+      const { status, headers, body } = verdict.answer ?? (await this.#find(request));
+      return { status, headers: { ...verdict.headers, ...headers }, body };
+    } catch {
+      // A handler answers its own errors; what comes here is a bug or a URL that is none. No stack leaves the house.
+      return plainAnswer(500, "Internal Server Error");
+    }
+  }
+
+  #find(request: HttpRequest): HttpAnswer | Promise<HttpAnswer> {
+    return this.#table.get(request.path)?.(request) ?? plainAnswer(404, "404 page not found");
+  }
+
+  #upgrade(request: http.IncomingMessage, socket: Duplex, first: Buffer): void {
+    this.#begin(socket);
+    try {
+      const head = requestOf(request.url ?? "/", headOf(request));
+      const isRefused = this.#options.gate?.(head).answer !== undefined;
+      if (!isRefused && this.#options.upgrade!({ ...head, request, socket, first })) return;
+    } catch {
+      // Whatever is wrong with it is told by the way that it takes now.
+    }
+    // Node has let go of the connection. It begins once more, without the wish: a client that offers HTTP/2 (curl) sends a body behind it.
+    socket.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(request), "latin1"), first]));
+    this.#server.emit("connection", socket);
+  }
+
   /** Closes connections that wait for a request now, and the others when they are answered or after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
@@ -137,56 +234,178 @@ export class HttpServer {
   }
 }
 
-/** Never rejects. */
-async function serve(
-  request: http.IncomingMessage,
-  response: http.ServerResponse,
-  table: HttpTable,
-  { bodyBytesMax, commonHeaders }: HttpServerOptions,
-): Promise<void> {
-  const { remoteAddress, remotePort } = request.socket;
-  const { status, headers, body } = await answer(
-    request.url ?? "/",
-    {
-      method: request.method ?? "GET",
-      peer: `${remoteAddress ?? ""}:${remotePort ?? 0}`,
-      header: (name) => {
-        const value = request.headers[name];
-        return typeof value === "string" ? value : value?.[0];
-      },
-      body: () => readBody(request, bodyBytesMax),
-    },
-    table,
-  );
-  response.writeHead(status, { ...commonHeaders, ...headers, "content-length": Buffer.byteLength(body) });
-  response.end(request.method === "HEAD" ? undefined : body);
-}
-
-async function answer(
+/** A request with its target taken apart. @throws URIError, TypeError for a target that is none */
+function requestOf<Transport extends Omit<HttpHead, "path" | "query">>(
   target: string,
-  request: Omit<HttpRequest, "path" | "query">,
-  table: HttpTable,
-): Promise<HttpAnswer> {
-  try {
-    // What a browser asks before it sends a request to another origin; the headers that every answer has say the rest.
-    if (request.method === "OPTIONS") return { status: 200, body: "" };
-    const url = new URL(target, "http://localhost");
-    const handler = table.get(url.pathname);
-    if (handler === undefined) return plainAnswer(404, "404 page not found");
-    return await handler({ ...request, path: url.pathname, query: url.searchParams });
-  } catch {
-    // A handler answers its own errors; what comes here is a bug or a URL that is none. No stack leaves the house.
-    return plainAnswer(500, "Internal Server Error");
+  transport: Transport,
+): Transport & Pick<HttpHead, "path" | "query"> {
+  const url = target.startsWith("/") ? undefined : new URL(target, "http://localhost");
+  const [path = "", ...query] = (url === undefined ? target : `${url.pathname}${url.search}`).split("?");
+  return { ...transport, path: decodeURIComponent(path), query: new URLSearchParams(query.join("?")) };
+}
+
+type Head = Omit<HttpHead, "path" | "query">;
+
+function headOf(request: http.IncomingMessage): Head {
+  const { remoteAddress, remotePort } = request.socket;
+  return {
+    method: request.method ?? "GET",
+    peer: `${remoteAddress ?? ""}:${remotePort ?? 0}`,
+    isSecure: request.socket instanceof TLSSocket,
+    commonName: commonNameOf(request.socket),
+    header: (name) => {
+      const value = request.headers[name];
+      return typeof value === "string" ? value : value?.[0];
+    },
+  };
+}
+
+/** Of a client whose certificate was asked for, and proved itself. */
+export function commonNameOf(socket: Duplex): string | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  const name: unknown = socket.getPeerCertificate().subject?.CN;
+  return typeof name === "string" ? name : undefined;
+}
+
+function headWithoutUpgrade(request: http.IncomingMessage): string {
+  const { method, url, httpVersion, rawHeaders } = request;
+  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    const lower = name.toLowerCase();
+    if (lower === "upgrade" || lower === "http2-settings") continue;
+    const value = lower === "connection" ? withoutWish(rawHeaders[i + 1]!) : rawHeaders[i + 1]!;
+    if (value !== "") head += `${name}: ${value}\r\n`;
+  }
+  return `${head}\r\n`;
+}
+
+function withoutWish(connection: string): string {
+  const words = connection.split(",").map((word) => word.trim());
+  return words.filter((word) => !/^(upgrade|http2-settings)$/i.test(word)).join(", ");
+}
+
+/** One request over HTTP/1.1 and its answer. */
+class Exchange {
+  readonly #request: http.IncomingMessage;
+  readonly #response: http.ServerResponse;
+  readonly #bodyBytesMax: number;
+  readonly #clock: Clock;
+  readonly #gone = new AbortController();
+  /** Since when a piece of the body is waited for; whether the client owes it. */
+  #readingSince = Infinity;
+  #owes: () => boolean = () => true;
+  /** Since when something that was written was not taken. */
+  #writingSince = Infinity;
+  /** Who waits for something to happen to the connection: the reader of the body, the writer of the answer. */
+  #waiting: (() => void)[] = [];
+
+  constructor(request: http.IncomingMessage, response: http.ServerResponse, bodyBytesMax: number, clock: Clock) {
+    this.#request = request;
+    this.#response = response;
+    this.#bodyBytesMax = bodyBytesMax;
+    this.#clock = clock;
+    const wake = (): void => this.#wake();
+    request.on("readable", wake);
+    request.on("end", wake);
+    request.on("error", wake); // told by "close" as well
+    response.on("drain", wake);
+    response.on("close", () => {
+      if (!response.writableFinished) this.#gone.abort(new Error("the client has gone"));
+      wake();
+    });
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  sweep(now: number, requestStallMs: number, answerStallMs: number): void {
+    const isSilent = now - this.#readingSince >= requestStallMs && this.#owes();
+    if (isSilent || now - this.#writingSince >= answerStallMs) this.#request.socket.destroy();
+  }
+
+  /** Never rejects. */
+  async serve(answer: (transport: HttpTransport) => Promise<HttpAnswer>): Promise<void> {
+    try {
+      const transport = {
+        ...headOf(this.#request),
+        signal: this.#gone.signal,
+        body: () => this.#body(),
+        pieces: (owes: () => boolean) => this.#pieces(owes),
+      };
+      await this.#give(await answer(transport));
+    } catch {
+      // An answer that breaks off in its midst must not look whole.
+      this.#request.socket.destroy();
+    }
+  }
+
+  async #give({ status, headers, body }: HttpAnswer): Promise<void> {
+    const response = this.#response;
+    const isHead = this.#request.method === "HEAD";
+    if (typeof body === "string" || body instanceof Uint8Array) {
+      response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
+      this.#writingSince = this.#clock.now();
+      response.end(isHead ? undefined : body);
+    } else {
+      response.writeHead(status, headers);
+      for await (const piece of body) {
+        if (isHead || response.closed) break;
+        this.#writingSince = this.#clock.now();
+        const isTaken = response.write(piece, () => (this.#writingSince = Infinity));
+        if (!isTaken) await this.#until(() => !response.writableNeedDrain || response.closed);
+      }
+      response.end();
+    }
+    // What the client goes on sending is passed over.
+    if (!this.#request.readableEnded) this.#request.resume();
+  }
+
+  async #body(): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of this.#pieces(() => true)) {
+      size += chunk.length;
+      if (size > this.#bodyBytesMax) throw new BodyTooLarge(this.#bodyBytesMax);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async *#pieces(owes: () => boolean): AsyncGenerator<Uint8Array> {
+    const request = this.#request;
+    this.#owes = owes;
+    try {
+      for (;;) {
+        const chunk = request.read() as Buffer | null;
+        if (chunk !== null) yield chunk;
+        else if (request.readableEnded) return;
+        else {
+          this.#readingSince = this.#clock.now();
+          await this.#until(() => request.readableLength > 0 || request.readableEnded || this.#response.closed);
+          this.#readingSince = Infinity;
+          if (this.#response.closed && request.readableLength === 0) throw new Error("the client has gone");
+        }
+      }
+    } finally {
+      this.#readingSince = Infinity;
+    }
+  }
+
+  /** Resolves when something has happened to the connection that makes it true. */
+  async #until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 }
 
-async function readBody(request: http.IncomingMessage, bytesMax: number): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > bytesMax) throw new Error(`the body is over ${bytesMax} bytes`);
-    chunks.push(chunk);
+/** A body is over the server's limit. */
+export class BodyTooLarge extends Error {
+  override readonly name = "BodyTooLarge";
+
+  constructor(bytesMax: number) {
+    super(`the body is over ${bytesMax} bytes`);
   }
-  return Buffer.concat(chunks);
 }

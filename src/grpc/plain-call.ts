@@ -2,43 +2,44 @@
  * A request over HTTP/2 that is no gRPC, answered from the table of HTTP handlers. Over TLS every client that can speaks HTTP/2, so `curl
  * https://.../health` comes this way; in etcd it does as well.
  *
- * Law: no more of a body is gathered than the limit; past it `body()` rejects, as over HTTP/1.1.
+ * Laws: no more of a body is gathered than the limit; past it `body()` rejects, as over HTTP/1.1. Of a body that is read in pieces the client
+ * may send as much as a stream's window beyond what was asked for. A piece of an answer is asked for when those before it have left.
  */
 import { concatBytes } from "../base/bytes.js";
 import { ErrorCode, type FieldBlock, type Http2Stream, type OutgoingField, OutgoingFields } from "../http2/index.js";
 import type { ConnectionCall, GrpcConnection } from "./connection.js";
-import type { HttpAnswer, HttpRequest } from "./http.js";
+import { BodyTooLarge, type HttpAnswer, type HttpTransport } from "./http.js";
 
 /** Answers a request; never rejects. `target` is path and query. */
-export type PlainHandler = (
-  target: string,
-  request: Omit<HttpRequest, "path" | "query">,
-) => Promise<HttpAnswer & { readonly body: Uint8Array }>;
+export type PlainHandler = (target: string, request: HttpTransport) => Promise<HttpAnswer>;
 
 const NO_BYTES = new Uint8Array(0);
 const NO_FIELDS = OutgoingFields.of();
 
 /** Fields of HTTP/1.1's connections, which a handler may set for its own. */
-const CONNECTION_FIELDS: ReadonlySet<string> = new Set(["connection", "keep-alive", "transfer-encoding"]);
+const CONNECTION_FIELDS: ReadonlySet<string> = new Set(["connection", "keep-alive", "transfer-encoding", "trailer"]);
 
 export class PlainCall {
   readonly #connection: GrpcConnection;
   readonly stream: Http2Stream<ConnectionCall>;
   readonly #bodyBytesMax: number;
+  readonly #gone = new AbortController();
   #parts: Uint8Array[] = [];
   #partBytes = 0;
+  /** Set when the body is asked for in pieces: whether the client owes one. */
+  #owes: (() => boolean) | undefined;
   #inputEnded = false;
-  /** Who waits for the end of the request. */
-  #onEnd: (() => void)[] = [];
+  /** Who waits for something to happen: more of the request, its end, room for more of the answer. */
+  #waiting: (() => void)[] = [];
+  #isFull = false;
   #answered = false;
-  /** Since when the client owes its request, or has not read its answer. */
-  waitsSince: number;
+  #waitsSince: number;
 
   constructor(connection: GrpcConnection, stream: Http2Stream<ConnectionCall>, bodyBytesMax: number) {
     this.#connection = connection;
     this.stream = stream;
     this.#bodyBytesMax = bodyBytesMax;
-    this.waitsSince = connection.now;
+    this.#waitsSince = connection.now;
   }
 
   get isRunning(): boolean {
@@ -47,6 +48,10 @@ export class PlainCall {
   get isOver(): boolean {
     return this.stream.closed;
   }
+  /** Since when the client owes its request, or has not read its answer. */
+  get waitsSince(): number {
+    return this.#owes?.() === false ? Infinity : this.#waitsSince;
+  }
 
   async begin(fields: FieldBlock, ended: boolean, handle: PlainHandler): Promise<void> {
     if (ended) this.endInput();
@@ -54,81 +59,134 @@ export class PlainCall {
     const answer = await handle(fields.get(":path") ?? "/", {
       method,
       peer: this.#connection.peer,
+      isSecure: this.#connection.isSecure,
+      commonName: this.#connection.commonName,
+      signal: this.#gone.signal,
       header: (name) => fields.get(name === "host" ? ":authority" : name) ?? fields.get(name),
       body: () => this.#body(),
+      pieces: (owes) => this.#pieces(owes),
     });
+    if (typeof answer.body !== "string" && !(answer.body instanceof Uint8Array)) {
+      await this.#giveInPieces(answer, answer.body, method);
+      return;
+    }
     // Some clients (curl) do not take an answer before they have sent all; a body over the limit is not waited for.
-    await this.#inputEnd();
-    if (this.isRunning) this.#answer(answer, method);
+    this.#owes = undefined;
+    await this.#until(() => this.#inputEnded || this.#partBytes > this.#bodyBytesMax || this.stream.closed);
+    if (this.isRunning) this.#give(answer, answer.body, method);
   }
 
-  /** Resolves when no more of the request is wanted or comes. */
-  #inputEnd(): Promise<void> {
-    if (this.#inputEnded || this.#partBytes > this.#bodyBytesMax || this.stream.closed) return Promise.resolve();
-    return new Promise((resolve) => this.#onEnd.push(resolve));
+  async #until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
-  #tellEnd(): void {
-    const waiting = this.#onEnd;
-    this.#onEnd = [];
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
     for (const resolve of waiting) resolve();
   }
 
-  #answer({ status, headers = {}, body }: HttpAnswer & { readonly body: Uint8Array }, method: string): void {
-    this.#answered = true;
-    this.waitsSince = this.#connection.now;
-    const fields: OutgoingField[] = [{ name: ":status", value: String(status) }];
-    for (const [name, value] of Object.entries({ ...headers, "content-length": String(body.length) })) {
-      if (!CONNECTION_FIELDS.has(name.toLowerCase())) fields.push({ name: name.toLowerCase(), value });
-    }
-    const head = OutgoingFields.of(...fields);
-    if (body.length === 0 || method === "HEAD") this.#connection.finish(this.stream, head);
+  #give(answer: HttpAnswer, body: string | Uint8Array, method: string): void {
+    const bytes = typeof body === "string" ? Buffer.from(body) : body;
+    const head = headOf(answer, { "content-length": String(bytes.length) });
+    if (bytes.length === 0 || method === "HEAD") this.#connection.finish(this.stream, head);
     else {
       this.#connection.respond(this.stream, head);
-      this.#connection.send(this.stream, NO_BYTES, body);
+      this.#connection.send(this.stream, NO_BYTES, bytes);
       this.#connection.finish(this.stream, NO_FIELDS);
     }
+    this.#finish();
+  }
+
+  async #giveInPieces(answer: HttpAnswer, body: AsyncIterable<Uint8Array>, method: string): Promise<void> {
+    if (!this.isRunning) return;
+    this.#connection.respond(this.stream, headOf(answer));
+    this.#connection.flushSoon();
+    try {
+      for await (const piece of body) {
+        if (this.stream.closed || method === "HEAD") break;
+        this.#isFull = !this.#connection.send(this.stream, NO_BYTES, piece);
+        this.#connection.flushSoon();
+        await this.#until(() => !this.#isFull || this.stream.closed);
+      }
+    } catch {
+      // An answer that breaks off in its midst must not look whole.
+      if (!this.stream.closed) this.#connection.reset(this.stream, ErrorCode.internalError);
+      return;
+    }
+    if (this.stream.closed) return;
+    this.#connection.finish(this.stream, NO_FIELDS);
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#answered = true;
+    this.#owes = undefined;
+    this.#waitsSince = this.#connection.now;
     this.#parts = [];
     this.#connection.watchLate(this);
     this.#connection.flushSoon();
   }
 
   async #body(): Promise<Uint8Array> {
-    await this.#inputEnd();
-    if (!this.#inputEnded || this.#partBytes > this.#bodyBytesMax) {
-      throw new Error(`the body is over ${this.#bodyBytesMax} bytes, or did not come`);
-    }
+    await this.#until(() => this.#inputEnded || this.#partBytes > this.#bodyBytesMax || this.stream.closed);
+    if (this.#partBytes > this.#bodyBytesMax) throw new BodyTooLarge(this.#bodyBytesMax);
+    if (!this.#inputEnded) throw new Error("the client has gone");
     return concatBytes(this.#parts);
   }
 
+  async *#pieces(owes: () => boolean): AsyncGenerator<Uint8Array> {
+    this.#owes = owes;
+    for (;;) {
+      await this.#until(() => this.#parts.length > 0 || this.#inputEnded || this.stream.closed);
+      const part = this.#parts.shift();
+      if (part !== undefined) {
+        yield part;
+        if (!this.#inputEnded && !this.stream.closed) this.#connection.allow(this.stream, part.length);
+      } else if (this.#inputEnded) return;
+      else throw new Error("the client has gone");
+    }
+  }
+
   receive(bytes: Uint8Array, start: number, end: number, ended: boolean): void {
-    this.waitsSince = this.#connection.now;
+    this.#waitsSince = this.#connection.now;
     this.#partBytes += end - start;
-    const fits = this.#partBytes <= this.#bodyBytesMax;
-    if (fits && end > start) this.#parts.push(bytes.slice(start, end));
+    const isGathered = this.#owes === undefined;
+    const fits = !isGathered || this.#partBytes <= this.#bodyBytesMax;
+    if (fits && end > start && !this.#answered) this.#parts.push(bytes.slice(start, end));
     if (ended) this.endInput();
-    else if (!fits) this.#tellEnd();
-    else this.#connection.allow(this.stream, end - start);
+    else if (isGathered && fits) this.#connection.allow(this.stream, end - start);
+    else this.#wake();
   }
 
   endInput(): void {
     this.#inputEnded = true;
-    this.waitsSince = Infinity;
-    this.#tellEnd();
+    this.#waitsSince = Infinity;
+    this.#wake();
   }
 
   /** The client has gone. */
   abort(): void {
-    this.#tellEnd();
+    this.#gone.abort(new Error("the client has gone"));
+    this.#wake();
   }
 
   onDrain(): void {
-    // The one answer was given whole.
+    this.#isFull = false;
+    this.#wake();
   }
 
   /** The request did not come in time. */
   refuse(): void {
     this.#connection.reset(this.stream, ErrorCode.cancel);
-    this.#tellEnd();
+    this.abort();
   }
+}
+
+function headOf({ status, headers = {} }: HttpAnswer, more: Readonly<Record<string, string>> = {}): OutgoingFields {
+  const fields: OutgoingField[] = [{ name: ":status", value: String(status) }];
+  for (const [name, value] of Object.entries({ ...headers, ...more })) {
+    if (!CONNECTION_FIELDS.has(name.toLowerCase())) fields.push({ name: name.toLowerCase(), value });
+  }
+  return OutgoingFields.of(...fields);
 }

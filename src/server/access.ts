@@ -58,6 +58,10 @@ export class Access implements AccessChecks {
     return bearer instanceof Promise ? bearer.then((found) => this.#admit(found)) : this.#admit(bearer);
   }
 
+  takesCommonNames(): boolean {
+    return this.#options.clientCertAuth && this.#d.tables().auth.isEnabled;
+  }
+
   #certified({ commonName }: CallContext, { revision }: AuthTables): Caller {
     if (commonName === undefined || !this.#options.clientCertAuth) return NOBODY;
     return { username: commonName, revision };

@@ -232,6 +232,8 @@ export interface AccessChecks {
   requireLeaseWrite(context: CallContext | undefined, lease: bigint): Promise<void>;
   /** A user who may read every key of each lease; for the keys of one, and for the list of all. */
   requireLeaseRead(context: CallContext | undefined, leases: Iterable<bigint>): Promise<void>;
+  /** Whether the common name of a client's certificate counts as a user's name now: asked for, and authentication is on. */
+  takesCommonNames(): boolean;
 }
 
 /** The calls that are requests of the log, by their names there: what is asked, and what is answered. */

@@ -74,6 +74,7 @@ export class FakeMember implements MemberService {
     requireRead: () => Promise.resolve(),
     requireLeaseWrite: () => Promise.resolve(),
     requireLeaseRead: () => Promise.resolve(),
+    takesCommonNames: () => false,
   };
   readonly auth: AuthCalls = {
     authenticate: () => Promise.reject(new AuthError("AUTH_NOT_ENABLED", "authentication is off")),

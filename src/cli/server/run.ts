@@ -72,6 +72,7 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       peerTls: settings.peerTls,
       peerTimeouts: settings.peerTimeouts,
       auth: settings.auth,
+      http: settings.http,
       log: { custom: log },
       processMetrics: true,
       extensiveMetrics: settings.extensiveMetrics,

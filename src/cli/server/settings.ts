@@ -1,6 +1,7 @@
 /** What the flags of a server mean: the member's options, and where it listens and logs. */
 import { resolve } from "node:path";
 import { formatDuration } from "../../base/go-duration.js";
+import type { ClientHttpOptions } from "../../api/client-port.js";
 import type { CredentialsOptions } from "../../credentials/index.js";
 import type { PeerTimeouts, PeerTls } from "../../embed/peer-port.js";
 import type { AutoCompaction } from "../../server/auto-compaction.js";
@@ -19,6 +20,7 @@ export interface ServerSettings {
   readonly peerTimeouts: PeerTimeouts;
   readonly auth: CredentialsOptions;
   readonly extensiveMetrics: boolean;
+  readonly http: ClientHttpOptions;
   readonly log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly format: "json" | "console";
@@ -103,6 +105,13 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       bcryptCost: number("bcrypt-cost"),
     },
     extensiveMetrics: text("metrics") === "extensive",
+    http: {
+      gateway: toggle("enable-grpc-gateway"),
+      cors: originsOf(text("cors")),
+      hostWhitelist: text("host-whitelist")
+        .split(",")
+        .filter((name) => name !== ""),
+    },
     log: {
       level: levelOf(text("log-level")),
       format: formatOf(text("log-format")),
@@ -175,6 +184,11 @@ function peerTlsOf(text: (name: FlagName) => string): PeerTls | undefined {
     .flat()
     .some((value) => value === true || typeof value === "string");
   return given ? tls : undefined;
+}
+
+/** URLs without a path, or `*` for all. */
+function originsOf(list: string): string[] {
+  return list === "*" ? ["*"] : parseUrls(list, "cors", "tell");
 }
 
 function levelOf(level: string): ServerSettings["log"]["level"] {

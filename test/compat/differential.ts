@@ -160,7 +160,7 @@ function withoutMember(bytes: Uint8Array, added?: number): string {
 }
 
 /** Fields whose values belong to one member or one moment; their presence is still compared. */
-const OF_ONE_MEMBER = new Set(
+export const OF_ONE_MEMBER: ReadonlySet<string> = new Set(
   "cluster_id member_id raft_term ID memberID leader raftIndex raftTerm raftAppliedIndex dbSize dbSizeInUse version peerURLs clientURLs".split(
     " ",
   ),
@@ -170,10 +170,16 @@ function maskMember(message: Message): Message {
   const masked: Record<string, Message[string]> = {};
   for (const [field, value] of Object.entries(message)) {
     if (OF_ONE_MEMBER.has(field)) masked[field] = "masked";
-    else if (Array.isArray(value)) masked[field] = value.map((item) => (isMessage(item) ? maskMember(item) : item));
+    else if (Array.isArray(value)) masked[field] = maskAll(value);
     else masked[field] = isMessage(value) ? maskMember(value) : value;
   }
   return masked;
+}
+
+/** Members come in the order of their IDs, which are chance. */
+function maskAll(list: readonly Message[string][]): Message[] {
+  const masked = list.map((item) => (isMessage(item) ? maskMember(item) : item)) as Message[];
+  return masked.sort((a, b) => (describeMessage(a) < describeMessage(b) ? -1 : 1));
 }
 
 /** What is left of a lease differs by the moment; its keys, and leases of about the same time, come in no order from etcd. */

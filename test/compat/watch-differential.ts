@@ -17,7 +17,7 @@ import { METHODS, revisionOf, type EtcdClient } from "../support/client.js";
 import { decode, describeMessage, encode, type Message } from "../support/messages.js";
 import { chooseSeed, SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
-import { eventsOf, type WatchStream } from "../support/watch-stream.js";
+import { countEvents, eventsOf, type WatchStream } from "../support/watch-stream.js";
 import { key, nextRequest, rangeEnd, type StoreView } from "./requests.js";
 
 export interface WatchComparison {
@@ -56,7 +56,7 @@ const SYNC_KEY = Buffer.from("zz sync");
 const SYNC_WATCHER = 1_000_000;
 
 /** One of the two streams, at both servers. */
-class Pair {
+export class WatchPair {
   readonly left: WatchStream;
   readonly right: WatchStream;
   /** Numbers of watchers that may be cancelled. */
@@ -115,6 +115,22 @@ class Pair {
     }
   }
 
+  /** Waits until all watchers have seen everything up to a revision, and answers the first that was told different things. */
+  async agree(revision: number): Promise<Difference | undefined> {
+    await this.sync(revision);
+    return this.agreeOnTold();
+  }
+
+  /** The same of what is on its way, whether or not there is more. */
+  async agreeOnTold(): Promise<Difference | undefined> {
+    const deadline = Date.now() + AGREE_WITHIN_MS;
+    for (;;) {
+      const found = difference(this);
+      if (found === undefined || Date.now() > deadline) return found;
+      await pause(ASK_AGAIN_MS);
+    }
+  }
+
   /** A watcher whose history is gone holds its stream's progress up until it is cancelled, on both sides alike. */
   #cancelCompacted(): void {
     // A number may have been another watcher's before.
@@ -127,6 +143,19 @@ class Pair {
       this.live.splice(this.live.indexOf(id), 1);
       for (const stream of this.both) stream.cancel(id);
     }
+  }
+
+  /** Creates a watcher of all keys, which is told what was there before. */
+  async watchAll(): Promise<void> {
+    await this.ask(
+      { create_request: { key: Uint8Array.of(0), range_end: Uint8Array.of(0), prev_kv: true } },
+      isCreated,
+    );
+  }
+
+  /** Events that the reference's watchers were told. */
+  get events(): number {
+    return countEvents(this.left.answers);
   }
 
   close(): void {
@@ -156,8 +185,14 @@ function told(stream: WatchStream): Map<number, string[]> {
   return lines;
 }
 
+export interface Difference {
+  readonly what: string;
+  readonly left: string;
+  readonly right: string;
+}
+
 /** The first watcher that was told different things; undefined where none was. */
-function difference(pair: Pair): { what: string; left: string; right: string } | undefined {
+function difference(pair: WatchPair): Difference | undefined {
   const [left, right] = [told(pair.left), told(pair.right)];
   for (const id of new Set([...left.keys(), ...right.keys()])) {
     const [first, second] = [left.get(id) ?? [], right.get(id) ?? []];
@@ -177,20 +212,15 @@ export async function compareWatches(
 ): Promise<WatchComparison> {
   const { seed, requests } = options;
   const random = new SeededRandom(seed);
-  const present = new Pair(left, right);
-  const future = new Pair(left, right);
+  const present = new WatchPair(left, right);
+  const future = new WatchPair(left, right);
   let view: StoreView = { revision: 1, compacted: 0 };
   const agree = async (number: number): Promise<void> => {
     const [revision] = await Promise.all([left, right].map((client) => client.put(SYNC_KEY, "")));
     view = { ...view, revision: revision! };
     for (const pair of [present, future]) await pair.seen(view.revision);
-    await present.sync(view.revision);
-    const deadline = Date.now() + AGREE_WITHIN_MS;
-    for (const pair of [present, future]) {
-      for (let found = difference(pair); found !== undefined; found = difference(pair)) {
-        if (Date.now() > deadline) throw new WatchMismatch(seed, number, found.what, found.left, found.right);
-        await pause(ASK_AGAIN_MS);
-      }
+    for (const found of [await present.agree(view.revision), await future.agreeOnTold()]) {
+      if (found !== undefined) throw new WatchMismatch(seed, number, found.what, found.left, found.right);
     }
   };
   try {
@@ -232,7 +262,7 @@ export async function compareWatches(
   }
 }
 
-async function create(random: SeededRandom, pair: Pair, view: StoreView, isFuture: boolean): Promise<void> {
+async function create(random: SeededRandom, pair: WatchPair, view: StoreView, isFuture: boolean): Promise<void> {
   const first = key(random);
   const request: Message = {
     key: first,
@@ -259,7 +289,7 @@ function startRevision(random: SeededRandom, view: StoreView): number {
   ])();
 }
 
-async function cancel(random: SeededRandom, pair: Pair): Promise<void> {
+async function cancel(random: SeededRandom, pair: WatchPair): Promise<void> {
   const id = random.pick(pair.live);
   pair.live.splice(pair.live.indexOf(id), 1);
   const isWord = (answer: Message): boolean =>

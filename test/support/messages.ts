@@ -173,6 +173,7 @@ const TABLE = {
   LeaseRevokeRequest: { ID: one(1, "int") },
   LeaseRevokeResponse: { header: one(1, "ResponseHeader") },
   LeaseKeepAliveRequest: { ID: one(1, "int") },
+  LeaseKeepAliveResponse: { header: one(1, "ResponseHeader"), ID: one(2, "int"), TTL: one(3, "int") },
   LeaseTimeToLiveRequest: { ID: one(1, "int"), keys: one(2, "bool") },
   LeaseTimeToLiveResponse: {
     header: one(1, "ResponseHeader"),
@@ -232,7 +233,7 @@ const TABLE = {
 
 export type MessageName = keyof typeof TABLE;
 
-const tableOf = (name: MessageName): Readonly<Record<string, Field>> => TABLE[name];
+export const tableOf = (name: MessageName): Readonly<Record<string, Field>> => TABLE[name];
 
 /** The message on the wire, fields in the order of their numbers; `undefined`, 0, "" and false are left out, as in proto3. */
 export function encode(name: MessageName, message: Message): Uint8Array {

@@ -20,8 +20,8 @@ export function createGate({ cors, hostWhitelist }: AccessControl, isNameTaken: 
     list.length === 0 || list.includes("*") || list.includes(value);
   return (head) => {
     const host = hostnameOf(head.header("host") ?? "");
-    if (!head.isSecure && !allows(hostWhitelist, host)) return { headers: {}, answer: misdirected(host) };
-    if (head.isSecure && isNameTaken() && (head.commonName ?? "") !== "" && /^\/v3(?:beta)?\//.test(head.path)) {
+    if (head.security === undefined && !allows(hostWhitelist, host)) return { headers: {}, answer: misdirected(host) };
+    if (isNameTaken() && (head.security?.commonName ?? "") !== "" && /^\/v3(?:beta)?\//.test(head.path)) {
       const text = "CommonName of client sending a request against gateway will be ignored and not used as expected";
       return { headers: {}, answer: plainAnswer(400, text) };
     }

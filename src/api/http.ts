@@ -19,9 +19,17 @@ type Check = () => Promise<void>;
 
 export function createHttpTable(dependencies: HttpDependencies): HttpTable {
   const { member } = dependencies;
-  const serializableRead: Check = () => readOneKey(member);
   return new Map<string, HttpHandler>([
     ["/version", onlyGet(() => version(member))],
+    ...createMetricsTable(dependencies),
+  ]);
+}
+
+/** What is also answered where metrics have a port of their own. */
+export function createMetricsTable(dependencies: HttpDependencies): ReadonlyMap<string, HttpHandler> {
+  const { member } = dependencies;
+  const serializableRead: Check = () => readOneKey(member);
+  return new Map<string, HttpHandler>([
     ["/health", onlyGet((request) => health(dependencies, request))],
     ["/metrics", () => metrics(dependencies)],
     ...checkEndpoints(dependencies, "livez", new Map([["serializable_read", serializableRead]])),

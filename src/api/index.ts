@@ -3,8 +3,11 @@ export {
   CLIENT_HTTP_DEFAULTS,
   type ClientHttpOptions,
   type ClientPortDependencies,
+  type ClientPortOptions,
+  type ClientTraffic,
   openClientPort,
   serveClientPort,
+  serveMetricsPort,
 } from "./client-port.js";
 export { CLIENT_ERRORS, type ClientError, toClientError } from "./errors.js";
 export { createHttpTable, type HttpDependencies } from "./http.js";

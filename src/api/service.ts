@@ -105,12 +105,18 @@ export function contextOf(call: Call): CallContext {
   return token === undefined ? new Context(call) : new ContextWithToken(call, token);
 }
 
-/** The signal is made only when the member looks at it. */
+/** Made of what the member looks at, when it does: most calls need none of it. */
 class Context implements CallContext {
   readonly #call: Call;
 
   constructor(call: Call) {
     this.#call = call;
+  }
+
+  /** The JSON gateway calls for others: a certificate of its connection would not be theirs. */
+  get commonName(): string | undefined {
+    const name = this.#call.security?.commonName;
+    return name === undefined || this.#call.metadata("grpcgateway-accept") !== undefined ? undefined : name;
   }
 
   get signal(): AbortSignal {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkPeerPort, type PeerTls } from "./peer-port.js";
+import { checkPeerPort } from "./peer-port.js";
+import type { PeerTls } from "./tls.js";
 
 const check = (url: string, peerTls?: PeerTls) => (): void => checkPeerPort({ listenPeerUrls: [url], peerTls });
 const pair: PeerTls = { certFile: "/c", keyFile: "/k" };

@@ -8,28 +8,17 @@
  */
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
-import {
-  CLIENT_HTTP_DEFAULTS,
-  type ClientHttpOptions,
-  PrometheusMetrics,
-  serveClientPort,
-  SlowCalls,
-} from "../api/index.js";
+import { type ClientHttpOptions, PrometheusMetrics, SlowCalls } from "../api/index.js";
 import { BCRYPT_COST, openCredentials, type CredentialsOptions } from "../credentials/index.js";
-import { BoundPort, type SharedPort } from "../grpc/index.js";
-import type { Address, Log, Platform } from "../platform/index.js";
+import type { SharedPort } from "../grpc/index.js";
+import type { Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
-import { checkPeerPort, openPeerPort, type PeerTimeouts, type PeerTls } from "./peer-port.js";
+import { BoundClientPorts, checkClientPorts, type ClientLimits } from "./client-ports.js";
+import { checkPeerPort, openPeerPort, type PeerTimeouts } from "./peer-port.js";
+import { type ClientTls, makesItsOwn, type PeerTls } from "./tls.js";
 import { PEER_METRICS } from "../peer/index.js";
-import {
-  defaultOptions,
-  Member,
-  MemberError,
-  METRICS,
-  type BootProgress,
-  type MemberOptions,
-} from "../server/index.js";
+import { defaultOptions, Member, METRICS, type BootProgress, type MemberOptions } from "../server/index.js";
 
 /** Calls that are under way when a member stops may take this long to end. */
 const GRACE_MS = 5_000;
@@ -41,8 +30,15 @@ const AUTH_DEFAULTS: CredentialsOptions = { authToken: "simple", authTokenTtlSec
 export interface WalnutOptions {
   /** A folder of this member's own; made when it is missing. */
   readonly dataDir: string;
-  /** `http://HOST:PORT`, or `unix://PATH`. Port 0 lets the system choose; `http://127.0.0.1:0` when left out. */
+  /** `http://HOST:PORT` or `unix://PATH`; `https` or `unixs` over TLS. Port 0 lets the system choose; `http://127.0.0.1:0` when left out. */
   readonly listenClientUrls?: readonly string[];
+  /** Where HTTP is served, when gRPC is to have the client URLs for itself. */
+  readonly listenClientHttpUrls?: readonly string[];
+  /** Where metrics and health are served besides. */
+  readonly listenMetricsUrls?: readonly string[];
+  /** TLS for clients: for https and unixs URLs. */
+  readonly clientTls?: ClientTls | undefined;
+  readonly clientLimits?: ClientLimits | undefined;
   /** What other clients are told; the URLs that are listened on when left out. */
   readonly advertiseClientUrls?: readonly string[];
   /** Where other members are served, `http://HOST:PORT` or `https://HOST:PORT`; no peer port when left out. */
@@ -69,17 +65,24 @@ export interface WalnutOptions {
   readonly onFailure?: (error: unknown) => void;
 }
 
+type ServedUrls = Pick<BoundClientPorts, "clientUrls" | "httpUrls" | "metricsUrls">;
+
 export class Walnut {
   readonly member: Member;
   /** Where clients are served, with the ports that the system chose. */
   readonly clientUrls: readonly string[];
+  /** Where HTTP is served apart from gRPC; none where it shares the client URLs. */
+  readonly clientHttpUrls: readonly string[];
+  readonly metricsUrls: readonly string[];
   readonly #ports: readonly SharedPort[];
   #stopping: Promise<void> | undefined;
 
-  private constructor(member: Member, ports: readonly SharedPort[], clientUrls: readonly string[]) {
+  private constructor(member: Member, ports: readonly SharedPort[], urls: ServedUrls) {
     this.member = member;
     this.#ports = ports;
-    this.clientUrls = clientUrls;
+    this.clientUrls = urls.clientUrls;
+    this.clientHttpUrls = urls.httpUrls;
+    this.metricsUrls = urls.metricsUrls;
   }
 
   /**
@@ -91,7 +94,7 @@ export class Walnut {
     // Until a port listens nothing else holds the loop: a process must not end in the middle of its boot.
     const alive = setInterval(() => undefined, NEVER_MS);
     try {
-      return await start(options, (member, ports, urls) => new Walnut(member, ports, urls));
+      return await start(options, (...parts) => new Walnut(...parts));
     } finally {
       clearInterval(alive);
     }
@@ -118,11 +121,18 @@ export class Walnut {
 
 async function start(
   options: WalnutOptions,
-  make: (member: Member, ports: readonly SharedPort[], urls: readonly string[]) => Walnut,
+  make: (member: Member, ports: readonly SharedPort[], urls: ServedUrls) => Walnut,
 ): Promise<Walnut> {
   const platform = options.platform ?? platformOf(options.log);
-  const listenUrls = options.listenClientUrls ?? ["http://127.0.0.1:0"];
-  const addresses = listenUrls.map(addressOf);
+  const clientOptions = {
+    listenClientUrls: options.listenClientUrls ?? ["http://127.0.0.1:0"],
+    listenClientHttpUrls: options.listenClientHttpUrls ?? [],
+    listenMetricsUrls: options.listenMetricsUrls ?? [],
+    clientTls: options.clientTls,
+    clientLimits: options.clientLimits,
+    http: options.http,
+  };
+  checkClientPorts(clientOptions);
   checkPeerPort({ listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls });
   const defaults = defaultOptions(resolve(options.dataDir));
   const name = options.member?.name ?? defaults.name;
@@ -143,19 +153,18 @@ async function start(
     options.member?.initialAdvertisePeerUrls,
     { ...platform, metrics },
   );
-  let bound: BoundPort[] = [];
-  let urls: readonly string[];
+  let bound: BoundClientPorts | undefined;
   let member: Member;
   try {
-    bound = await bindAll(addresses);
-    urls = bound.map((port) => urlOf(port.address));
+    bound = await BoundClientPorts.bind(clientOptions, defaults.dataDir, platform);
     const peerUrls = options.member?.initialAdvertisePeerUrls ?? peerPort?.urls ?? defaults.initialAdvertisePeerUrls;
     const memberOptions: MemberOptions = {
       ...defaults,
       initialCluster: new Map([[name, peerUrls]]),
       initialAdvertisePeerUrls: peerUrls,
+      clientCertAuth: options.clientTls?.clientCertAuth === true && !makesItsOwn(options.clientTls),
       ...options.member,
-      advertiseClientUrls: options.advertiseClientUrls ?? urls,
+      advertiseClientUrls: options.advertiseClientUrls ?? bound.clientUrls,
     };
     const peers = peerPort === undefined ? {} : { peers: peerPort.door };
     member = await Member.start({ platform, metrics, credentials, ...peers }, memberOptions, {
@@ -163,7 +172,7 @@ async function start(
       ...(options.onBootProgress === undefined ? {} : { onBootProgress: options.onBootProgress }),
     });
   } catch (error) {
-    await closeAll(bound);
+    await bound?.close();
     await peerPort?.door.close();
     throw error;
   }
@@ -171,53 +180,11 @@ async function start(
   const observer = new SlowCalls(metrics, platform);
   const showTraffic = metrics.show.bind(metrics);
   const dependencies = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
-  const http = { ...CLIENT_HTTP_DEFAULTS, ...options.http };
-  const ports = bound.map((port) => serveClientPort(port, dependencies, {}, http));
-  platform.log.info("ready to serve client requests");
-  for (const url of urls) {
-    platform.log.info("serving client traffic insecurely; this is strongly discouraged!", { address: url });
-  }
-  return make(member, ports, urls);
-}
-
-async function bindAll(addresses: readonly Address[]): Promise<BoundPort[]> {
-  const bound: BoundPort[] = [];
-  try {
-    for (const address of addresses) bound.push(await BoundPort.bind(address));
-  } catch (error) {
-    await closeAll(bound);
-    throw error;
-  }
-  return bound;
-}
-
-async function closeAll(ports: readonly BoundPort[]): Promise<void> {
-  await Promise.all(ports.map((port) => port.close()));
+  return make(member, bound.serve(dependencies), bound);
 }
 
 function platformOf(log: WalnutOptions["log"]): Platform {
   if (log === undefined || log === "silent") return { ...nodePlatform(), log: silentLog };
   if ("custom" in log) return { ...nodePlatform(), log: log.custom };
   return nodePlatform({ log });
-}
-
-/** Go resolves localhost to IPv4 first, and so do etcd's users. */
-const LOCALHOST = "127.0.0.1";
-
-function addressOf(url: string): Address {
-  if (url.startsWith("unix://")) return { kind: "unix", path: url.slice("unix://".length) };
-  const match = /^http:\/\/(\[[^\]]+\]|[^/:]*):(\d+)\/?$/.exec(url);
-  if (match === null) {
-    throw new MemberError(
-      "OPTIONS_INVALID",
-      `--listen-client-urls: "${url}" cannot be served; give http://HOST:PORT or unix://PATH (TLS is not supported yet)`,
-    );
-  }
-  const host = match[1]!.replace(/^\[|\]$/g, "");
-  return { kind: "tcp", host: host === "localhost" ? LOCALHOST : host === "" ? "::" : host, port: Number(match[2]) };
-}
-
-function urlOf(address: Address): string {
-  if (address.kind === "unix") return `unix://${address.path}`;
-  return `http://${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
 }

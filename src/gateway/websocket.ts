@@ -91,14 +91,13 @@ class Conversation {
   }
 
   #request(): HttpRequest {
-    const { path, query, peer, isSecure, commonName } = this.#upgrade;
+    const { path, query, peer, security } = this.#upgrade;
     return {
       method: "POST",
       path,
       query,
       peer,
-      isSecure,
-      commonName,
+      security,
       signal: this.#gone.signal,
       header: (name) => this.#header(name),
       body: () => Promise.reject(new Error("a websocket has no end to wait for")),

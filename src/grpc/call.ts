@@ -16,7 +16,7 @@ import { ErrorCode, type FieldBlock, type Http2Stream, type OutgoingField, Outgo
 import type { ConnectionCall, GrpcConnection } from "./connection.js";
 import { WheelEntry } from "./deadline-wheel.js";
 import { Deframer, encodeStatusText, messagePrefix, PREFIX_BYTES, tooLarge, writePrefix } from "./framing.js";
-import type { Handler, MessageStream, UnaryCall } from "./handler.js";
+import type { ClientSecurity, Handler, MessageStream, UnaryCall } from "./handler.js";
 import type { Route } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
 
@@ -86,6 +86,9 @@ export class ServerCall extends WheelEntry implements UnaryCall {
   }
   get peer(): string {
     return this.#connection.peer;
+  }
+  get security(): ClientSecurity | undefined {
+    return this.#connection.security;
   }
   get signal(): AbortSignal {
     if (this.#abortController === undefined) {

@@ -10,7 +10,6 @@
  * - After the end every call is told, and no timer or socket stays.
  */
 import type { Duplex } from "node:stream";
-import { TLSSocket } from "node:tls";
 import {
   ErrorCode,
   type FieldBlock,
@@ -24,9 +23,8 @@ import type { BufferPool } from "./buffer-pool.js";
 import { ServerCall } from "./call.js";
 import { type DeadlineWheel, WheelEntry } from "./deadline-wheel.js";
 import { GzipLane } from "./gzip-lane.js";
-import type { CallObserver, ErrorMapper, Traffic } from "./handler.js";
+import type { CallObserver, ClientSecurity, ErrorMapper, Traffic } from "./handler.js";
 import type { GrpcLimits } from "./limits.js";
-import { commonNameOf } from "./http.js";
 import { PlainCall, type PlainHandler } from "./plain-call.js";
 import type { Router } from "./route.js";
 import { GrpcError, GrpcStatus } from "./status.js";
@@ -92,6 +90,7 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   readonly #host: ConnectionHost;
   readonly #socket: Duplex;
   readonly peer: string;
+  readonly security: ClientSecurity | undefined;
   readonly #http2: Http2Connection<ConnectionCall>;
   readonly #startedAt: number;
   /** The time of the input that is being read, or of the last look. */
@@ -123,10 +122,11 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
   #sweeps = 0;
   #closed = false;
 
-  constructor(host: ConnectionHost, socket: Duplex, peer: string) {
+  constructor(host: ConnectionHost, socket: Duplex, peer: string, security: ClientSecurity | undefined) {
     this.#host = host;
     this.#socket = socket;
     this.peer = peer;
+    this.security = security;
     this.now = host.now();
     this.#startedAt = this.now;
     this.#heardAt = this.now;
@@ -144,12 +144,6 @@ export class GrpcConnection implements Http2Listener<ConnectionCall> {
 
   get messageBytesMax(): number {
     return this.#host.messageBytesMax;
-  }
-  get isSecure(): boolean {
-    return this.#socket instanceof TLSSocket;
-  }
-  get commonName(): string | undefined {
-    return commonNameOf(this.#socket);
   }
   get streamWindowBytes(): number {
     return this.#host.http2Limits.streamWindowBytes;

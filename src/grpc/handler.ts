@@ -5,12 +5,20 @@
  * Messages are bytes on both sides: who registers a handler brings the codec.
  */
 
+/** What TLS knows of the client of a connection. */
+export interface ClientSecurity {
+  /** The common name of the certificate that it had to show, and that was found good; undefined where none was asked for. */
+  readonly commonName: string | undefined;
+}
+
 /** One call under way. */
 export interface Call {
   /** As `/etcdserverpb.KV/Put`. */
   readonly path: string;
   /** The client's address, as `127.0.0.1:43210`. */
   readonly peer: string;
+  /** Absent without TLS. */
+  readonly security?: ClientSecurity | undefined;
   /** A value that the client sent beside the request; the first one, by lower-case name. */
   metadata(name: string): string | undefined;
   /** The values under a name that ends in `-bin`, as bytes. */

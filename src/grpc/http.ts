@@ -9,8 +9,8 @@
  */
 import http from "node:http";
 import type { Duplex } from "node:stream";
-import { TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../platform/clock.js";
+import type { ClientSecurity } from "./handler.js";
 import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
 
 /** What a request says before its body. */
@@ -20,10 +20,8 @@ export interface HttpHead {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly peer: string;
-  /** Whether it came over TLS. */
-  readonly isSecure: boolean;
-  /** The common name in the client's certificate, where TLS has checked one. */
-  readonly commonName: string | undefined;
+  /** Absent without TLS. */
+  readonly security?: ClientSecurity | undefined;
   header(name: string): string | undefined;
 }
 
@@ -110,6 +108,7 @@ export class HttpServer {
   readonly #connections = new Map<Duplex, Timer | undefined>();
   readonly #exchanges = new Set<Exchange>();
   #sweeper: Timer | undefined;
+  readonly #security = new WeakMap<Duplex, ClientSecurity>();
   #stopping = false;
   #onQuiet: (() => void) | undefined;
 
@@ -119,7 +118,13 @@ export class HttpServer {
     this.#options = options;
     this.#server = http.createServer({ keepAliveTimeout: 5000 }, (request, response) => {
       this.#begin(request.socket);
-      const exchange = new Exchange(request, response, options.bodyBytesMax, this.#clock);
+      const exchange = new Exchange(
+        request,
+        response,
+        this.#security.get(request.socket),
+        options.bodyBytesMax,
+        this.#clock,
+      );
       this.#exchanges.add(exchange);
       response.on("close", () => {
         this.#exchanges.delete(exchange);
@@ -144,11 +149,12 @@ export class HttpServer {
   }
 
   /** Serves a connection; what was read of it must have been put back. */
-  accept(connection: Duplex): void {
+  accept(connection: Duplex, security?: ClientSecurity): void {
     if (this.#stopping) {
       connection.destroy();
       return;
     }
+    if (security !== undefined) this.#security.set(connection, security);
     this.#connections.set(
       connection,
       this.#clock.after(HEAD_MS, () => connection.destroy()),
@@ -206,7 +212,7 @@ export class HttpServer {
   #upgrade(request: http.IncomingMessage, socket: Duplex, first: Buffer): void {
     this.#begin(socket);
     try {
-      const head = requestOf(request.url ?? "/", headOf(request));
+      const head = requestOf(request.url ?? "/", headOf(request, this.#security.get(socket)));
       const isRefused = this.#options.gate?.(head).answer !== undefined;
       if (!isRefused && this.#options.upgrade!({ ...head, request, socket, first })) return;
     } catch {
@@ -246,25 +252,17 @@ function requestOf<Transport extends Omit<HttpHead, "path" | "query">>(
 
 type Head = Omit<HttpHead, "path" | "query">;
 
-function headOf(request: http.IncomingMessage): Head {
+function headOf(request: http.IncomingMessage, security: ClientSecurity | undefined): Head {
   const { remoteAddress, remotePort } = request.socket;
   return {
     method: request.method ?? "GET",
     peer: `${remoteAddress ?? ""}:${remotePort ?? 0}`,
-    isSecure: request.socket instanceof TLSSocket,
-    commonName: commonNameOf(request.socket),
+    security,
     header: (name) => {
       const value = request.headers[name];
       return typeof value === "string" ? value : value?.[0];
     },
   };
-}
-
-/** Of a client whose certificate was asked for, and proved itself. */
-export function commonNameOf(socket: Duplex): string | undefined {
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
-  const name: unknown = socket.getPeerCertificate().subject?.CN;
-  return typeof name === "string" ? name : undefined;
 }
 
 function headWithoutUpgrade(request: http.IncomingMessage): string {
@@ -289,6 +287,7 @@ function withoutWish(connection: string): string {
 class Exchange {
   readonly #request: http.IncomingMessage;
   readonly #response: http.ServerResponse;
+  readonly #security: ClientSecurity | undefined;
   readonly #bodyBytesMax: number;
   readonly #clock: Clock;
   readonly #gone = new AbortController();
@@ -300,7 +299,14 @@ class Exchange {
   /** Who waits for something to happen to the connection: the reader of the body, the writer of the answer. */
   #waiting: (() => void)[] = [];
 
-  constructor(request: http.IncomingMessage, response: http.ServerResponse, bodyBytesMax: number, clock: Clock) {
+  constructor(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    security: ClientSecurity | undefined,
+    bodyBytesMax: number,
+    clock: Clock,
+  ) {
+    this.#security = security;
     this.#request = request;
     this.#response = response;
     this.#bodyBytesMax = bodyBytesMax;
@@ -331,7 +337,7 @@ class Exchange {
   async serve(answer: (transport: HttpTransport) => Promise<HttpAnswer>): Promise<void> {
     try {
       const transport = {
-        ...headOf(this.#request),
+        ...headOf(this.#request, this.#security),
         signal: this.#gone.signal,
         body: () => this.#body(),
         pieces: (owes: () => boolean) => this.#pieces(owes),

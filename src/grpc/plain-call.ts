@@ -59,8 +59,7 @@ export class PlainCall {
     const answer = await handle(fields.get(":path") ?? "/", {
       method,
       peer: this.#connection.peer,
-      isSecure: this.#connection.isSecure,
-      commonName: this.#connection.commonName,
+      security: this.#connection.security,
       signal: this.#gone.signal,
       header: (name) => fields.get(name === "host" ? ":authority" : name) ?? fields.get(name),
       body: () => this.#body(),

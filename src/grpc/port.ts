@@ -1,7 +1,8 @@
 /**
- * One port for gRPC and HTTP/1.1. A connection that begins as HTTP/2's preface does ("PRI", which is no HTTP/1.1 method) goes to the
- * gRPC server, any other to the HTTP server. Over TLS the two agree on the protocol while they shake hands (ALPN); a client that does
- * not take part in that is told apart by its first bytes, too.
+ * One port for gRPC and HTTP/1.1, with or without TLS, or both. A connection that begins as HTTP/2's preface does ("PRI", which is no
+ * HTTP/1.1 method) goes to the gRPC server, one that begins with a letter to the HTTP server. Over TLS the two agree on the protocol while
+ * they shake hands (ALPN); a client that does not take part in that is told apart by its first bytes, too. Who speaks what the port does
+ * not serve is cut off without a word, as etcd does it.
  *
  * A `BoundPort` has its address and serves nobody yet: who comes waits. It becomes a `SharedPort` when there is something to serve.
  *
@@ -13,6 +14,8 @@ import { stat, unlink } from "node:fs/promises";
 import { CodedError } from "../base/errors.js";
 import type { Clock } from "../platform/clock.js";
 import type { Address } from "../platform/network.js";
+import type { ClientSecurity } from "./handler.js";
+import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
 import type { GrpcServer } from "./server.js";
 import type { HttpServer } from "./http.js";
 
@@ -22,10 +25,27 @@ export class PortError extends CodedError<"PORT_IN_USE" | "PORT_UNUSABLE"> {
 
 export interface SharedPortDependencies {
   readonly clock: Clock;
-  readonly grpc: GrpcServer;
-  readonly http: HttpServer;
-  /** With it the port speaks TLS, and nothing else. Certificates, authorities and versions as `node:tls` has them. */
-  readonly tls?: tls.TlsOptions;
+  /** Serves HTTP/2; nobody does where it is left out. */
+  readonly grpc?: GrpcServer | undefined;
+  /** Serves HTTP/1.1; nobody does where it is left out. */
+  readonly http?: HttpServer | undefined;
+  readonly tls?: PortTls | undefined;
+  /** Serves clients without TLS beside those with it. Where there is no TLS they are always served. */
+  readonly plainToo?: boolean;
+}
+
+/** Who speaks TLS on a port, and with whom. */
+export interface PortTls {
+  /** Certificates, authorities and versions as `node:tls` has them. */
+  options(): tls.TlsOptions;
+  /** Takes over renewed files: a client is about to shake hands. */
+  refresh?(server: tls.Server): void;
+  /** Why a client that has shaken hands is sent away; undefined where it is welcome. */
+  whyRefused?(socket: tls.TLSSocket): string | undefined | Promise<string | undefined>;
+  /** The common name of the certificate that a client had to show. */
+  commonName?(socket: tls.TLSSocket): string | undefined;
+  /** Told of a client that was sent away, with what the handshake failed with or with `whyRefused`. */
+  refused?(socket: tls.TLSSocket, why: Error | string, remote: string): void;
 }
 
 /** What the port speaks inside TLS, in the order of its liking. */
@@ -33,6 +53,20 @@ const PROTOCOLS = ["h2", "http/1.1"];
 
 /** "PRI": three bytes are enough, and every client sends more at once. */
 const PREFACE = Buffer.from("PRI");
+/** The first byte of a client that wants to shake hands. */
+const TLS_HANDSHAKE = 0x16;
+/** Ciphers of TLS 1.2 that HTTP/2 may be spoken over (RFC 9113, appendix A, names the others), by their standard names. */
+const FIT_FOR_HTTP2 = /^TLS_(ECDHE|DHE)_.*(GCM|CCM|CHACHA20)|^TLS_(?!.*_WITH_)/;
+
+type Speech = "tls" | "http2" | "http1" | "other";
+
+/** What a connection begins with; undefined until it has said enough. */
+function speechOf(first: Buffer): Speech | undefined {
+  if (first[0] === TLS_HANDSHAKE) return "tls";
+  const known = Math.min(first.length, PREFACE.length);
+  if (first.subarray(0, known).equals(PREFACE.subarray(0, known))) return known < PREFACE.length ? undefined : "http2";
+  return /^[A-Za-z]/.test(first.toString("latin1", 0, 1)) ? "http1" : "other";
+}
 
 /** Connections that may wait for a port to serve; more are closed, and come again. */
 const WAITING_MAX = 1_024;
@@ -159,27 +193,73 @@ export class SharedPort {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#sockets.delete(socket));
-    if (this.#secure === undefined) this.#tellApart(socket);
-    else this.#secure.emit("connection", socket);
-  }
-
-  #createSecure(options: tls.TlsOptions): tls.Server {
-    const handshakeTimeout = this.#dependencies.grpc.limits.tlsHandshakeMs;
-    const secure = tls.createServer({ handshakeTimeout, ...options, ALPNProtocols: PROTOCOLS });
-    // A handshake that fails or takes too long. Without a listener Node would leave the socket open.
-    secure.on("tlsClientError", (_error, socket) => socket.destroy());
-    secure.on("secureConnection", (socket) => {
-      socket.on("error", () => socket.destroy());
-      if (socket.alpnProtocol === "h2") this.#dependencies.grpc.accept(socket);
-      else if (socket.alpnProtocol === "http/1.1") this.#dependencies.http.accept(socket);
-      else this.#tellApart(socket);
+    const { tlsHandshakeMs, firstBytesMs } = this.#limits;
+    this.#awaitSpeech(socket, this.#secure === undefined ? firstBytesMs : tlsHandshakeMs, (speech) => {
+      const { tls: secure, plainToo = false } = this.#dependencies;
+      if (secure !== undefined && (speech === "tls" || !plainToo)) this.#shakeHands(socket, secure);
+      else if (speech === "http1" || speech === "http2") this.#serve(socket, speech);
+      else socket.destroy();
     });
-    return secure;
   }
 
-  #tellApart(socket: net.Socket): void {
-    const { firstBytesMs } = this.#dependencies.grpc.limits;
-    const timer = this.#dependencies.clock.after(firstBytesMs, () => socket.destroy());
+  get #limits(): GrpcLimits {
+    return this.#dependencies.grpc?.limits ?? GRPC_LIMITS;
+  }
+
+  #serve(socket: net.Socket, speech: "http1" | "http2", security?: ClientSecurity): void {
+    const { grpc, http } = this.#dependencies;
+    // Where there is no HTTP/1.1, its clients are answered by HTTP/2's server: in its own way, which they understand as little.
+    const server = speech === "http1" ? (http ?? grpc) : grpc;
+    if (server === undefined) socket.destroy();
+    else server.accept(socket, security);
+  }
+
+  #shakeHands(socket: net.Socket, secure: PortTls): void {
+    void remoteOf(socket); // a socket remembers what it was asked for while it stood
+    secure.refresh?.(this.#secure!);
+    this.#secure!.emit("connection", socket);
+  }
+
+  #createSecure(secure: PortTls): tls.Server {
+    const { tlsHandshakeMs: handshakeTimeout } = this.#limits;
+    const server = tls.createServer({ handshakeTimeout, ...secure.options(), ALPNProtocols: PROTOCOLS });
+    // A handshake that fails or takes too long. Without a listener Node would leave the socket open.
+    server.on("tlsClientError", (error, socket) => {
+      secure.refused?.(socket, error, remoteOf(socket));
+      socket.destroy();
+    });
+    server.on("secureConnection", (socket) => {
+      socket.on("error", () => socket.destroy());
+      const why = secure.whyRefused?.(socket);
+      if (why instanceof Promise) void why.then((found) => this.#admit(socket, secure, found));
+      else this.#admit(socket, secure, why);
+    });
+    return server;
+  }
+
+  #admit(socket: tls.TLSSocket, secure: PortTls, why: string | undefined): void {
+    if (socket.destroyed) return;
+    if (why !== undefined) {
+      secure.refused?.(socket, why, remoteOf(socket));
+      socket.destroy();
+      return;
+    }
+    const security: ClientSecurity = { commonName: secure.commonName?.(socket) };
+    if (socket.alpnProtocol === "h2" && !FIT_FOR_HTTP2.test(socket.getCipher().standardName)) {
+      secure.refused?.(socket, "tls: this cipher suite is not for HTTP/2", remoteOf(socket));
+      socket.destroy();
+    } else if (socket.alpnProtocol === "h2") this.#serve(socket, "http2", security);
+    else if (socket.alpnProtocol === "http/1.1") this.#serve(socket, "http1", security);
+    else {
+      this.#awaitSpeech(socket, this.#limits.firstBytesMs, (speech) =>
+        this.#serve(socket, speech === "http2" ? "http2" : "http1", security),
+      );
+    }
+  }
+
+  /** Waits for the first bytes of a connection, and puts them back once they tell what it speaks. */
+  #awaitSpeech(socket: net.Socket, patienceMs: number, decide: (speech: Speech) => void): void {
+    const timer = this.#dependencies.clock.after(patienceMs, () => socket.destroy());
     socket.on("close", () => timer.cancel());
     // Put back only once it is known where to: unshift makes the socket readable again at once.
     let first = Buffer.alloc(0);
@@ -187,14 +267,12 @@ export class SharedPort {
       const chunk = socket.read() as Buffer | null;
       if (chunk === null) return;
       first = Buffer.concat([first, chunk]);
-      const known = Math.min(first.length, PREFACE.length);
-      const mayBeHttp2 = first.subarray(0, known).equals(PREFACE.subarray(0, known));
-      if (mayBeHttp2 && known < PREFACE.length) return;
+      const speech = speechOf(first);
+      if (speech === undefined) return;
       socket.off("readable", look);
       timer.cancel();
       socket.unshift(first);
-      if (mayBeHttp2) this.#dependencies.grpc.accept(socket);
-      else this.#dependencies.http.accept(socket);
+      decide(speech);
     };
     socket.on("readable", look);
   }
@@ -202,18 +280,23 @@ export class SharedPort {
   /** Takes no more connections; lets calls under way end, and cuts them off after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
-    await Promise.all([this.#dependencies.grpc.stop(graceMs), this.#dependencies.http.stop(graceMs)]);
+    const { grpc, http } = this.#dependencies;
+    await Promise.all([grpc?.stop(graceMs), http?.stop(graceMs)]);
     this.destroy();
     await closed;
   }
 
   /** Closes everything at once. */
   destroy(): void {
-    this.#dependencies.grpc.destroy();
-    this.#dependencies.http.destroy();
+    this.#dependencies.grpc?.destroy();
+    this.#dependencies.http?.destroy();
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
   }
+}
+
+function remoteOf({ remoteAddress, remotePort }: net.Socket): string {
+  return remoteAddress === undefined ? "" : `${remoteAddress}:${remotePort ?? 0}`;
 }
 
 function refusal(address: Address, cause: NodeJS.ErrnoException): PortError {

@@ -12,7 +12,7 @@ import type { Clock, Timer } from "../platform/clock.js";
 import { BufferPool } from "./buffer-pool.js";
 import { type ConnectionHost, GrpcConnection, type PlainService } from "./connection.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
-import type { CallObserver, ErrorMapper, HandlerTable, Traffic } from "./handler.js";
+import type { CallObserver, ClientSecurity, ErrorMapper, HandlerTable, Traffic } from "./handler.js";
 import { GRPC_LIMITS, type GrpcLimits } from "./limits.js";
 import { Router } from "./route.js";
 
@@ -97,14 +97,14 @@ export class GrpcServer {
   }
 
   /** Serves a connection whose first bytes are HTTP/2's preface. What was read of it must have been put back. */
-  accept(connection: Duplex): void {
+  accept(connection: Duplex, security?: ClientSecurity): void {
     if (this.#stopping) {
       connection.destroy();
       return;
     }
     const { remoteAddress, remotePort } = connection as { remoteAddress?: string; remotePort?: number };
     const peer = `${remoteAddress ?? ""}:${remotePort ?? 0}`;
-    this.#connections.add(new GrpcConnection(this.#host, connection, peer));
+    this.#connections.add(new GrpcConnection(this.#host, connection, peer, security));
     this.#sweeper ??= this.#clock.every(this.#host.limits.sweepMs, () => this.#sweep());
   }
 

@@ -10,7 +10,7 @@ import type { TLSSocket } from "node:tls";
 import { PIPELINE_REQUESTS_MAX } from "../base/limits.js";
 import type { Clock } from "../platform/index.js";
 import { PeerError } from "./errors.js";
-import type { ClientTls } from "./tls.js";
+import type { ClientTls } from "../tls/index.js";
 import { peerAddress } from "./urls.js";
 
 export interface DialOptions {

@@ -4,7 +4,7 @@ import { CodedError } from "../base/errors.js";
 /**
  * - `PEER_LISTEN_FAILED`: the peer port cannot be had
  * - `PEER_URL_INVALID`: a peer URL that cannot be used
- * - `PEER_TLS_INVALID`: certificates or keys that cannot be used, or settings that contradict each other
+ * - `PEER_TLS_INVALID`: a peer URL is https, and there is no certificate for it
  * - `PEER_MALFORMED`: bytes of another member that are not the protocol
  * - `PEER_TOO_LARGE`: a message larger than any that is taken
  * - `PEER_REFUSED`: another member answered, and it was a refusal

@@ -48,7 +48,7 @@ import { letGo, SnapshotSender } from "./snapshot-sender.js";
 import { PeerStatus } from "./status.js";
 import { StreamReader } from "./stream-reader.js";
 import { type StreamKind, StreamWriter } from "./stream-writer.js";
-import type { ClientTls, ServerTls } from "./tls.js";
+import type { ClientTls, ServerTls } from "../tls/index.js";
 import { isPeerUrl, peerAddress, UrlPicker } from "./urls.js";
 import type { PeerTimeouts, TransportWorld } from "./world.js";
 

@@ -3,14 +3,5 @@ export * from "./contract.js";
 export * from "./errors.js";
 export { HttpPeers, type HttpPeersDependencies, type HttpPeersOptions } from "./http-peers.js";
 export { noPeerMetrics, PEER_METRICS, type PeerMetricName, type PeerMetrics } from "./metrics.js";
-export { autoTls, type AutoTlsOptions } from "./auto-tls.js";
-export {
-  type ClientTls,
-  loadPeerTls,
-  type PeerTls,
-  type PeerTlsSettings,
-  type PemSource,
-  type ServerTls,
-} from "./tls.js";
 export { isPeerUrl, peerAddress } from "./urls.js";
 export type { PeerTimeouts } from "./world.js";

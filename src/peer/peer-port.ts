@@ -9,10 +9,10 @@ import * as https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { PEER_HEADER_BYTES_MAX, STREAM_WRITE_BYTES } from "../base/limits.js";
 import type { Log } from "../platform/index.js";
+import { logRefusal, type ServerTls } from "../tls/index.js";
 import { PeerError } from "./errors.js";
 import type { PeerMetrics } from "./metrics.js";
 import type { TLSSocket } from "node:tls";
-import type { ServerTls } from "./tls.js";
 import { type PeerAddress, peerAddress } from "./urls.js";
 
 export type RequestHandler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
@@ -90,15 +90,21 @@ function watchCertificates(
   const admitted = new WeakMap<Socket, Promise<boolean>>();
   if (!secure || tls === undefined) return admitted;
   server.prependListener("connection", () => tls.refresh(server as https.Server));
+  const judge = (socket: TLSSocket, why: string | undefined): boolean => {
+    if (why === undefined) return true;
+    metrics.count("etcd_network_peer_received_failures_total", 1, { From: socket.remoteAddress ?? "unknown" });
+    logRefusal(log, REFUSED, socket, why, remoteOf(socket));
+    socket.destroy();
+    return false;
+  };
   server.prependListener("secureConnection", (socket: TLSSocket) => {
-    const verdict = tls.whyRefused(socket).then((why) => {
-      if (why === undefined) return true;
-      metrics.count("etcd_network_peer_received_failures_total", 1, { From: socket.remoteAddress ?? "unknown" });
-      log.warn("rejected connection on peer endpoint", { "remote-addr": socket.remoteAddress, error: why });
-      socket.destroy();
-      return false;
-    });
-    admitted.set(socket, verdict);
+    const why = tls.whyRefused(socket);
+    if (why instanceof Promise)
+      admitted.set(
+        socket,
+        why.then((found) => judge(socket, found)),
+      );
+    else judge(socket, why);
   });
   return admitted;
 }
@@ -136,7 +142,7 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
   server.maxConnections = options.connectionsMax;
   const refused = (remote: string | undefined, error: string): void => {
     options.metrics.count("etcd_network_peer_received_failures_total", 1, { From: "unknown" });
-    options.log.debug("rejected connection on peer endpoint", { "remote-addr": remote, error });
+    options.log.debug(REFUSED, { "remote-addr": remote, error });
   };
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     refused(socket.remoteAddress, error.message);
@@ -144,9 +150,16 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
     socket.destroySoon();
   });
   server.on("drop", (data) => refused(data?.remoteAddress, `more than ${options.connectionsMax} connections`));
-  server.on("tlsClientError", (error: Error, socket: Socket) => refused(socket.remoteAddress, error.message));
+  server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+    options.metrics.count("etcd_network_peer_received_failures_total", 1, { From: "unknown" });
+    logRefusal(options.log, REFUSED, socket, error, remoteOf(socket));
+  });
   return server;
 }
+
+const REFUSED = "rejected connection on peer endpoint";
+
+const remoteOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress ?? ""}:${remotePort ?? 0}`;
 
 function refusalFor(code: string | undefined): string {
   const status = /^HPE_HEADER_OVERFLOW$/.test(code ?? "")

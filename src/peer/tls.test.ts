@@ -6,10 +6,8 @@ import test from "node:test";
 import * as tls from "node:tls";
 import { silentLog } from "../platform/index.js";
 import { SimClock, SimDisk } from "../../sim/index.js";
-import { autoTls } from "./auto-tls.js";
-import { makeCertificate } from "./certificates.js";
-import { loadPeerTls, type PeerTlsSettings } from "./tls.js";
-import { TestAuthority } from "./testing/authority.js";
+import { autoTls, loadTls, type TlsSettings } from "../tls/index.js";
+import { TestAuthority } from "../tls/testing/authority.js";
 import { PeerWorld } from "./testing/fixture.js";
 
 const SECURE = ["https://127.0.0.1:0"];
@@ -17,11 +15,11 @@ const refusal = (detail: RegExp) => (error: unknown) =>
   (error as { code?: string }).code === "PEER_TLS_INVALID" && detail.test((error as Error).message);
 
 /** Whether a member with the one's settings gives an answer to a member with the other's. */
-async function answers(server: PeerTlsSettings, client: PeerTlsSettings): Promise<boolean> {
+async function answers(server: TlsSettings, client: TlsSettings): Promise<boolean> {
   const world = new PeerWorld();
   try {
-    const listening = await world.seat(1n, { listenUrls: SECURE, tls: loadPeerTls(server, silentLog) });
-    const dialing = await world.door({ listenUrls: [], tls: loadPeerTls(client, silentLog) });
+    const listening = await world.seat(1n, { listenUrls: SECURE, tls: loadTls(server, silentLog) });
+    const dialing = await world.door({ listenUrls: [], tls: loadTls(client, silentLog) });
     return (await dialing.fetchVersions([listening.url])) !== undefined;
   } finally {
     await world.clear();
@@ -32,7 +30,7 @@ test("members with certificates of one authority open their streams and send a s
   const authority = TestAuthority.for(t);
   const { trustedAuthority } = authority;
   const settings = { ...authority.issue(), trustedAuthority, clientCertificateRequired: true };
-  const options = { listenUrls: SECURE, tls: loadPeerTls(settings, silentLog) };
+  const options = { listenUrls: SECURE, tls: loadTls(settings, silentLog) };
   const world = PeerWorld.for(t);
   const [a, b] = await world.couple(options);
   await world.connected(a, b);
@@ -84,7 +82,7 @@ test("a client's certificate for other addresses is turned away, unless any addr
   const authority = TestAuthority.for(t);
   const { trustedAuthority } = authority;
   const server = { ...authority.issue(), trustedAuthority };
-  const client = (hosts: readonly string[]): PeerTlsSettings => {
+  const client = (hosts: readonly string[]): TlsSettings => {
     const { certificate, key } = authority.issue({ hosts });
     return { ...authority.issue(), trustedAuthority, clientCertificate: certificate, clientKey: key };
   };
@@ -100,7 +98,7 @@ test("renewed files are used by the next connection, bad ones are not", async (t
   const authority = TestAuthority.for(t);
   const files = authority.issue();
   const world = PeerWorld.for(t);
-  const { url } = await world.seat(1n, { listenUrls: SECURE, tls: loadPeerTls(files, silentLog) });
+  const { url } = await world.seat(1n, { listenUrls: SECURE, tls: loadTls(files, silentLog) });
   const before = await serialShownBy(url);
   assert.equal(await serialShownBy(url), before);
   authority.reissue(files);
@@ -125,8 +123,8 @@ test("members that make their certificates themselves talk, and use them again a
   const clock = new SimClock(Date.now() - 1000);
   const disk = new SimDisk();
   await disk.makeFolder("/data");
-  const made = await autoTls({ dataDir: "/data", listenUrls: SECURE }, { disk, clock });
-  const again = await autoTls({ dataDir: "/data", listenUrls: SECURE }, { disk, clock });
+  const made = await autoTls({ dataDir: "/data", port: "peer", hosts: ["127.0.0.1"] }, { disk, clock });
+  const again = await autoTls({ dataDir: "/data", port: "peer", hosts: ["127.0.0.1"] }, { disk, clock });
   assert.deepEqual(again, made);
   const pem = (name: string): { pem: string } => ({
     pem: new TextDecoder().decode(disk.readAll(`/data/fixtures/peer/${name}.pem`)),
@@ -139,35 +137,7 @@ test("members that make their certificates themselves talk, and use them again a
   assert.ok(await answers(settings, settings));
 });
 
-test("certificates that cannot be used are refused before anything is listened on", (t) => {
-  const authority = TestAuthority.for(t);
-  const one = authority.issue();
-  const other = authority.issue();
-  const load = (settings: PeerTlsSettings): unknown => loadPeerTls(settings, silentLog);
-  assert.throws(() => load({ ...one, certificate: { path: "/nowhere/cert.pem" } }), refusal(/\/nowhere\/cert\.pem/));
-  assert.throws(() => load({ ...one, key: other.key }), refusal(/no certificate with its key/));
-  assert.throws(() => load({ ...one, certificate: { pem: "no certificate" } }), refusal(/the PEM text given/));
-  assert.throws(() => load({ ...one, trustedAuthority: { path: "/nowhere/ca.pem" } }), refusal(/\/nowhere\/ca\.pem/));
-  assert.throws(() => load({ ...one, clientCertificate: other.certificate }), refusal(/go together/));
-  assert.throws(() => load({ ...one, allowedNames: ["a"], allowedHostnames: ["b"] }), refusal(/exclude each other/));
-});
-
 test("https without certificates is refused by name", async (t) => {
   const world = PeerWorld.for(t);
   await assert.rejects(world.door({ listenUrls: SECURE }), refusal(/--peer-cert-file/));
-});
-
-test("a certificate names what it was made for, in the forms that certificates have", () => {
-  const hosts = ["127.0.0.1", "localhost", "*.example.com", "::1", "fe80::1:2", "2001:db8::"];
-  const notAfter = Date.UTC(2051, 0, 2, 3, 4, 5);
-  const made = makeCertificate({ commonName: "member", hosts, notBefore: 0, notAfter, uses: ["client", "server"] });
-  const certificate = new X509Certificate(made.certificatePem);
-  assert.equal(certificate.subject, "CN=member");
-  assert.equal(new Date(certificate.validFrom).getTime(), 0);
-  assert.equal(new Date(certificate.validTo).getTime(), notAfter);
-  for (const host of ["localhost", "a.example.com"]) assert.notEqual(certificate.checkHost(host), undefined, host);
-  for (const address of ["127.0.0.1", "::1", "fe80::1:2", "2001:db8::"]) {
-    assert.notEqual(certificate.checkIP(address), undefined, address);
-  }
-  assert.deepEqual(certificate.keyUsage, ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"]);
 });

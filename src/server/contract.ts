@@ -93,7 +93,7 @@ export interface CallContext {
    * client certificates are asked for (`--client-cert-auth`). Whoever makes the context leaves it out for calls of the JSON
    * gateway (metadata `grpcgateway-accept`): the certificate is the gateway's there.
    */
-  readonly commonName?: string;
+  readonly commonName?: string | undefined;
 }
 
 /** As much of `AbortSignal` as a member needs, so that this room stays pure. */

@@ -9,21 +9,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { computeClusterId, computeMemberId, memberIdText } from "../../src/membership/index.js";
-import {
-  autoTls,
-  HttpPeers,
-  loadPeerTls,
-  type LocalIdentity,
-  type Peers,
-  type PeerTlsSettings,
-} from "../../src/peer/index.js";
+import { HttpPeers, type LocalIdentity, type Peers } from "../../src/peer/index.js";
 import { NodeClock, nodePlatform } from "../../src/platform/node/index.js";
 import { silentLog } from "../../src/platform/index.js";
 import { encodeMessage, makeMessage, type Message, MessageType } from "../../src/proto/raft.js";
 import type { PeerDoor } from "../../src/server/index.js";
 import { etcd, type EtcdName, skipReason } from "../support/binaries.js";
-import { TestAuthority } from "../../src/peer/testing/authority.js";
 import { ScriptedMember } from "../../src/peer/testing/scripted-member.js";
+import { autoTls, loadTls, type TlsSettings } from "../../src/tls/index.js";
+import { TestAuthority } from "../../src/tls/testing/authority.js";
 import { type Seat, type Server, Stage } from "../support/servers.js";
 
 /** Requests whose answers must be equal: method, path, body, headers. Those of streams and messages have rules of their own. */
@@ -148,12 +142,12 @@ interface CoupleOptions {
   readonly release?: EtcdName;
   readonly flags?: readonly string[];
   /** Both peer ports speak TLS then. */
-  readonly tls?: PeerTlsSettings;
+  readonly tls?: TlsSettings;
 }
 
 async function couple(t: TestContext, { release = "newest", flags = [], tls }: CoupleOptions = {}): Promise<Couple> {
   const scheme = tls === undefined ? "http" : "https";
-  const options = { listenUrls: [`${scheme}://127.0.0.1:0`], ...(tls && { tls: loadPeerTls(tls, silentLog) }) };
+  const options = { listenUrls: [`${scheme}://127.0.0.1:0`], ...(tls && { tls: loadTls(tls, silentLog) }) };
   const door = await HttpPeers.open(options, { clock: new NodeClock(), log: silentLog });
   const stage = new Stage();
   const seat = await stage.seat("real");
@@ -269,7 +263,7 @@ test(
     const folder = mkdtempSync(join(tmpdir(), "walnut-tls-"));
     t.after(() => rmSync(folder, { recursive: true }));
     const { disk, clock } = nodePlatform();
-    const tls = await autoTls({ dataDir: folder, listenUrls: ["https://127.0.0.1:0"] }, { disk, clock });
+    const tls = await autoTls({ dataDir: folder, port: "peer", hosts: ["127.0.0.1"] }, { disk, clock });
     const { etcd: starting, scripted } = await couple(t, { flags: ["--peer-auto-tls"], tls });
     const server = await starting;
     await server.client.put("greeting", "hello under cover");

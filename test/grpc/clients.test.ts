@@ -14,7 +14,7 @@ import { frameMessage } from "../../src/grpc/framing.js";
 import { GrpcError, GrpcStatus, plainAnswer } from "../../src/grpc/index.js";
 import { GRPC_LIMITS } from "../../src/grpc/limits.js";
 import { echo, type Fixture, grpcFixture } from "../../src/grpc/testing/fixture.js";
-import { TestAuthority } from "../../src/peer/testing/authority.js";
+import { TestAuthority } from "../../src/tls/testing/authority.js";
 import { PROJECT } from "../support/binaries.js";
 import { run, skipWithout } from "../support/tools.js";
 

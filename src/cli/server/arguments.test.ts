@@ -98,13 +98,18 @@ test("help wins where it stands; the version waits for the rest of the line", ()
 test("every flag may be given with its default; one that does nothing here is refused with another value", () => {
   const other: Record<string, string> = { boolean: "", number: "7", integer: "7", duration: "7s", urls: "http://a:7" };
   for (const name of Object.keys(SERVER_FLAGS) as FlagName[]) {
-    const flag: { kind: string; default: string; help?: string } = SERVER_FLAGS[name];
+    const flag: { kind: string; default: string; help?: string; refusal?: string } = SERVER_FLAGS[name];
     if (flag.default !== "" || flag.kind === "text") {
       assert.doesNotThrow(() => given(`--${name}=${flag.default}`), `--${name}=${flag.default}`);
     }
     if (flag.help !== undefined || "accepted" in flag) continue;
     const value = flag.kind === "boolean" ? String(flag.default !== "true") : (other[flag.kind] ?? "another");
-    refuses(() => given(`--${name}=${value}`), "FLAG_UNSUPPORTED", 1, /not supported yet; leave it out/);
+    refuses(
+      () => given(`--${name}=${value}`),
+      "FLAG_UNSUPPORTED",
+      1,
+      flag.refusal === undefined ? /not supported yet; leave it out/ : /Node has no/,
+    );
   }
   assert.doesNotThrow(() => given("--grpc-keepalive-min-time=5000ms"), "the default in other words");
 });
@@ -132,7 +137,7 @@ test("a variable is its flag's name in capitals; what no flag has and what is em
 test("a bad variable is refused by its own name, and so is one whose flag was given, too", () => {
   const snapshots = { ETCD_SNAPSHOT_COUNT: "abc" };
   refuses(() => parseEnvironment(snapshots), "FLAG_INVALID", 1, /ETCD_SNAPSHOT_COUNT: "abc" is not a whole number/);
-  refuses(() => parseEnvironment({ ETCD_AUTO_TLS: "true" }), "FLAG_UNSUPPORTED", 1, /ETCD_AUTO_TLS/);
+  refuses(() => parseEnvironment({ ETCD_ENABLE_V2: "true" }), "FLAG_UNSUPPORTED", 1, /ETCD_ENABLE_V2/);
   const { given: flags } = parseArguments(["--name=m1"]);
   const both = /ETCD_NAME is set and --name is given: unset the variable/;
   refuses(() => parseEnvironment({ ETCD_NAME: "m1" }, flags), "FLAG_INVALID", 1, both);
@@ -154,7 +159,10 @@ test("a configuration file gives the same flags", () => {
     "cors: ''",
     "client-transport-security:",
     "  cert-file:",
+    "  key-file: k.pem",
     "  client-cert-auth: false",
+    "  allowed-hostname: [c, d]",
+    "  auto-tls: true",
     "peer-transport-security:",
     "  cert-file: a.pem",
     "  client-cert-auth: true",
@@ -170,6 +178,10 @@ test("a configuration file gives the same flags", () => {
     "log-outputs": "stderr,out.log",
     "experimental-snapshot-catchup-entries": "7",
     proxy: "off",
+    "key-file": "k.pem",
+    "client-cert-auth": "false",
+    "client-cert-allowed-hostname": "c,d",
+    "auto-tls": "true",
     "peer-cert-file": "a.pem",
     "peer-client-cert-auth": "true",
     "peer-cert-allowed-hostname": "a,b",
@@ -189,10 +201,16 @@ test("a value in a configuration file has the type that etcd asks for", () => {
   refuses(() => file("listen-client-urls: [http://127.0.0.1:1]"), "FLAG_INVALID", 1, /must be a text/);
   refuses(() => file("log-outputs: stderr"), "FLAG_INVALID", 1, /must be a list/);
   refuses(() => file("name: y"), "FLAG_INVALID", 1, /must be a text/);
-  refuses(() => file("auto-tls: true"), "FLAG_UNSUPPORTED", 1, /auto-tls in etcd.yml/);
-  refuses(() => file("client-transport-security:\n  cert-file: a"), "FLAG_UNSUPPORTED", 1, /client-transport-security/);
+  refuses(() => file("enable-v2: true"), "FLAG_UNSUPPORTED", 1, /enable-v2 in etcd.yml/);
+  refuses(
+    () => file("client-transport-security:\n  cert-file: 1"),
+    "FLAG_INVALID",
+    1,
+    /security.cert-file in .* a text/,
+  );
+  refuses(() => file("client-transport-security:\n  allowed-hostname: a"), "FLAG_INVALID", 1, /must be a list/);
   refuses(() => file("peer-transport-security:\n  cert-file: 1"), "FLAG_INVALID", 1, /security.cert-file in .* a text/);
-  refuses(() => file("socket-options:\n  reuse-port: true"), "FLAG_UNSUPPORTED", 1, /socket-options/);
+  refuses(() => file("socket-options:\n  reuse-port: true"), "FLAG_UNSUPPORTED", 1, /socket-options.reuse-port/);
 });
 
 test("a configuration file that is none is refused; keys that no flag has are told and passed over", () => {
@@ -200,9 +218,14 @@ test("a configuration file that is none is refused; keys that no flag has are to
   refuses(() => file("just text"), "CONFIG_FILE_INVALID", 1, /no mapping/);
   refuses(() => file(": : :"), "CONFIG_FILE_INVALID", 1, /is not YAML/);
   refuses(() => file("name: 'a"), "CONFIG_FILE_INVALID", 1, /is not YAML/);
-  const { given: flags, warnings } = parseConfigFile("nosuch: 1\nname: m1", "etcd.yml");
+  const text = "nosuch: 1\nname: m1\ncert-file: a\nclient-transport-security: { allowed-cn: [a] }";
+  const { given: flags, warnings } = parseConfigFile(text, "etcd.yml");
   assert.deepEqual([...flags], [["name", "m1"]]);
-  assert.deepEqual(warnings, [
-    { message: "unrecognized key in the configuration file", fields: { key: "nosuch", path: "etcd.yml" } },
-  ]);
+  assert.deepEqual(
+    warnings,
+    ["nosuch", "cert-file", "client-transport-security.allowed-cn"].map((key) => ({
+      message: "unrecognized key in the configuration file",
+      fields: { key, path: "etcd.yml" },
+    })),
+  );
 });

@@ -126,6 +126,8 @@ export function checked(name: FlagName, value: string, source: Source): string {
     throw new ArgumentError("FLAG_INVALID", `${source.where}: "${value}" is neither ${choices.join(" nor ")}`, source);
   }
   if (!isSupported(name, text)) {
+    const { refusal } = flagDescription(name);
+    if (refusal !== undefined) throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: ${refusal}`);
     const unless = usual === "" ? "" : ` (or at its default, ${usual})`;
     throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: known, but not supported yet; leave it out${unless}`);
   }

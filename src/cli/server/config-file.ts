@@ -8,21 +8,33 @@ import { flagDescription, isFlagName, type FlagName } from "./flags.js";
 const KEYS: Readonly<Record<string, FlagName>> = {
   "experimental-snapshot-catch-up-entries": "experimental-snapshot-catchup-entries",
 };
-/** Keys with a mapping of their own that is not supported yet. */
-const SECTIONS: readonly string[] = ["client-transport-security", "socket-options"];
-/** The mapping for TLS between members, by its keys. */
-const PEER_SECURITY = "peer-transport-security";
-const PEER_SECURITY_KEYS: Readonly<Record<string, FlagName>> = {
-  "cert-file": "peer-cert-file",
-  "key-file": "peer-key-file",
-  "client-cert-file": "peer-client-cert-file",
-  "client-key-file": "peer-client-key-file",
-  "client-cert-auth": "peer-client-cert-auth",
-  "trusted-ca-file": "peer-trusted-ca-file",
-  "auto-tls": "peer-auto-tls",
-  "allowed-cn": "peer-cert-allowed-cn",
-  "allowed-hostname": "peer-cert-allowed-hostname",
+/** Keys with a mapping of their own: TLS of a port, by the keys in it; and options of sockets. */
+const SECTIONS: Readonly<Record<string, Readonly<Record<string, FlagName>>>> = {
+  "client-transport-security": {
+    "cert-file": "cert-file",
+    "key-file": "key-file",
+    "client-cert-file": "client-cert-file",
+    "client-key-file": "client-key-file",
+    "client-cert-auth": "client-cert-auth",
+    "trusted-ca-file": "trusted-ca-file",
+    "auto-tls": "auto-tls",
+    "allowed-hostname": "client-cert-allowed-hostname",
+  },
+  "peer-transport-security": {
+    "cert-file": "peer-cert-file",
+    "key-file": "peer-key-file",
+    "client-cert-file": "peer-client-cert-file",
+    "client-key-file": "peer-client-key-file",
+    "client-cert-auth": "peer-client-cert-auth",
+    "trusted-ca-file": "peer-trusted-ca-file",
+    "auto-tls": "peer-auto-tls",
+    "allowed-cn": "peer-cert-allowed-cn",
+    "allowed-hostname": "peer-cert-allowed-hostname",
+  },
+  "socket-options": { "reuse-port": "socket-reuse-port", "reuse-address": "socket-reuse-address" },
 };
+/** Flags that etcd takes from such a mapping alone: their own keys mean nothing in a file. */
+const IN_SECTIONS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flatMap((section) => Object.values(section)));
 
 /**
  * A value has the type that etcd asks for: a number is no text, a duration is a number of
@@ -48,13 +60,10 @@ export function parseConfigFile(
     }
   };
   for (const [key, value] of Object.entries(mappingOf(text, path))) {
-    if (SECTIONS.includes(key)) {
-      if (!hasContent(value)) continue;
-      throw new ArgumentError("FLAG_UNSUPPORTED", `${key} in ${path}: not supported yet; leave it out`);
-    }
-    if (key === PEER_SECURITY && isMapping(value)) {
-      for (const [inner, field] of Object.entries(value)) take(`${key}.${inner}`, PEER_SECURITY_KEYS[inner], field);
-    } else take(key, KEYS[key] ?? key, value);
+    const section = SECTIONS[key];
+    if (section !== undefined && isMapping(value)) {
+      for (const [inner, field] of Object.entries(value)) take(`${key}.${inner}`, section[inner], field);
+    } else take(key, IN_SECTIONS.has(key) ? undefined : (KEYS[key] ?? key), value);
   }
   return { given, warnings };
 }
@@ -76,11 +85,6 @@ function mappingOf(text: string, path: string): Readonly<Record<string, unknown>
 
 function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function hasContent(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return Boolean(value);
-  return Object.values(value).some((field) => field !== null && field !== false && field !== "");
 }
 
 function textOf(name: FlagName, value: unknown, where: string): string {

@@ -14,6 +14,8 @@ interface FlagDescription {
   readonly help?: string;
   /** The only values there are. */
   readonly choices?: readonly string[];
+  /** Why it can have no other value than its default. */
+  readonly refusal?: string;
   /** Values that may be given though the flag does nothing here. */
   readonly accepted?: readonly string[];
 }
@@ -32,7 +34,17 @@ export const SERVER_FLAGS = {
   },
   "heartbeat-interval": { kind: "number", default: "100", help: "Milliseconds between heart-beats." },
   "election-timeout": { kind: "number", default: "1000", help: "Milliseconds until an election." },
-  "listen-client-urls": { kind: "urls", default: "http://localhost:2379", help: "Where clients are served (http)." },
+  "listen-client-urls": {
+    kind: "urls",
+    default: "http://localhost:2379",
+    help: "Where clients are served (http, https, unix or unixs).",
+  },
+  "listen-client-http-urls": {
+    kind: "urls",
+    default: "",
+    help: "Where HTTP is served apart: gRPC has --listen-client-urls for itself then.",
+  },
+  "listen-metrics-urls": { kind: "urls", default: "", help: "Where metrics and health are served besides." },
   "listen-peer-urls": {
     kind: "urls",
     default: "http://localhost:2380",
@@ -153,6 +165,57 @@ export const SERVER_FLAGS = {
     default: "100ms",
     help: "Time after which a request is told in the log as slow.",
   },
+  "cert-file": { kind: "text", default: "", help: "Certificate of the client port (PEM), for https and unixs." },
+  "key-file": { kind: "text", default: "", help: "Its key." },
+  "client-cert-file": { kind: "text", default: "", help: "Certificate for connections to this port (etcd's gateway)." },
+  "client-key-file": { kind: "text", default: "", help: "Its key." },
+  "client-cert-auth": {
+    kind: "boolean",
+    default: "false",
+    help: "Serve only clients with a certificate; its common name is the user's.",
+  },
+  "trusted-ca-file": { kind: "text", default: "", help: "Certificates that clients' are checked against." },
+  "client-crl-file": { kind: "text", default: "", help: "List of clients' certificates that are revoked." },
+  "client-cert-allowed-hostname": {
+    kind: "list",
+    default: "",
+    help: "Host names that a client's certificate may have.",
+  },
+  "auto-tls": { kind: "boolean", default: "false", help: "A certificate of this member's own making for clients." },
+  "self-signed-cert-validity": {
+    kind: "number",
+    default: "1",
+    help: "Years that certificates of its own are good for.",
+  },
+  "cipher-suites": {
+    kind: "list",
+    default: "",
+    help: "Cipher suites for TLS 1.2 by Go's names; Go's choice when empty.",
+  },
+  "tls-min-version": { kind: "text", default: "TLS1.2", help: "TLS1.2 or TLS1.3." },
+  "tls-max-version": { kind: "text", default: "", help: "TLS1.2 or TLS1.3; the newest when empty." },
+  "max-concurrent-streams": {
+    kind: "number",
+    default: "4294967295",
+    help: "Calls under way on one connection; the default stands for Walnut's own limit, 1000.",
+  },
+  "grpc-keepalive-min-time": { kind: "duration", default: "5s", help: "Shortest time between two pings of a client." },
+  "grpc-keepalive-interval": {
+    kind: "duration",
+    default: "2h",
+    help: "Silence after which a client is asked whether it lives.",
+  },
+  "grpc-keepalive-timeout": { kind: "duration", default: "20s", help: "Time for its answer." },
+  "socket-reuse-address": {
+    kind: "boolean",
+    default: "false",
+    help: "Bind an address that is in TIME_WAIT: Node always does.",
+  },
+  "socket-reuse-port": {
+    kind: "boolean",
+    default: "false",
+    refusal: "Node has no SO_REUSEPORT in all versions that Walnut runs on; give each member ports of its own",
+  },
   "peer-cert-file": { kind: "text", default: "", help: "Certificate of the peer port (PEM)." },
   "peer-key-file": { kind: "text", default: "", help: "Its key." },
   "peer-client-cert-file": {
@@ -165,6 +228,12 @@ export const SERVER_FLAGS = {
   "peer-trusted-ca-file": { kind: "text", default: "", help: "Certificates that peers' are checked against." },
   "peer-cert-allowed-cn": { kind: "list", default: "", help: "Common names that a peer's certificate may have." },
   "peer-cert-allowed-hostname": { kind: "list", default: "", help: "Host names that a peer's certificate may have." },
+  "peer-crl-file": { kind: "text", default: "", help: "List of peers' certificates that are revoked." },
+  "experimental-peer-skip-client-san-verification": {
+    kind: "boolean",
+    default: "false",
+    help: "Let a peer's certificate name other addresses than the one it comes from.",
+  },
   "peer-auto-tls": { kind: "boolean", default: "false", help: "A certificate of this member's own making." },
   "auth-token": {
     kind: "text",
@@ -186,13 +255,6 @@ export const SERVER_FLAGS = {
     accepted: ["map", "array"],
   },
   "experimental-txn-mode-write-with-shared-buffer": { kind: "boolean", default: "true", accepted: ["true", "false"] },
-  "max-concurrent-streams": unsupported("number", "4294967295"),
-  "listen-client-http-urls": unsupported("urls"),
-  "grpc-keepalive-min-time": unsupported("duration", "5s"),
-  "grpc-keepalive-interval": unsupported("duration", "2h"),
-  "grpc-keepalive-timeout": unsupported("duration", "20s"),
-  "socket-reuse-port": unsupported("boolean", "false"),
-  "socket-reuse-address": unsupported("boolean", "false"),
   discovery: unsupported("text"),
   "discovery-fallback": unsupported("text", "proxy"),
   "discovery-proxy": unsupported("text"),
@@ -200,22 +262,7 @@ export const SERVER_FLAGS = {
   "discovery-srv-name": unsupported("text"),
   "enable-v2": unsupported("boolean", "false"),
   "v2-deprecation": unsupported("text", "not-yet"),
-  "cert-file": unsupported("text"),
-  "key-file": unsupported("text"),
-  "client-cert-auth": unsupported("boolean", "false"),
-  "client-cert-file": unsupported("text"),
-  "client-key-file": unsupported("text"),
-  "client-crl-file": unsupported("text"),
-  "client-cert-allowed-hostname": unsupported("text"),
-  "trusted-ca-file": unsupported("text"),
-  "auto-tls": unsupported("boolean", "false"),
-  "peer-crl-file": unsupported("text"),
-  "self-signed-cert-validity": unsupported("number", "1"),
-  "cipher-suites": unsupported("list"),
-  "tls-min-version": unsupported("text", "TLS1.2"),
-  "tls-max-version": unsupported("text"),
   "enable-pprof": unsupported("boolean", "false"),
-  "listen-metrics-urls": unsupported("urls"),
   "enable-log-rotation": unsupported("boolean", "false"),
   "log-rotation-config-json": unsupported(
     "text",
@@ -234,7 +281,6 @@ export const SERVER_FLAGS = {
   "experimental-distributed-tracing-instance-id": unsupported("text"),
   "experimental-distributed-tracing-sampling-rate": unsupported("integer", "0"),
   "experimental-enable-v2v3": unsupported("text"),
-  "experimental-peer-skip-client-san-verification": unsupported("boolean", "false"),
   "experimental-memory-mlock": unsupported("boolean", "false"),
   "experimental-bootstrap-defrag-threshold-megabytes": unsupported("number", "0"),
   "experimental-stop-grpc-service-on-defrag": unsupported("boolean", "false"),

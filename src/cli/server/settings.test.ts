@@ -26,11 +26,18 @@ function refuses(args: readonly string[], sentence: RegExp): void {
 }
 
 test("without flags it is etcd's default member, whose log may hold the loop", () => {
-  const { member, listenClientUrls, listenPeerUrls, peerTls, peerTimeouts, log } = settings();
+  const { member, listenClientUrls, listenPeerUrls, clientTls, clientLimits, peerTls, peerTimeouts, log } = settings();
   assert.deepEqual(member, { ...defaultOptions(resolve("default.etcd")), syncOnLoop: true });
   assert.deepEqual(listenClientUrls, ["http://localhost:2379"]);
   assert.deepEqual(listenPeerUrls, ["http://localhost:2380"]);
   assert.equal(peerTls, undefined);
+  assert.equal(clientTls, undefined);
+  assert.deepEqual(clientLimits, {
+    maxConcurrentStreams: undefined,
+    keepAliveMinMs: 5_000,
+    keepAliveIntervalMs: 7_200_000,
+    keepAliveTimeoutMs: 20_000,
+  });
   assert.deepEqual(peerTimeouts, { readMs: 5000, writeMs: 5000 });
   assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"] });
 });
@@ -139,6 +146,71 @@ test("what is kept when the member compacts by itself is hours, a duration or re
   assert.equal(member.compactionPauseMs, 10);
 });
 
+const COMMON_TLS = { selfSignedValidityYears: 1, cipherSuites: [], minVersion: "TLS1.2", maxVersion: undefined };
+
+test("the flags of the client port reach it: URLs, certificates, versions, and what clients may do", () => {
+  const found = settings(
+    "--listen-client-urls=https://10.0.0.1:2379,unixs:///s,http://127.0.0.1:2379",
+    "--advertise-client-urls=https://10.0.0.1:2379",
+    "--listen-client-http-urls=https://10.0.0.1:8080",
+    "--listen-metrics-urls=http://127.0.0.1:2381,unix://m:1",
+    "--cert-file=/c",
+    "--key-file=/k",
+    "--client-cert-file=/cc",
+    "--client-key-file=/ck",
+    "--trusted-ca-file=/ca",
+    "--client-cert-auth",
+    "--client-crl-file=/crl",
+    "--client-cert-allowed-hostname=a,b",
+    "--self-signed-cert-validity=3",
+    "--cipher-suites=x,y",
+    "--tls-min-version=",
+    "--tls-max-version=TLS1.3",
+    "--max-concurrent-streams=7",
+    "--grpc-keepalive-min-time=1s",
+    "--grpc-keepalive-interval=0",
+    "--grpc-keepalive-timeout=3s",
+    "--socket-reuse-address",
+  );
+  assert.deepEqual(found.listenClientUrls, ["https://10.0.0.1:2379", "unixs:///s", "http://127.0.0.1:2379"]);
+  assert.deepEqual(found.listenClientHttpUrls, ["https://10.0.0.1:8080"]);
+  assert.deepEqual(found.listenMetricsUrls, ["http://127.0.0.1:2381", "unix://m:1"]);
+  const common = {
+    selfSignedValidityYears: 3,
+    cipherSuites: ["x", "y"],
+    minVersion: undefined,
+    maxVersion: "TLS1.3",
+  };
+  assert.deepEqual(found.clientTls, {
+    certFile: "/c",
+    keyFile: "/k",
+    clientCertFile: "/cc",
+    clientKeyFile: "/ck",
+    trustedCaFile: "/ca",
+    clientCertAuth: true,
+    crlFile: "/crl",
+    allowedHostnames: ["a", "b"],
+    auto: false,
+    ...common,
+  });
+  assert.equal(found.peerTls?.maxVersion, "TLS1.3", "versions are for both ports");
+  assert.deepEqual(found.clientLimits, {
+    maxConcurrentStreams: 7,
+    keepAliveMinMs: 1_000,
+    keepAliveIntervalMs: 0,
+    keepAliveTimeoutMs: 3_000,
+  });
+  assert.equal(settings("--auto-tls").clientTls?.auto, true);
+  assert.equal(settings("--auto-tls").peerTls, undefined);
+});
+
+test("versions of TLS that etcd does not know are refused in its words, whatever the ports speak", () => {
+  refuses(["--tls-min-version=TLS1.1"], /unexpected TLS version "TLS1.1" \(must be one of: TLS1.2, TLS1.3\)/);
+  refuses(["--tls-max-version=1.3"], /unexpected TLS version "1.3"/);
+  refuses(["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], /greater than max version/);
+  refuses(["--tls-min-version=TLS1.3", "--cipher-suites=x"], /only TLS1.3 is enabled/);
+});
+
 test("the flags of the peer port reach it: URLs, certificates, and times that etcd raises to its least", () => {
   const { listenPeerUrls, peerTls, peerTimeouts } = settings(
     "--listen-peer-urls=https://10.0.0.1:2380,http://127.0.0.1:2380",
@@ -149,6 +221,8 @@ test("the flags of the peer port reach it: URLs, certificates, and times that et
     "--peer-trusted-ca-file=/ca",
     "--peer-client-cert-auth",
     "--peer-cert-allowed-cn=a,b",
+    "--peer-crl-file=/crl",
+    "--experimental-peer-skip-client-san-verification",
     "--raft-read-timeout=1s",
     "--raft-write-timeout=6s",
   );
@@ -162,7 +236,10 @@ test("the flags of the peer port reach it: URLs, certificates, and times that et
     clientCertAuth: true,
     allowedCommonNames: ["a", "b"],
     allowedHostnames: [],
+    crlFile: "/crl",
+    anyClientAddress: true,
     auto: false,
+    ...COMMON_TLS,
   });
   assert.deepEqual(peerTimeouts, { readMs: 5000, writeMs: 6000 });
   assert.equal(settings("--peer-auto-tls").peerTls?.auto, true);

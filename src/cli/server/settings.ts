@@ -3,9 +3,12 @@ import { resolve } from "node:path";
 import { formatDuration } from "../../base/go-duration.js";
 import type { ClientHttpOptions } from "../../api/client-port.js";
 import type { CredentialsOptions } from "../../credentials/index.js";
-import type { PeerTimeouts, PeerTls } from "../../embed/peer-port.js";
+import type { ClientLimits } from "../../embed/client-ports.js";
+import type { PeerTimeouts } from "../../embed/peer-port.js";
+import type { ClientTls, PeerTls, PortTlsOptions } from "../../embed/tls.js";
 import type { AutoCompaction } from "../../server/auto-compaction.js";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
+import { type TlsVersion, whyVersionsUnfit } from "../../tls/index.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
 import { parseDuration } from "./go-values.js";
@@ -14,6 +17,11 @@ import { faultInBinding, faultInTelling, faultInUrl, splitUrls } from "./urls.js
 export interface ServerSettings {
   readonly member: MemberOptions;
   readonly listenClientUrls: readonly string[];
+  readonly listenClientHttpUrls: readonly string[];
+  readonly listenMetricsUrls: readonly string[];
+  /** Undefined without any flag of it. */
+  readonly clientTls: ClientTls | undefined;
+  readonly clientLimits: ClientLimits;
   readonly listenPeerUrls: readonly string[];
   /** Undefined without any flag of it. */
   readonly peerTls: PeerTls | undefined;
@@ -36,7 +44,9 @@ export function settingsOf(given: GivenFlags): ServerSettings {
   const duration = (name: FlagName): number => parseDuration(text(name)) ?? 0;
   // No URL at all is etcd's way to say: the default.
   const urls = (name: FlagName, use: UrlUse): string[] =>
-    parseUrls(text(name) === "" ? flagDescription(name).default : text(name), name, use);
+    text(name) === "" && flagDescription(name).default === ""
+      ? []
+      : parseUrls(text(name) === "" ? flagDescription(name).default : text(name), name, use);
   const name = text("name");
   const dataDir = resolve(given.get("data-dir") || `${name}.etcd`);
   const peerUrls = urls("initial-advertise-peer-urls", "tell");
@@ -93,6 +103,16 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       syncOnLoop: true, // this process is the member and nothing else
     },
     listenClientUrls: urls("listen-client-urls", "listen"),
+    listenClientHttpUrls: urls("listen-client-http-urls", "listen"),
+    listenMetricsUrls: urls("listen-metrics-urls", "listen"),
+    clientTls: clientTlsOf(text),
+    clientLimits: {
+      maxConcurrentStreams:
+        text("max-concurrent-streams") === STREAMS_DEFAULT ? undefined : number("max-concurrent-streams"),
+      keepAliveMinMs: duration("grpc-keepalive-min-time"),
+      keepAliveIntervalMs: duration("grpc-keepalive-interval"),
+      keepAliveTimeoutMs: duration("grpc-keepalive-timeout"),
+    },
     listenPeerUrls: urls("listen-peer-urls", "listen"),
     peerTls: peerTlsOf(text),
     peerTimeouts: {
@@ -162,28 +182,83 @@ function batchLimitOf(limit: number): number | undefined {
 /** etcd raises a shorter time to its default. */
 const PEER_TIMEOUT_MS_MIN = 5_000;
 
-/** Files of the flags, or none of them all. */
-function peerTlsOf(text: (name: FlagName) => string): PeerTls | undefined {
-  const file = (name: FlagName): string | undefined => (text(name) === "" ? undefined : resolve(text(name)));
-  const list = (name: FlagName): string[] =>
-    text(name)
-      .split(",")
-      .filter((part) => part !== "");
-  const tls: PeerTls = {
-    certFile: file("peer-cert-file"),
-    keyFile: file("peer-key-file"),
-    clientCertFile: file("peer-client-cert-file"),
-    clientKeyFile: file("peer-client-key-file"),
-    trustedCaFile: file("peer-trusted-ca-file"),
-    clientCertAuth: text("peer-client-cert-auth") === "true",
-    allowedCommonNames: list("peer-cert-allowed-cn"),
-    allowedHostnames: list("peer-cert-allowed-hostname"),
-    auto: text("peer-auto-tls") === "true",
+const STREAMS_DEFAULT = flagDescription("max-concurrent-streams").default;
+
+type Text = (name: FlagName) => string;
+
+const fileOf = (text: Text, name: FlagName): string | undefined =>
+  text(name) === "" ? undefined : resolve(text(name));
+
+const listOf = (text: Text, name: FlagName): string[] =>
+  text(name)
+    .split(",")
+    .filter((part) => part !== "");
+
+/** Whether any flag of TLS was given that means something without the others. */
+function asksForTls(tls: PeerTls): boolean {
+  const { certFile, keyFile, clientCertFile, clientKeyFile, trustedCaFile, clientCertAuth, crlFile, auto } = tls;
+  const files = [certFile, keyFile, clientCertFile, clientKeyFile, trustedCaFile, crlFile];
+  const rules = [...(tls.allowedCommonNames ?? []), ...(tls.allowedHostnames ?? []), ...(tls.cipherSuites ?? [])];
+  const { minVersion, maxVersion, anyClientAddress } = tls;
+  const { default: usual } = flagDescription("tls-min-version");
+  return (
+    [...files, ...rules, maxVersion].some((value) => value !== undefined) ||
+    minVersion !== usual ||
+    [clientCertAuth, auto, anyClientAddress].includes(true)
+  );
+}
+
+/** What both ports share. @throws ArgumentError for a version that etcd does not know */
+function commonTlsOf(text: Text): PortTlsOptions {
+  const minVersion = text("tls-min-version");
+  const maxVersion = text("tls-max-version");
+  const cipherSuites = listOf(text, "cipher-suites");
+  const why = whyVersionsUnfit({ minVersion, maxVersion, cipherSuites });
+  if (why !== undefined) {
+    throw new ArgumentError("FLAG_INVALID", `${why}: look at --tls-min-version, --tls-max-version and --cipher-suites`);
+  }
+  const version = (name: string): TlsVersion | undefined => (name === "" ? undefined : (name as TlsVersion));
+  return {
+    selfSignedValidityYears: Number(text("self-signed-cert-validity")),
+    cipherSuites,
+    minVersion: version(minVersion),
+    maxVersion: version(maxVersion),
   };
-  const given = Object.values(tls)
-    .flat()
-    .some((value) => value === true || typeof value === "string");
-  return given ? tls : undefined;
+}
+
+/** Files of the flags, or none of them all. */
+function clientTlsOf(text: Text): ClientTls | undefined {
+  const tls: ClientTls = {
+    certFile: fileOf(text, "cert-file"),
+    keyFile: fileOf(text, "key-file"),
+    clientCertFile: fileOf(text, "client-cert-file"),
+    clientKeyFile: fileOf(text, "client-key-file"),
+    trustedCaFile: fileOf(text, "trusted-ca-file"),
+    clientCertAuth: text("client-cert-auth") === "true",
+    crlFile: fileOf(text, "client-crl-file"),
+    allowedHostnames: listOf(text, "client-cert-allowed-hostname"),
+    auto: text("auto-tls") === "true",
+    ...commonTlsOf(text),
+  };
+  return asksForTls(tls) ? tls : undefined;
+}
+
+function peerTlsOf(text: Text): PeerTls | undefined {
+  const tls: PeerTls = {
+    certFile: fileOf(text, "peer-cert-file"),
+    keyFile: fileOf(text, "peer-key-file"),
+    clientCertFile: fileOf(text, "peer-client-cert-file"),
+    clientKeyFile: fileOf(text, "peer-client-key-file"),
+    trustedCaFile: fileOf(text, "peer-trusted-ca-file"),
+    clientCertAuth: text("peer-client-cert-auth") === "true",
+    crlFile: fileOf(text, "peer-crl-file"),
+    allowedCommonNames: listOf(text, "peer-cert-allowed-cn"),
+    allowedHostnames: listOf(text, "peer-cert-allowed-hostname"),
+    anyClientAddress: text("experimental-peer-skip-client-san-verification") === "true",
+    auto: text("peer-auto-tls") === "true",
+    ...commonTlsOf(text),
+  };
+  return asksForTls(tls) ? tls : undefined;
 }
 
 /** URLs without a path, or `*` for all. */

@@ -74,7 +74,7 @@ export async function grpcFixture(
   );
   const sharedPort = await SharedPort.listen(
     { kind: "tcp", host: "127.0.0.1", port: 0 },
-    { clock, grpc: server, http, ...(tls === undefined ? {} : { tls }) },
+    { clock, grpc: server, http, ...(tls === undefined ? {} : { tls: { options: () => tls } }) },
   );
   assert.equal(sharedPort.address.kind, "tcp");
   const port = sharedPort.address.kind === "tcp" ? sharedPort.address.port : 0;

@@ -1,41 +1,43 @@
 /**
  * Settings for a member that makes its certificate itself. Certificate and key lie in the data directory, where etcd keeps its own
- * (`fixtures/peer`), and are used again by the next start.
+ * (`fixtures/client` and `fixtures/peer`), and are used again by the next start, even when their time is over, as in etcd.
  *
- * Members do not check each other's certificates then, as in etcd: whoever reaches the peer port may talk, but nobody listens in.
+ * Nobody's certificate is checked then: whoever reaches the port may talk, but nobody listens in.
  */
 import { utf8FromText } from "../base/text.js";
 import { type Clock, type Disk, joinPath, publishFile } from "../platform/index.js";
 import { makeCertificate } from "./certificates.js";
-import type { PeerTlsSettings } from "./tls.js";
-import { peerAddress } from "./urls.js";
+import { invalid } from "./errors.js";
+import type { TlsSettings } from "./settings.js";
 
 const YEAR_MS = 365 * 24 * 3_600_000;
 
 export interface AutoTlsOptions {
   /** The data directory; it exists. */
   readonly dataDir: string;
-  readonly listenUrls: readonly string[];
+  readonly port: "client" | "peer";
+  /** Host names and addresses that the certificate is for. */
+  readonly hosts: readonly string[];
   /** etcd's `--self-signed-cert-validity`: 1 when left out. */
-  readonly validityYears?: number;
+  readonly validityYears?: number | undefined;
 }
 
-/** @throws DiskError, PeerError PEER_URL_INVALID */
+/** @throws DiskError, TlsError `TLS_INVALID` for a validity of no time */
 export async function autoTls(
-  { dataDir, listenUrls, validityYears = 1 }: AutoTlsOptions,
+  { dataDir, port, hosts, validityYears = 1 }: AutoTlsOptions,
   { disk, clock }: { readonly disk: Disk; readonly clock: Clock },
-): Promise<PeerTlsSettings> {
+): Promise<TlsSettings> {
+  if (validityYears <= 0) throw invalid("--self-signed-cert-validity must be greater than 0 (years)");
   const fixtures = joinPath(dataDir, "fixtures");
-  const folder = joinPath(fixtures, "peer");
+  const folder = joinPath(fixtures, port);
   const certificate = { path: joinPath(folder, "cert.pem") };
   const key = { path: joinPath(folder, "key.pem") };
   const present = (await disk.stat(certificate.path)) !== undefined && (await disk.stat(key.path)) !== undefined;
   if (!present) {
     const now = clock.wallNow();
-    const hosts = [...new Set(listenUrls.map((url) => peerAddress(url).host))];
     const made = makeCertificate({
       organization: "etcd",
-      hosts,
+      hosts: [...new Set(hosts)],
       notBefore: now,
       notAfter: now + validityYears * YEAR_MS,
       uses: ["server"],

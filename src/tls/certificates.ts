@@ -1,13 +1,13 @@
 /**
- * Certificates that are made here. A member with `--peer-auto-tls` signs its own: it hides what is said, and proves nothing of who
- * says it. Tests make authorities, and what these sign.
+ * Certificates that are made here. A member with `--auto-tls` or `--peer-auto-tls` signs its own: it hides what is said, and proves
+ * nothing of who says it. Tests make authorities, and what these sign.
  *
  * They are written in DER by hand: a certificate is a dozen nested fields, and Node signs it. Keys are P-521, as etcd makes them.
  */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 import { isIP } from "node:net";
-import { concatBytes } from "../base/bytes.js";
 import { utf8FromText } from "../base/text.js";
+import { bitString, integer, oid, pem, sequence, set, Tag, time, tlv } from "./der.js";
 
 export interface Certificate {
   readonly certificatePem: string;
@@ -34,6 +34,9 @@ export interface CertificateOptions {
   /** Who signs it; itself when left out. */
   readonly issuer?: Issuer;
 }
+
+/** In every signature made here. */
+export const SIGNATURE_ALGORITHM = sequence(oid("1.2.840.10045.4.3.4")); // ECDSA with SHA-512
 
 export function makeCertificate(options: CertificateOptions): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "secp521r1" });
@@ -98,77 +101,4 @@ function addressBytes(address: string): Uint8Array {
   const gap = Array<string>(8 - groups(head).length - after.length).fill("0");
   const all = [...groups(head), ...gap, ...after].map((group) => Number.parseInt(group, 16));
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
-}
-
-// ---- DER ----------------------------------------------------------------------------------------------------------
-
-const Tag = {
-  boolean: 0x01,
-  integer: 0x02,
-  bits: 0x03,
-  octets: 0x04,
-  oid: 0x06,
-  utf8: 0x0c,
-  time: 0x18,
-  sequence: 0x30,
-  set: 0x31,
-  context: (number: number): number => 0x80 + number,
-  explicit: (number: number): number => 0xa0 + number,
-} as const;
-
-const SIGNATURE_ALGORITHM = sequence(oid("1.2.840.10045.4.3.4")); // ECDSA with SHA-512
-
-/** Tag, length, value. */
-function tlv(tag: number, value: Uint8Array): Uint8Array {
-  return concatBytes([Uint8Array.of(tag, ...lengthBytes(value.length)), value]);
-}
-
-function lengthBytes(length: number): number[] {
-  if (length < 0x80) return [length];
-  if (length < 0x100) return [0x81, length];
-  return [0x82, length >> 8, length & 0xff];
-}
-
-function sequence(...parts: readonly Uint8Array[]): Uint8Array {
-  return tlv(Tag.sequence, concatBytes(parts));
-}
-
-function set(...parts: readonly Uint8Array[]): Uint8Array {
-  return tlv(Tag.set, concatBytes(parts));
-}
-
-function integer(bytes: Uint8Array): Uint8Array {
-  return tlv(Tag.integer, bytes);
-}
-
-function bitString(bytes: Uint8Array): Uint8Array {
-  return tlv(Tag.bits, concatBytes([Uint8Array.of(0), bytes]));
-}
-
-/** The first two numbers share a byte, the others are written in groups of 7 bits. */
-function oid(text: string): Uint8Array {
-  const [first = 0, second = 0, ...rest] = text.split(".").map(Number);
-  const groups = rest.flatMap((number) => {
-    const bytes = [number & 0x7f];
-    for (let left = number >> 7; left > 0; left >>= 7) bytes.unshift(0x80 | (left & 0x7f));
-    return bytes;
-  });
-  return tlv(Tag.oid, Uint8Array.of(first * 40 + second, ...groups));
-}
-
-/** Before 2050 a certificate has two digits for the year, from then on four. */
-function time(milliseconds: number): Uint8Array {
-  const digits = new Date(milliseconds).toISOString().replace(/[-:T]|\.\d+/g, "");
-  const long = Number(digits.slice(0, 4)) >= 2050;
-  return tlv(long ? Tag.time : UTC_TIME, utf8FromText(long ? digits : digits.slice(2)));
-}
-
-const UTC_TIME = 0x17;
-
-function pem(label: string, bytes: Uint8Array): string {
-  const lines =
-    Buffer.from(bytes)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }

@@ -1,0 +1,429 @@
+/**
+ * TLS on the client port: Walnut and real etcd start with the same flags and certificates, and the same clients knock at both. Who is served
+ * by one is served by the other.
+ */
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { join } from "node:path";
+import test from "node:test";
+import { type CertificateFiles, TestAuthority } from "../../src/tls/testing/authority.js";
+import { etcd, type ServerBinary, skipReason, walnut } from "../support/binaries.js";
+import { freePort, type Seat, type Server, Stage, type StartOptions } from "../support/servers.js";
+import { type Door, hear, type Knock, knock, type Served } from "../support/tls-client.js";
+
+const skip = skipReason();
+
+interface Pair {
+  readonly walnut: Server;
+  readonly etcd: Server;
+}
+
+/** Starts both, with flags that may name their seats. */
+async function startBoth(
+  stage: Stage,
+  flags: (seat: Seat) => readonly string[] | Promise<readonly string[]>,
+  options: StartOptions = {},
+): Promise<Pair> {
+  const start = async (binary: ServerBinary): Promise<Server> => {
+    const seat = await stage.seat();
+    return stage.start(binary, seat, { ...options, flags: await flags(seat) });
+  };
+  return { walnut: await start(walnut()), etcd: await start(etcd("newest")) };
+}
+
+const secureUrl = ({ clientPort }: Seat): string => `https://127.0.0.1:${clientPort}`;
+
+/** The flags of a port that is secure, and nothing else. */
+function secure(files: CertificateFiles, ...more: readonly string[]): (seat: Seat) => string[] {
+  return (seat) => [
+    `--listen-client-urls=${secureUrl(seat)}`,
+    `--advertise-client-urls=${secureUrl(seat)}`,
+    `--cert-file=${files.certificate.path}`,
+    `--key-file=${files.key.path}`,
+    ...more,
+  ];
+}
+
+const doorOf = ({ seat }: Server): Door => ({ port: seat.clientPort });
+
+/** Each knock at both; what is told of each is compared. */
+async function compare(
+  { walnut: ours, etcd: theirs }: Pair,
+  knocks: Readonly<Record<string, Knock>>,
+): Promise<Record<string, boolean>> {
+  const outcomes: Record<string, boolean> = {};
+  for (const [name, each] of Object.entries(knocks)) {
+    const [our, their] = [await knock(doorOf(ours), each), await knock(doorOf(theirs), each)];
+    const told = ({ version, cipher, names, status }: Served): object => ({ version, cipher, names, status });
+    assert.deepEqual(our && told(our), their && told(their), name);
+    outcomes[name] = our !== undefined;
+  }
+  return outcomes;
+}
+
+const HOUR_MS = 3_600_000;
+
+test("versions, cipher suites and protocols: etcd's defaults", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const pair = await startBoth(stage, secure(authority.issue({ hosts: ["127.0.0.1", "localhost"] })));
+  const outcomes = await compare(pair, {
+    "whatever is newest": {},
+    "TLS 1.0": { version: "TLSv1" },
+    "TLS 1.1": { version: "TLSv1.1" },
+    "TLS 1.2": { version: "TLSv1.2" },
+    "TLS 1.3": { version: "TLSv1.3" },
+    h2: { alpn: ["h2"] },
+    "http/1.1": { alpn: ["http/1.1"] },
+    "h2 after http/1.1": { alpn: ["http/1.1", "h2"] },
+    "a protocol that nobody speaks": { alpn: ["spdy/3"] },
+    "AES 128 GCM": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" },
+    "AES 256 GCM": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES256-GCM-SHA384" },
+    ChaCha20: { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-CHACHA20-POLY1305" },
+    "AES CBC": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA" },
+    "AES CBC under h2": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA", alpn: ["h2"] },
+    "AES GCM under h2": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256", alpn: ["h2"] },
+    "AES CBC with SHA256": { version: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA256" },
+    "a suite for RSA": { version: "TLSv1.2", ciphers: "ECDHE-RSA-AES128-GCM-SHA256" },
+    "TLS 1.3's AES 256": { version: "TLSv1.3", ciphers: "TLS_AES_256_GCM_SHA384" },
+    "TLS 1.3's ChaCha20": { version: "TLSv1.3", ciphers: "TLS_CHACHA20_POLY1305_SHA256" },
+  });
+  assert.deepEqual(
+    Object.entries(outcomes).flatMap(([name, served]) => (served ? [] : [name])),
+    [
+      "TLS 1.0",
+      "TLS 1.1",
+      "a protocol that nobody speaks",
+      "AES CBC under h2",
+      "AES CBC with SHA256",
+      "a suite for RSA",
+    ],
+  );
+  await t.test("who speaks no TLS hears nothing from a port that does", async () => {
+    for (const words of [
+      "GET /version HTTP/1.1\r\nHost: x\r\n\r\n",
+      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+      "nonsense\n",
+    ]) {
+      for (const server of [pair.walnut, pair.etcd]) assert.equal(await hear(doorOf(server), words), "", words);
+    }
+  });
+});
+
+test("who speaks TLS to a port that does not hears nothing", { skip }, async (t) => {
+  const pair = await startBoth(Stage.for(t), () => []);
+  assert.deepEqual(await compare(pair, { any: {}, h2: { alpn: ["h2"] } }), { any: false, h2: false });
+  // etcd looks for the end of a line, and every client's hello has one: 10 is the number of an extension.
+  const hello = Buffer.concat([Buffer.from([0x16, 3, 1, 2, 0]), Buffer.alloc(512, 10)]);
+  for (const server of [pair.walnut, pair.etcd]) assert.equal(await hear(doorOf(server), hello), "");
+});
+
+test("versions and cipher suites as they are chosen", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const files = TestAuthority.for(t).issue();
+  const ciphers = (name: string): Knock => ({ version: "TLSv1.2", ciphers: name });
+  const settings: [flags: readonly string[], served: readonly string[]][] = [
+    [["--tls-min-version=TLS1.3"], ["TLS 1.3"]],
+    [["--tls-max-version=TLS1.2"], ["TLS 1.2", "AES 256", "ChaCha20", "CBC"]],
+    [
+      ["--tls-min-version=", "--tls-max-version="],
+      ["TLS 1.2", "TLS 1.3", "AES 256", "ChaCha20", "CBC"],
+    ],
+    [
+      ["--cipher-suites=TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
+      ["TLS 1.2", "TLS 1.3", "ChaCha20"],
+    ],
+    [
+      ["--cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
+      ["TLS 1.2", "TLS 1.3", "CBC with SHA256"],
+    ],
+  ];
+  for (const [flags, expected] of settings) {
+    const pair = await startBoth(stage, secure(files, ...flags));
+    const outcomes = await compare(pair, {
+      "TLS 1.2": { version: "TLSv1.2" },
+      "TLS 1.3": { version: "TLSv1.3" },
+      "AES 256": ciphers("ECDHE-ECDSA-AES256-GCM-SHA384"),
+      ChaCha20: ciphers("ECDHE-ECDSA-CHACHA20-POLY1305"),
+      CBC: ciphers("ECDHE-ECDSA-AES128-SHA"),
+      "CBC with SHA256": ciphers("ECDHE-ECDSA-AES128-SHA256"),
+    });
+    assert.deepEqual(
+      Object.keys(outcomes).filter((name) => outcomes[name]),
+      expected,
+      flags.join(" "),
+    );
+    await pair.walnut.stop();
+    await pair.etcd.stop();
+  }
+});
+
+/** Clients by what they show. */
+function clients(authority: TestAuthority, stranger: TestAuthority): Record<string, Knock> {
+  const now = Date.now();
+  const shown: Record<string, CertificateFiles> = {
+    "of the authority": authority.issue(),
+    "of another one": stranger.issue(),
+    "for another address": authority.issue({ hosts: ["10.0.0.1"] }),
+    "for no address": authority.issue({ hosts: [], commonName: "alice" }),
+    "for a name that is allowed": authority.issue({ hosts: ["good.example.com"] }),
+    "for a star that is allowed": authority.issue({ hosts: ["*.example.com"] }),
+    "for an address that is allowed": authority.issue({ hosts: ["10.0.0.2"] }),
+    "whose subject would be allowed": authority.issue({ hosts: [], commonName: "good.example.com" }),
+    "for clients alone": authority.issue({ uses: ["client"] }),
+    "for servers alone": authority.issue({ uses: ["server"] }),
+    "for no use": authority.issue({ uses: [] }),
+    "that is over": authority.issue({ notAfter: now - 1_000 }),
+    "that has not begun": authority.issue({ notBefore: now + HOUR_MS, notAfter: now + 2 * HOUR_MS }),
+    "below another, with its chain": authority.issueBelow({ whole: true }),
+    "below another, alone": authority.issueBelow({ whole: false }),
+  };
+  const knocks = Object.entries(shown).map(([name, certificate]): [string, Knock] => [name, { certificate }]);
+  return { none: {}, ...Object.fromEntries(knocks) };
+}
+
+test("who must show a certificate, and which is good enough", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const files = authority.issue({ uses: ["server"] });
+  const knocks = clients(authority, TestAuthority.for(t));
+  const trusted = `--trusted-ca-file=${authority.trustedAuthority.path}`;
+  const revoked = authority.issue({ hosts: [] });
+  const crl = join(authority.folder, "crl.pem");
+  authority.revoke(crl, [revoked]);
+  const never = ["of another one", "for servers alone", "that is over", "that has not begun", "below another, alone"];
+  const others = Object.keys(knocks).filter((name) => name !== "none" && !never.includes(name));
+  const settings: [flags: readonly string[], served: readonly string[]][] = [
+    [[], Object.keys(knocks)],
+    [
+      ["--client-cert-allowed-hostname=good.example.com", `--client-crl-file=${crl}`],
+      [...Object.keys(knocks), "revoked"],
+    ],
+    [[trusted], others],
+    [[trusted, "--client-cert-auth"], others],
+    [["--client-cert-auth"], []],
+    [
+      [trusted, "--client-cert-auth", "--client-cert-allowed-hostname=good.example.com,10.0.0.2"],
+      ["for a name that is allowed", "for a star that is allowed", "for an address that is allowed"],
+    ],
+    [[trusted, "--client-cert-auth", `--client-crl-file=${crl}`], others],
+    [[trusted, "--client-cert-auth", `--client-crl-file=${join(authority.folder, "nowhere")}`], []],
+    [[trusted, "--client-cert-auth", `--client-crl-file=${authority.trustedAuthority.path}`], []],
+  ];
+  for (const [flags, expected] of settings) {
+    const pair = await startBoth(stage, secure(files, ...flags));
+    const more = flags.some((flag) => flag.startsWith("--client-crl")) ? { revoked: { certificate: revoked } } : {};
+    const outcomes = await compare(pair, { ...knocks, ...more });
+    assert.deepEqual(
+      Object.keys(outcomes).filter((name) => outcomes[name]),
+      expected,
+      flags.join(" "),
+    );
+    await pair.walnut.stop();
+    await pair.etcd.stop();
+  }
+});
+
+test(
+  "an authority's file may name one that another has signed, or the client's own certificate",
+  { skip },
+  async (t) => {
+    const stage = Stage.for(t);
+    const authority = TestAuthority.for(t);
+    const below = authority.issueBelow({ whole: true });
+    const [leaf, between] = readFileSync(below.certificate.path, "utf8").split(/(?<=-----END CERTIFICATE-----\n)/);
+    const path = join(authority.folder, "ca-between.pem");
+    const own = authority.issue();
+    for (const [text, certificate] of [
+      [between!, below],
+      [leaf!, below],
+      [readFileSync(own.certificate.path, "utf8"), own],
+    ] as const) {
+      writeFileSync(path, text);
+      const pair = await startBoth(stage, secure(authority.issue(), `--trusted-ca-file=${path}`));
+      const outcomes = await compare(pair, {
+        one: { certificate },
+        "another of the root": { certificate: authority.issue() },
+      });
+      assert.deepEqual(outcomes, { one: true, "another of the root": false });
+      await pair.walnut.stop();
+      await pair.etcd.stop();
+    }
+  },
+);
+
+test("what is renewed counts from the next handshake on", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const files = authority.issue();
+  const [one, two] = [authority.issue({ hosts: [] }), authority.issue({ hosts: [] })];
+  const crl = join(authority.folder, "crl.pem");
+  authority.revoke(crl, [one]);
+  const flags = [`--trusted-ca-file=${authority.trustedAuthority.path}`, `--client-crl-file=${crl}`];
+  const { walnut: ours, etcd: theirs } = await startBoth(stage, secure(files, ...flags));
+  const seen = async (): Promise<object[]> => {
+    const found: object[] = [];
+    for (const server of [ours, theirs]) {
+      const [first, second] = [
+        await knock(doorOf(server), { certificate: one }),
+        await knock(doorOf(server), { certificate: two }),
+      ];
+      found.push({ one: first?.serial, two: second?.serial });
+    }
+    assert.deepEqual(found[0], found[1]);
+    return found;
+  };
+  const [before] = (await seen()) as [{ one?: string; two?: string }];
+  assert.equal(before.one, undefined);
+  for (let count = 0; count < 3; count++) {
+    authority.reissue(files);
+    authority.revoke(crl, [count % 2 === 0 ? two : one], count === 1 ? "der" : "pem");
+    const [after] = (await seen()) as [{ one?: string; two?: string }];
+    const serial = count % 2 === 0 ? after.one : after.two;
+    assert.ok(serial !== undefined && serial !== before.two, "a new certificate");
+    assert.equal(count % 2 === 0 ? after.two : after.one, undefined, "another one is revoked");
+  }
+  await t.test("a connection that was open already sees it, if it had not shaken hands", async () => {
+    const shown: (string | undefined)[] = [];
+    const opened = [ours, theirs].map(({ seat }) => net.connect(seat.clientPort, "127.0.0.1"));
+    // Whoever answers a later connection has taken this one.
+    for (const server of [ours, theirs]) await knock(doorOf(server), { certificate: two });
+    authority.revoke(crl, []);
+    authority.reissue(files);
+    for (const [i, server] of [ours, theirs].entries()) {
+      shown.push((await knock(doorOf(server), { certificate: one, over: opened[i]! }))?.serial);
+    }
+    const newest = new X509Certificate(readFileSync(files.certificate.path)).serialNumber;
+    assert.deepEqual(shown, [newest, newest]);
+  });
+  await t.test(
+    "Walnut goes on with the old one while the files are in the midst of a change; etcd refuses",
+    async () => {
+      const serial = (await knock(doorOf(ours), { certificate: one }))!.serial;
+      const key = readFileSync(files.key.path);
+      writeFileSync(files.key.path, "no key");
+      assert.equal((await knock(doorOf(ours), { certificate: one }))?.serial, serial);
+      assert.equal(await knock(doorOf(theirs), { certificate: one }), undefined);
+      rmSync(files.key.path);
+      assert.equal((await knock(doorOf(ours), { certificate: one }))?.serial, serial);
+      writeFileSync(files.key.path, key);
+      for (const server of [ours, theirs]) assert.ok(await knock(doorOf(server), { certificate: one }));
+      const told = ours.log.filter((line) => line.includes("failed to renew certificates"));
+      assert.equal(told.length, 2, "each of the two faults once");
+    },
+  );
+});
+
+test("plain and secure URLs, unix sockets, HTTP and metrics on ports of their own", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const files = authority.issue({ hosts: ["127.0.0.1", "localhost"] });
+  const pairs = [`--cert-file=${files.certificate.path}`, `--key-file=${files.key.path}`];
+  const get = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u0004\0\0\0\0\0";
+  const traitOf = (name: string, served: Served | undefined): string[] =>
+    served === undefined ? [] : [served.status === 200 ? name : `${name} ${served.status}`];
+  /** What a port serves: plain HTTP, plain HTTP/2, and HTTP over TLS with either protocol. */
+  const traits = async (door: Door, path = "/version"): Promise<string[]> => {
+    const asked = get.replace("/version", path);
+    const plain = (await hear(door, asked)).startsWith("HTTP/1.1 200");
+    const http2 = await speaksHttp2(door, preface);
+    const secure = await knock(door);
+    const secureHttp2 = await knock(door, { alpn: ["h2"] });
+    return [
+      ...(plain ? ["http"] : []),
+      ...(http2 ? ["http2"] : []),
+      ...traitOf("https", secure),
+      ...traitOf("https2", secureHttp2),
+    ];
+  };
+  await t.test("the same address as http and https serves both, and looks at the first byte", async () => {
+    const pair = await startBoth(stage, (seat) => [
+      `--listen-client-urls=http://127.0.0.1:${seat.clientPort},${secureUrl(seat)}`,
+      `--advertise-client-urls=${secureUrl(seat)}`,
+      ...pairs,
+    ]);
+    for (const server of [pair.walnut, pair.etcd]) {
+      assert.deepEqual(await traits(doorOf(server)), ["http", "http2", "https", "https2"], server.binary.name);
+      const told = server.log
+        .filter((line) => line.includes("serving client traffic"))
+        .map((line) => JSON.parse(line) as Record<string, string>);
+      assert.deepEqual(
+        told.map(({ msg, traffic, address }) => [msg, traffic, address]),
+        [
+          ["serving client traffic insecurely; this is strongly discouraged!", "grpc+http", server.address],
+          ["serving client traffic securely", "grpc+http", server.address],
+        ],
+      );
+    }
+  });
+  await t.test("unix sockets with TLS and without", async () => {
+    const paths = (seat: Seat): { plain: string; secure: string } => ({
+      plain: join(stage.folder, `${seat.clientPort}.plain`),
+      secure: join(stage.folder, `localhost:${seat.clientPort}`),
+    });
+    const pair = await startBoth(stage, (seat) => [
+      `--listen-client-urls=unix://${paths(seat).plain},unixs://${paths(seat).secure}`,
+      `--advertise-client-urls=unix://localhost:1`,
+      ...pairs,
+    ]);
+    for (const server of [pair.walnut, pair.etcd]) {
+      const { plain, secure: hidden } = paths(server.seat);
+      assert.deepEqual(await traits({ path: plain }), ["http", "http2"], server.binary.name);
+      assert.deepEqual(await traits({ path: hidden }), ["https", "https2"], server.binary.name);
+    }
+  });
+  await t.test("HTTP apart from gRPC, and metrics apart from both", async () => {
+    const ports = new Map<Seat, readonly number[]>();
+    const pair = await startBoth(stage, async (seat) => {
+      const [http, https, metrics, secureMetrics] = [
+        await freePort(),
+        await freePort(),
+        await freePort(),
+        await freePort(),
+      ];
+      ports.set(seat, [http, https, metrics, secureMetrics]);
+      return [
+        `--listen-client-http-urls=http://127.0.0.1:${http},https://127.0.0.1:${https}`,
+        `--listen-metrics-urls=http://127.0.0.1:${metrics},https://127.0.0.1:${secureMetrics}`,
+        ...pairs,
+      ];
+    });
+    for (const server of [pair.walnut, pair.etcd]) {
+      const [http, https, metrics, secureMetrics] = ports.get(server.seat)!.map((port) => ({ port })) as [
+        Door,
+        Door,
+        Door,
+        Door,
+      ];
+      const { name } = server.binary;
+      assert.deepEqual(await traits(doorOf(server)), ["http2"], name);
+      assert.deepEqual(await traits(http), ["http"], name);
+      assert.deepEqual(await traits(https), ["https", "https2"], name);
+      for (const path of ["/metrics", "/health", "/livez", "/readyz"]) {
+        assert.deepEqual(await traits(metrics, path), ["http"], `${name} ${path}`);
+      }
+      assert.deepEqual(await traits(secureMetrics), ["https 404", "https2 404"], name);
+      assert.match(await hear(metrics, get), /^HTTP\/1\.1 404/, name);
+      assert.doesNotMatch(await hear(metrics, get.replace("/version", "/health")), /access-control/i, name);
+      assert.ok(
+        server.log.some((line) => line.includes('"serving metrics"')),
+        name,
+      );
+    }
+  });
+});
+
+async function speaksHttp2(door: Door, preface: string): Promise<boolean> {
+  const socket = net.connect("port" in door ? { ...door, host: "127.0.0.1" } : door);
+  socket.write(preface, "latin1");
+  const heard = await new Promise<Buffer>((resolve) => {
+    socket.once("data", resolve);
+    socket.once("close", () => resolve(Buffer.alloc(0)));
+    socket.on("error", () => resolve(Buffer.alloc(0)));
+  });
+  socket.destroy();
+  return heard[3] === 4; // SETTINGS
+}

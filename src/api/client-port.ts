@@ -6,6 +6,7 @@ import {
   GRPC_SERVER_DEFAULTS,
   GrpcServer,
   type HandlerTable,
+  type HttpHandler,
   HttpServer,
   type PortTls,
   type SharedPort,
@@ -21,6 +22,7 @@ import { ACCESS_CONTROL_DEFAULTS, type AccessControl, createGate } from "./acces
 import { toClientError } from "./errors.js";
 import { createHttpTable, createMetricsTable, type HttpDependencies } from "./http.js";
 import { createHandlers } from "./services.js";
+import type { ServingState } from "./serving-state.js";
 
 export interface ClientPortDependencies {
   readonly clock: Clock;
@@ -28,6 +30,9 @@ export interface ClientPortDependencies {
   readonly metrics: Metrics;
   readonly exposition: HttpDependencies["exposition"];
   readonly observer?: CallObserver;
+  readonly serving?: ServingState;
+  /** Answers over plain HTTP beside etcd's usual ones, by path. */
+  readonly moreEndpoints?: ReadonlyMap<string, HttpHandler>;
   /** Given what the port's calls carry, which goes on counting. */
   readonly showTraffic?: (traffic: Readonly<Traffic>) => void;
 }
@@ -120,7 +125,7 @@ function httpServer(
     ? new Gateway({ messageBytesMax: bytesMax }, { clock, handlers, mapError: toClientError, ...observed })
     : undefined;
   const sockets = gateway && new GatewaySockets(gateway, clock);
-  const table = createHttpTable(dependencies);
+  const table = new Map([...createHttpTable(dependencies), ...(dependencies.moreEndpoints ?? [])]);
   return new HttpServer(
     {
       bodyBytesMax: bytesMax,

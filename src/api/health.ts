@@ -1,4 +1,4 @@
-/** gRPC's own health service. A member that is up serves; the port closes when it does not. */
+/** gRPC's own health service. A member that is up serves, but for what `serving-state.ts` tells; the port closes when it does not. */
 import type { Handler } from "../grpc/handler.js";
 import { GrpcError, GrpcStatus } from "../grpc/status.js";
 import {
@@ -7,16 +7,16 @@ import {
   HealthCheckResponse_ServingStatus,
 } from "../proto/generated/grpc/health/v1/health.js";
 import { admit, decodeRequest, type ServiceDependencies, unary } from "./service.js";
+import { ServingState } from "./serving-state.js";
 
-const { SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
-
-/** etcd knows the server as a whole only, under the empty name. */
-function statusOf(service: string): HealthCheckResponse_ServingStatus {
-  return service === "" ? SERVING : SERVICE_UNKNOWN;
-}
+const { SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
 
 /** These go through the gate of all calls, as etcd's interceptors stand before every service: a learner refuses them. */
 export function healthHandlers(dependencies: ServiceDependencies): [string, Handler][] {
+  const serving = dependencies.serving ?? new ServingState();
+  // etcd knows the server as a whole only, under the empty name.
+  const statusOf = (service: string): HealthCheckResponse_ServingStatus =>
+    service === "" ? serving.status : SERVICE_UNKNOWN;
   return [
     [
       "/grpc.health.v1.Health/Check",
@@ -32,10 +32,13 @@ export function healthHandlers(dependencies: ServiceDependencies): [string, Hand
         kind: "bidirectional",
         handle: (stream, call) => {
           admit(dependencies, call, "stream", false);
-          // The status does not change while the port is open: the first answer is followed by silence.
           stream.onMessage = (bytes) => {
-            const status = statusOf(decodeRequest(HealthCheckRequest, bytes).service);
-            stream.send(HealthCheckResponse.encode({ status }).finish());
+            const { service } = decodeRequest(HealthCheckRequest, bytes);
+            const tell = (): void =>
+              void stream.send(HealthCheckResponse.encode({ status: statusOf(service) }).finish());
+            tell();
+            const forget = serving.onChange(tell);
+            call.signal.addEventListener("abort", forget, { once: true });
           };
         },
       },

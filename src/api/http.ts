@@ -1,5 +1,5 @@
 /** What etcd answers over plain HTTP on the client port: /version, /health, /livez, /readyz, /metrics. */
-import type { HttpAnswer, HttpHandler, HttpRequest, HttpTable } from "../grpc/http.js";
+import type { HttpAnswer, HttpHandler, HttpRequest } from "../grpc/http.js";
 import { plainAnswer } from "../grpc/http.js";
 import { RangeRequest } from "../proto/generated/etcdserverpb/kv.js";
 import { AlarmType, alarmTypeToJSON } from "../proto/generated/etcdserverpb/maintenance.js";
@@ -17,7 +17,7 @@ export interface HttpDependencies {
 /** Fails with a sentence when something is wrong. */
 type Check = () => Promise<void>;
 
-export function createHttpTable(dependencies: HttpDependencies): HttpTable {
+export function createHttpTable(dependencies: HttpDependencies): ReadonlyMap<string, HttpHandler> {
   const { member } = dependencies;
   return new Map<string, HttpHandler>([
     ["/version", onlyGet(() => version(member))],

@@ -7,6 +7,7 @@ import type { BinaryWriter } from "../proto/binary.js";
 import type { CallContext, MemberService } from "../server/contract.js";
 import type { Metrics, Tally } from "../server/metrics.js";
 import { ApiError, CLIENT_ERRORS } from "./errors.js";
+import type { ServingState } from "./serving-state.js";
 
 /** What the generated code offers of each message. */
 export interface Codec<Message> {
@@ -19,6 +20,8 @@ export interface ServiceDependencies {
   readonly clock: Clock;
   readonly member: MemberService;
   readonly metrics: Metrics;
+  /** What the health service tells; a member that serves, where it is left out. */
+  readonly serving?: ServingState;
 }
 
 /** Whether a learner serves it. */

@@ -48,6 +48,7 @@ import { healthHandlers } from "./health.js";
 import { putHandler, rangeHandler, txnHandler } from "./hot-calls.js";
 import { leaseHandlers } from "./lease.js";
 import { encodeRangeAnswer } from "./range-answer.js";
+import { ServingState } from "./serving-state.js";
 import { watchHandlers } from "./watch.js";
 import { admit, contextOf, decodeRequest, type ServiceDependencies, unary, unaryWith } from "./service.js";
 
@@ -133,7 +134,7 @@ async function* rangeMessages(pieces: AsyncIterable<RangeResponse>): AsyncGenera
 }
 
 function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handler][] {
-  const { member } = dependencies;
+  const { member, serving = new ServingState() } = dependencies;
   return [
     [
       "/etcdserverpb.Maintenance/Status",
@@ -187,7 +188,7 @@ function maintenanceHandlers(dependencies: ServiceDependencies): [string, Handle
       "/etcdserverpb.Maintenance/Defragment",
       unary(dependencies, DefragmentRequest, DefragmentResponse, async (_request, context) => {
         await requireAdminBarely(member, context);
-        await member.defragment();
+        await serving.whileDefragmenting(() => member.defragment());
         // 3.5 sends no header here.
         return { header: undefined };
       }),

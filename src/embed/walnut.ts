@@ -8,9 +8,9 @@
  */
 import { setInterval, clearInterval } from "node:timers";
 import { resolve } from "node:path";
-import { type ClientHttpOptions, PrometheusMetrics, SlowCalls } from "../api/index.js";
+import { type ClientHttpOptions, profileEndpoints, PrometheusMetrics, ServingState, SlowCalls } from "../api/index.js";
 import { BCRYPT_COST, openCredentials, type CredentialsOptions } from "../credentials/index.js";
-import type { SharedPort } from "../grpc/index.js";
+import type { HttpHandler, SharedPort } from "../grpc/index.js";
 import type { Log, Platform } from "../platform/index.js";
 import { nodePlatform, type NodePlatformOptions } from "../platform/node/index.js";
 import { silentLog } from "../platform/log.js";
@@ -54,6 +54,12 @@ export interface WalnutOptions {
   readonly member?: Partial<Omit<MemberOptions, "dataDir" | "advertiseClientUrls">>;
   /** `"silent"`, how lines are written, or a log of your own; silent when left out. */
   readonly log?: "silent" | NonNullable<NodePlatformOptions["log"]> | { readonly custom: Log };
+  /** Nothing is synced: acknowledged writes are lost with the power (etcd's `--unsafe-no-fsync`). For tests. */
+  readonly unsafeNoFsync?: boolean;
+  /** Profiles of this process below `/debug/pprof/` on the client port (etcd's `--enable-pprof`). */
+  readonly enablePprof?: boolean;
+  /** The health service says NOT_SERVING while the member defragments (etcd's `--experimental-stop-grpc-service-on-defrag`). */
+  readonly stopServiceOnDefragmentation?: boolean;
   /** Another world than Node's: for tests. */
   readonly platform?: Platform;
   /** Figures of this process among the metrics: for a process that is a server and nothing else. */
@@ -123,7 +129,12 @@ async function start(
   options: WalnutOptions,
   make: (member: Member, ports: readonly SharedPort[], urls: ServedUrls) => Walnut,
 ): Promise<Walnut> {
-  const platform = options.platform ?? platformOf(options.log);
+  const platform = options.platform ?? platformOf(options.log, options.unsafeNoFsync ?? false);
+  if (options.unsafeNoFsync === true) {
+    platform.log.warn("nothing is synced to the disk: acknowledged writes are lost when the power fails", {
+      flag: "unsafe-no-fsync",
+    });
+  }
   const clientOptions = {
     listenClientUrls: options.listenClientUrls ?? ["http://127.0.0.1:0"],
     listenClientHttpUrls: options.listenClientHttpUrls ?? [],
@@ -179,12 +190,15 @@ async function start(
   const exposition = (): ReturnType<PrometheusMetrics["exposition"]> => metrics.exposition();
   const observer = new SlowCalls(metrics, platform);
   const showTraffic = metrics.show.bind(metrics);
-  const dependencies = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
+  const serving = new ServingState(platform.log, options.stopServiceOnDefragmentation ?? false);
+  const profiles = options.enablePprof === true ? profileEndpoints() : new Map<string, HttpHandler>();
+  const shared = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
+  const dependencies = { ...shared, serving, moreEndpoints: profiles };
   return make(member, bound.serve(dependencies), bound);
 }
 
-function platformOf(log: WalnutOptions["log"]): Platform {
-  if (log === undefined || log === "silent") return { ...nodePlatform(), log: silentLog };
-  if ("custom" in log) return { ...nodePlatform(), log: log.custom };
-  return nodePlatform({ log });
+function platformOf(log: WalnutOptions["log"], unsafeNoFsync: boolean): Platform {
+  if (log === undefined || log === "silent") return { ...nodePlatform({ unsafeNoFsync }), log: silentLog };
+  if ("custom" in log) return { ...nodePlatform({ unsafeNoFsync }), log: log.custom };
+  return nodePlatform({ log, unsafeNoFsync });
 }

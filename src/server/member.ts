@@ -33,6 +33,7 @@ import {
   applyRange,
   applyRangeInSlices,
   applyTxn,
+  type Backend,
   type FinishedCompaction,
   isReadOnlyTxn,
   type StoredPairs,
@@ -293,6 +294,7 @@ export class Member implements MemberService {
     let tables: Tables;
     try {
       booted = await boot(platform, door, options, bootHooks);
+      await defragmentAtBoot(booted.backend, options, platform);
       tables = await openTables(
         platform,
         options,
@@ -1938,6 +1940,19 @@ function isSerializableTxn(request: TxnRequest): boolean {
   return [...request.success, ...request.failure].every(
     ({ request: operation }) => operation?.$case === "requestRange" && operation.value.serializable,
   );
+}
+
+/** Before anybody is served: while a member serves a defragmentation takes only what calls leave over. */
+async function defragmentAtBoot(backend: Backend, options: MemberOptions, { log }: Platform): Promise<void> {
+  const { bootDefragmentBytes: threshold } = options;
+  if (threshold === 0) return;
+  const { sizeBytes, sizeInUseBytes } = backend;
+  if (sizeBytes - sizeInUseBytes >= threshold) return backend.defragment();
+  log.info("Skipping defragmentation", {
+    "current-db-size-bytes": sizeBytes,
+    "current-db-size-in-use-bytes": sizeInUseBytes,
+    "experimental-bootstrap-defrag-threshold-bytes": threshold,
+  });
 }
 
 function showCompaction({ clock }: Platform, metrics: Metrics, { tookMs, deleted }: FinishedCompaction): void {

@@ -69,6 +69,8 @@ export interface MemberOptions {
   readonly initialCorruptCheck: boolean;
   /** Milliseconds between two comparisons of the keys by the leader; 0 for none. */
   readonly corruptCheckMs: number;
+  /** Bytes of `db` that are free when it is defragmented at the start; 0 for never. */
+  readonly bootDefragmentBytes: number;
   /** Milliseconds between two comparisons, by the leader, of what compactions left; 0 for none. */
   readonly compactHashCheckMs: number;
   /** Milliseconds after which a request that was applied, or read, is told in the log as slow. */
@@ -127,6 +129,7 @@ export function defaultOptions(dataDir: string): MemberOptions {
     initialElectionTickAdvance: true,
     initialCorruptCheck: false,
     corruptCheckMs: 0,
+    bootDefragmentBytes: 0,
     compactHashCheckMs: 0,
     slowApplyMs: SLOW_APPLY_MS,
     watchProgressMs: WATCH_PROGRESS_MS,

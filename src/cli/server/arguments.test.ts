@@ -104,13 +104,14 @@ test("every flag may be given with its default; one that does nothing here is re
     }
     if (flag.help !== undefined || "accepted" in flag) continue;
     const value = flag.kind === "boolean" ? String(flag.default !== "true") : (other[flag.kind] ?? "another");
-    refuses(
-      () => given(`--${name}=${value}`),
-      "FLAG_UNSUPPORTED",
-      1,
-      flag.refusal === undefined ? /not supported yet; leave it out/ : /Node has no/,
-    );
+    refuses(() => given(`--${name}=${value}`), "FLAG_UNSUPPORTED", 1, /known, but .*; leave it out/);
   }
+  refuses(
+    () => given("--enable-v2"),
+    "FLAG_UNSUPPORTED",
+    1,
+    /the v2 API is not served .*; use clients of v3; leave it out/,
+  );
   assert.doesNotThrow(() => given("--grpc-keepalive-min-time=5000ms"), "the default in other words");
 });
 

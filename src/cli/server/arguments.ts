@@ -120,16 +120,15 @@ function known(name: string, source: Source): FlagName {
 
 /** The canonical text of a value. @throws ArgumentError when it is none, or when it asks for what is not supported */
 export function checked(name: FlagName, value: string, source: Source): string {
-  const { kind, choices, default: usual } = flagDescription(name);
+  const { kind, choices, refusal, default: usual } = flagDescription(name);
   const text = canonical(kind, value, source);
   if (choices !== undefined && !choices.includes(text)) {
     throw new ArgumentError("FLAG_INVALID", `${source.where}: "${value}" is neither ${choices.join(" nor ")}`, source);
   }
   if (!isSupported(name, text)) {
-    const { refusal } = flagDescription(name);
-    if (refusal !== undefined) throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: ${refusal}`);
     const unless = usual === "" ? "" : ` (or at its default, ${usual})`;
-    throw new ArgumentError("FLAG_UNSUPPORTED", `${source.where}: known, but not supported yet; leave it out${unless}`);
+    const detail = `${source.where}: known, but ${refusal ?? "not supported yet"}; leave it out${unless}`;
+    throw new ArgumentError("FLAG_UNSUPPORTED", detail);
   }
   return text;
 }

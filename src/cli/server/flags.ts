@@ -14,11 +14,25 @@ interface FlagDescription {
   readonly help?: string;
   /** The only values there are. */
   readonly choices?: readonly string[];
-  /** Why it can have no other value than its default. */
+  /** Why another value than the default is refused, and what to do instead; undefined for "not yet". */
   readonly refusal?: string;
   /** Values that may be given though the flag does nothing here. */
   readonly accepted?: readonly string[];
 }
+
+/** For what will not come: other values than the default are refused with this reason. */
+const refused = (kind: FlagDescription["kind"], value: string, refusal: string): FlagDescription => ({
+  kind,
+  default: value,
+  refusal,
+});
+
+const NO_V2 = "the v2 API is not served (etcd 3.6 has taken it out, too); use clients of v3";
+const NO_PROXY = "the v2 proxy is not served; put etcd's grpc-proxy or any gRPC load balancer before the members";
+const NO_DISCOVERY =
+  "etcd's v2 discovery service is not asked; give the members with --initial-cluster, or by DNS with --discovery-srv";
+const NO_TRACING =
+  "spans are not exported; slow requests are told in the log (--experimental-warning-apply-duration) and calls are timed with --metrics=extensive";
 
 const unsupported = (kind: FlagDescription["kind"], value = ""): FlagDescription => ({ kind, default: value });
 
@@ -74,6 +88,36 @@ export const SERVER_FLAGS = {
   "force-new-cluster": { kind: "boolean", default: "false", help: "Make a cluster of this member alone." },
   "log-level": { kind: "text", default: "info", help: "debug, info, warn, error, panic or fatal." },
   "log-outputs": { kind: "list", default: "default", help: "stderr, stdout, or files." },
+  "enable-log-rotation": {
+    kind: "boolean",
+    default: "false",
+    help: "Begin a new log file when the present one is full; with one file among --log-outputs.",
+  },
+  "log-rotation-config-json": {
+    kind: "text",
+    default: '{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}',
+    help: "MB of a log file, days and number of old ones that are kept (0 for all), stamps in local time, gzip.",
+  },
+  "enable-pprof": {
+    kind: "boolean",
+    default: "false",
+    help: "Profiles of this process below /debug/pprof/ on the client port, in V8's formats.",
+  },
+  "unsafe-no-fsync": {
+    kind: "boolean",
+    default: "false",
+    help: "Sync nothing: acknowledged writes are lost with the power. For tests.",
+  },
+  "experimental-bootstrap-defrag-threshold-megabytes": {
+    kind: "number",
+    default: "0",
+    help: "Defragment db at the start when so much of it is free; 0 for never.",
+  },
+  "experimental-stop-grpc-service-on-defrag": {
+    kind: "boolean",
+    default: "false",
+    help: "Tell gRPC's health service that this member does not serve while it defragments.",
+  },
   "log-format": { kind: "text", default: "json", help: "json or console (a flag of etcd 3.6)." },
   logger: { kind: "text", default: "zap", help: "Only zap, the format of the lines." },
   "config-file": {
@@ -214,7 +258,7 @@ export const SERVER_FLAGS = {
   "socket-reuse-port": {
     kind: "boolean",
     default: "false",
-    refusal: "Node has no SO_REUSEPORT in all versions that Walnut runs on; give each member ports of its own",
+    refusal: "not every Node that Walnut runs on can share a port; give each member ports of its own",
   },
   "peer-cert-file": { kind: "text", default: "", help: "Certificate of the peer port (PEM)." },
   "peer-key-file": { kind: "text", default: "", help: "Its key." },
@@ -255,35 +299,30 @@ export const SERVER_FLAGS = {
     accepted: ["map", "array"],
   },
   "experimental-txn-mode-write-with-shared-buffer": { kind: "boolean", default: "true", accepted: ["true", "false"] },
-  discovery: unsupported("text"),
-  "discovery-fallback": unsupported("text", "proxy"),
-  "discovery-proxy": unsupported("text"),
+  discovery: refused("text", "", NO_DISCOVERY),
+  "discovery-fallback": refused("text", "proxy", NO_DISCOVERY),
+  "discovery-proxy": refused("text", "", NO_DISCOVERY),
   "discovery-srv": unsupported("text"),
   "discovery-srv-name": unsupported("text"),
-  "enable-v2": unsupported("boolean", "false"),
-  "v2-deprecation": unsupported("text", "not-yet"),
-  "enable-pprof": unsupported("boolean", "false"),
-  "enable-log-rotation": unsupported("boolean", "false"),
-  "log-rotation-config-json": unsupported(
-    "text",
-    '{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}',
+  "enable-v2": refused("boolean", "false", NO_V2),
+  "v2-deprecation": refused("text", "not-yet", NO_V2),
+  proxy: refused("text", "off", NO_PROXY),
+  "proxy-failure-wait": refused("number", "5000", NO_PROXY),
+  "proxy-refresh-interval": refused("number", "30000", NO_PROXY),
+  "proxy-dial-timeout": refused("number", "1000", NO_PROXY),
+  "proxy-write-timeout": refused("number", "5000", NO_PROXY),
+  "proxy-read-timeout": refused("number", "0", NO_PROXY),
+  "experimental-enable-distributed-tracing": refused("boolean", "false", NO_TRACING),
+  "experimental-distributed-tracing-address": refused("text", "localhost:4317", NO_TRACING),
+  "experimental-distributed-tracing-service-name": refused("text", "etcd", NO_TRACING),
+  "experimental-distributed-tracing-instance-id": refused("text", "", NO_TRACING),
+  "experimental-distributed-tracing-sampling-rate": refused("integer", "0", NO_TRACING),
+  "experimental-enable-v2v3": refused("text", "", NO_V2),
+  "experimental-memory-mlock": refused(
+    "boolean",
+    "false",
+    "db is read through the system's page cache and not mapped, so there is nothing to lock; switch swapping off for the service (systemd: MemorySwapMax=0)",
   ),
-  proxy: unsupported("text", "off"),
-  "proxy-failure-wait": unsupported("number", "5000"),
-  "proxy-refresh-interval": unsupported("number", "30000"),
-  "proxy-dial-timeout": unsupported("number", "1000"),
-  "proxy-write-timeout": unsupported("number", "5000"),
-  "proxy-read-timeout": unsupported("number", "0"),
-  "unsafe-no-fsync": unsupported("boolean", "false"),
-  "experimental-enable-distributed-tracing": unsupported("boolean", "false"),
-  "experimental-distributed-tracing-address": unsupported("text", "localhost:4317"),
-  "experimental-distributed-tracing-service-name": unsupported("text", "etcd"),
-  "experimental-distributed-tracing-instance-id": unsupported("text"),
-  "experimental-distributed-tracing-sampling-rate": unsupported("integer", "0"),
-  "experimental-enable-v2v3": unsupported("text"),
-  "experimental-memory-mlock": unsupported("boolean", "false"),
-  "experimental-bootstrap-defrag-threshold-megabytes": unsupported("number", "0"),
-  "experimental-stop-grpc-service-on-defrag": unsupported("boolean", "false"),
 } as const satisfies Record<string, FlagDescription>;
 
 export type FlagName = keyof typeof SERVER_FLAGS;

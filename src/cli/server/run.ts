@@ -80,6 +80,9 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
       log: { custom: log },
       processMetrics: true,
       extensiveMetrics: settings.extensiveMetrics,
+      enablePprof: settings.enablePprof,
+      unsafeNoFsync: settings.unsafeNoFsync,
+      stopServiceOnDefragmentation: settings.stopServiceOnDefragmentation,
       onBootProgress: (progress) => bar.show(progress),
       onFailure: (error) =>
         end(exitCodeOfFailure(error), wasRemoved(error) ? "the member was removed" : "the member has failed", error),

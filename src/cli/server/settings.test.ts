@@ -39,7 +39,7 @@ test("without flags it is etcd's default member, whose log may hold the loop", (
     keepAliveTimeoutMs: 20_000,
   });
   assert.deepEqual(peerTimeouts, { readMs: 5000, writeMs: 5000 });
-  assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"] });
+  assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"], rotation: undefined });
 });
 
 test("each flag reaches its option", () => {
@@ -70,6 +70,7 @@ test("each flag reaches its option", () => {
     "--lease-revoke-rate=1000",
     "--auto-compaction-retention=90m",
     "--experimental-warning-apply-duration=2s",
+    "--experimental-bootstrap-defrag-threshold-megabytes=3",
     "--experimental-compact-hash-check-enabled",
     "--experimental-compact-hash-check-time=90s",
     "--experimental-compaction-batch-limit=13",
@@ -102,6 +103,7 @@ test("each flag reaches its option", () => {
     leaseRevocationsPerSecond: 1000,
     autoCompaction: { mode: "periodic", retentionMs: 5_400_000 },
     slowApplyMs: 2000,
+    bootDefragmentBytes: 3 * 1024 * 1024,
     compactHashCheckMs: 90_000,
     compactionBatchMax: 13,
     compactionPauseMs: 14,
@@ -117,6 +119,43 @@ test("what compactions leave is compared when that is switched on, and the time 
   assert.equal(settings("--experimental-compact-hash-check-enabled").member.compactHashCheckMs, 60_000);
   refuses(["--experimental-compact-hash-check-time=0"], /must be >0 \(set to 0s\)/);
   refuses(["--experimental-compact-hash-check-time=-1s"], /must be >0 \(set to -1s\)/);
+});
+
+test("what concerns the process and not the member is off, and on when it is asked for", () => {
+  const { enablePprof, unsafeNoFsync, stopServiceOnDefragmentation } = settings();
+  assert.deepEqual([enablePprof, unsafeNoFsync, stopServiceOnDefragmentation], [false, false, false]);
+  const given = settings("--enable-pprof", "--unsafe-no-fsync", "--experimental-stop-grpc-service-on-defrag");
+  assert.deepEqual([given.enablePprof, given.unsafeNoFsync, given.stopServiceOnDefragmentation], [true, true, true]);
+});
+
+test("a log file begins anew when it is full, where that is switched on and there is one", () => {
+  const rotation = (...args: string[]): unknown => settings("--enable-log-rotation", ...args).log.rotation;
+  const defaults = { bytesMax: 100 * 1024 * 1024, backupsMax: 0, ageMsMax: 0, localTime: false, compress: false };
+  assert.equal(settings("--log-outputs=/l").log.rotation, undefined);
+  assert.deepEqual(rotation("--log-outputs=/l"), defaults);
+  assert.deepEqual(rotation("--log-outputs=stderr,/l", "--log-rotation-config-json={}"), defaults);
+  assert.deepEqual(
+    rotation(
+      "--log-outputs=/l",
+      '--log-rotation-config-json={"MaxSize": 5, "maxage": 2, "maxbackups": 3, "localtime": true, "compress": true, "x": 1}',
+    ),
+    { bytesMax: 5 * 1024 * 1024, backupsMax: 3, ageMsMax: 2 * 86_400_000, localTime: true, compress: true },
+  );
+  const on = "--enable-log-rotation";
+  refuses([on], /requires a single file path when .*, and has none/);
+  refuses([on, "--log-outputs=/a,/b"], /has \/a and \/b/);
+  for (const [json, why] of [
+    ["", /it is no JSON/],
+    ["{", /it is no JSON/],
+    ["[]", /it is no JSON object/],
+    ['{"maxsize": "5"}', /maxsize must be a whole number/],
+    ['{"maxsize": 1.5}', /maxsize must be a whole number/],
+    ['{"compress": 1}', /compress must be true or false/],
+  ] as const) {
+    refuses([on, "--log-outputs=/l", `--log-rotation-config-json=${json}`], why);
+  }
+  refuses(["--log-outputs=systemd/journal"], /log to stderr, which systemd hands to the journal/);
+  refuses(["--log-outputs=default,/l"], /"default" cannot stand beside other outputs/);
 });
 
 test("metrics are basic or extensive", () => {

@@ -6,12 +6,14 @@ import type { CredentialsOptions } from "../../credentials/index.js";
 import type { ClientLimits } from "../../embed/client-ports.js";
 import type { PeerTimeouts } from "../../embed/peer-port.js";
 import type { ClientTls, PeerTls, PortTlsOptions } from "../../embed/tls.js";
+import type { LogRotation } from "../../platform/node/index.js";
 import type { AutoCompaction } from "../../server/auto-compaction.js";
 import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { type TlsVersion, whyVersionsUnfit } from "../../tls/index.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
 import { parseDuration } from "./go-values.js";
+import { logOutputsOf, logRotationOf } from "./log-settings.js";
 import { faultInBinding, faultInTelling, faultInUrl, splitUrls } from "./urls.js";
 
 export interface ServerSettings {
@@ -29,10 +31,14 @@ export interface ServerSettings {
   readonly auth: CredentialsOptions;
   readonly extensiveMetrics: boolean;
   readonly http: ClientHttpOptions;
+  readonly enablePprof: boolean;
+  readonly unsafeNoFsync: boolean;
+  readonly stopServiceOnDefragmentation: boolean;
   readonly log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly format: "json" | "console";
     readonly outputs: readonly string[];
+    readonly rotation: LogRotation | undefined;
   };
 }
 
@@ -94,6 +100,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       leaseCheckpointPersist: toggle("experimental-enable-lease-checkpoint-persist"),
       leaseRevocationsPerSecond: number("lease-revoke-rate"),
       corruptCheckMs: Math.max(0, duration("experimental-corrupt-check-time")),
+      bootDefragmentBytes: number("experimental-bootstrap-defrag-threshold-megabytes") * 1024 * 1024,
       compactHashCheckMs: compactHashCheckOf(
         toggle("experimental-compact-hash-check-enabled"),
         duration("experimental-compact-hash-check-time"),
@@ -124,6 +131,9 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       authTokenTtlSeconds: number("auth-token-ttl"),
       bcryptCost: number("bcrypt-cost"),
     },
+    enablePprof: toggle("enable-pprof"),
+    unsafeNoFsync: toggle("unsafe-no-fsync"),
+    stopServiceOnDefragmentation: toggle("experimental-stop-grpc-service-on-defrag"),
     extensiveMetrics: text("metrics") === "extensive",
     http: {
       gateway: toggle("enable-grpc-gateway"),
@@ -135,7 +145,10 @@ export function settingsOf(given: GivenFlags): ServerSettings {
     log: {
       level: levelOf(text("log-level")),
       format: formatOf(text("log-format")),
-      outputs: text("log-outputs").split(","),
+      outputs: logOutputsOf(text("log-outputs")),
+      rotation: toggle("enable-log-rotation")
+        ? logRotationOf(logOutputsOf(text("log-outputs")), text("log-rotation-config-json"))
+        : undefined,
     },
   };
 }

@@ -57,7 +57,18 @@ function codeOf(error: DiskError): string | undefined {
   return (error.cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
+export interface NodeDiskOptions {
+  /** Nothing is synced: what was written survives the process, but not the power (`--unsafe-no-fsync`). */
+  readonly unsafeNoFsync?: boolean;
+}
+
 export class NodeDisk implements Disk {
+  readonly #syncs: boolean;
+
+  constructor({ unsafeNoFsync = false }: NodeDiskOptions = {}) {
+    this.#syncs = !unsafeNoFsync;
+  }
+
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
     const fd = await call<number>("open", path, (done) => fs.open(path, OPEN_FLAGS[mode], FILE_MODE, done));
     // The system opens folders for reading; nobody here means to. The call is a microsecond: the inode is in memory.
@@ -65,7 +76,7 @@ export class NodeDisk implements Disk {
       fs.closeSync(fd);
       throw diskErrorOf("EISDIR", "open", path);
     }
-    return new NodeFile(path, fd, mode !== "read");
+    return new (this.#syncs ? NodeFile : UnsyncedFile)(path, fd, mode !== "read");
   }
 
   async list(path: string): Promise<DiskEntry[]> {
@@ -118,6 +129,7 @@ export class NodeDisk implements Disk {
   }
 
   async syncFolder(path: string): Promise<void> {
+    if (!this.#syncs) return;
     const fd = await call<number>("open", path, (done) =>
       fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY, done),
     );
@@ -349,6 +361,25 @@ export class NodeFile implements DiskFile {
 
   #mustBeOpen(operation: string): void {
     if (!this.#open) throw diskErrorOf("EBADF", operation, this.path);
+  }
+}
+
+/** A file whose syncs promise nothing. */
+class UnsyncedFile extends NodeFile {
+  override writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void> {
+    return this.write(chunks, offset);
+  }
+
+  override writeDurablyNow(): boolean {
+    return false;
+  }
+
+  override datasync(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  override sync(): Promise<void> {
+    return Promise.resolve();
   }
 }
 

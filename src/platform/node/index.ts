@@ -4,7 +4,7 @@ import type * as Crc32 from "@node-rs/crc32";
 import { installNativeCrc32c } from "../../base/crc32c.js";
 import type { Platform } from "../index.js";
 import { NodeClock } from "./clock.js";
-import { NodeDisk } from "./disk.js";
+import { NodeDisk, type NodeDiskOptions } from "./disk.js";
 import { nodeLog, type LogOptions, type NodeLog } from "./log.js";
 import { NodeNetwork } from "./network.js";
 import { NodeRandom } from "./random.js";
@@ -12,11 +12,12 @@ import { NodeRandom } from "./random.js";
 export { NodeClock } from "./clock.js";
 export { NodeDisk } from "./disk.js";
 export { LineWriter, nodeLog, NodeLog, type LineSink, type LogOptions } from "./log.js";
+export type { LogRotation } from "./rotating-file.js";
 export { NodeNetwork } from "./network.js";
 export { NodeRandom } from "./random.js";
 export { lowerRuntimeThreads } from "./runtime-threads.js";
 
-export interface NodePlatformOptions {
+export interface NodePlatformOptions extends NodeDiskOptions {
   /** How lines are written; or a log of your own, given as `Platform["log"]` to whoever takes one. */
   readonly log?: LogOptions;
 }
@@ -25,7 +26,7 @@ export interface NodePlatformOptions {
 export function nodePlatform(options: NodePlatformOptions = {}): Platform & { readonly log: NodeLog } {
   installFastChecksum();
   return {
-    disk: new NodeDisk(),
+    disk: new NodeDisk(options),
     clock: new NodeClock(),
     random: new NodeRandom(),
     network: new NodeNetwork(),

@@ -9,6 +9,7 @@ import { openSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { destination } from "pino";
 import type { Log, LogFields, LogLevel } from "../log.js";
+import { type LogRotation, RotatingFile } from "./rotating-file.js";
 
 export interface LogOptions {
   /** Lines below this level are not written; `info` when left out. */
@@ -16,6 +17,8 @@ export interface LogOptions {
   /** Where lines go, as etcd's `--log-outputs`: `stderr`, `stdout`, `default` (stderr), or paths of files; stderr when left out. */
   readonly outputs?: readonly string[];
   readonly format?: "json" | "console";
+  /** Files among the outputs begin anew when they are full; they grow for ever where this is left out. */
+  readonly rotation?: LogRotation | undefined;
 }
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
@@ -90,13 +93,14 @@ export class NodeLog implements Log {
 
 /** A log with the outputs that the options name. */
 export function nodeLog(options: LogOptions = {}): NodeLog {
-  return new NodeLog(new LineWriter(options, openSinks(options.outputs ?? ["stderr"])));
+  return new NodeLog(new LineWriter(options, openSinks(options.outputs ?? ["stderr"], options.rotation)));
 }
 
-function openSinks(outputs: readonly string[]): LineSink[] {
+function openSinks(outputs: readonly string[], rotation: LogRotation | undefined): LineSink[] {
   return outputs.map((output) => {
     if (output === "stderr" || output === "default") return openSink(2);
-    return openSink(output === "stdout" ? 1 : output);
+    if (output === "stdout") return openSink(1);
+    return rotation === undefined ? openSink(output) : new RotatingFile(output, rotation);
   });
 }
 

@@ -74,6 +74,8 @@ const REFUSED: readonly Case[] = [
   line("--enable-log-rotation", "--log-outputs=stderr,/dev/null", "--log-rotation-config-json={"),
   line("--enable-log-rotation", "--log-outputs=stderr,/dev/null", '--log-rotation-config-json={"maxsize": true}'),
   line("--log-outputs=default,stderr"),
+  line("--discovery-srv=example.invalid", "--initial-cluster=default=http://localhost:2380"),
+  line("--discovery-srv=example.invalid"),
   line("--auto-compaction-mode=bad"),
   line("--auto-compaction-retention=-1"),
   line("--auto-compaction-retention=soon"),

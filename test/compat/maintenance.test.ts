@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { etcd, type ServerBinary, skipReason, underTest } from "../support/binaries.js";
 import { type EtcdClient, type Method, METHODS } from "../support/client.js";
+import { eventually } from "../support/cluster.js";
 import { decode, encode, type Message } from "../support/messages.js";
 import { runToEnd, type Server, Stage } from "../support/servers.js";
 
-const POLL_MS = 50;
 const WITHIN_MS = 60_000;
 
 /** The same play on real etcd and on the server that is judged; what each has to say of it must be equal. */
@@ -35,19 +35,6 @@ async function verdict(client: EtcdClient, method: Method, request: Message): Pr
   return { ...rest, revision, ...(raised === undefined ? {} : { alarms: raised }) };
 }
 
-async function eventually<Found>(
-  what: string,
-  look: () => Promise<Found | undefined> | Found | undefined,
-): Promise<Found> {
-  const until = performance.now() + WITHIN_MS;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    assert.ok(performance.now() < until, `waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const put = (key: string, value = "v"): Message => ({ key: bytes(key), value: bytes(value) });
 
@@ -63,11 +50,13 @@ test("history is compacted by itself, and told in etcd's lines", { skip: skipRea
   await sameAs(stage, ["--auto-compaction-retention=2s"], async (server) => {
     const { client } = server;
     for (let i = 0; i < 20; i++) await client.put("a", String(i));
-    const compacted = await eventually("a compaction", async () => {
+    const compacted = await eventually("a compaction", WITHIN_MS, async () => {
       const { compactRevision } = await client.hashKV();
-      return compactRevision >= 21 ? compactRevision : undefined;
+      return compactRevision >= 21 ? compactRevision : `it is compacted at ${compactRevision}`;
     });
-    const done = await eventually("its line", () => lines(server, "completed auto periodic compaction").at(-1));
+    const done = await eventually("its line", WITHIN_MS, () =>
+      Promise.resolve(lines(server, "completed auto periodic compaction").at(-1) ?? "it is not there"),
+    );
     const begun = lines(server, "starting auto periodic compaction").at(-1)!;
     const now = await client.revision();
     const fieldsOf = ({ level, ts: _ts, caller: _caller, ...fields }: Record<string, unknown>): unknown => [
@@ -123,22 +112,20 @@ async function downgrade(client: EtcdClient, request: Message): Promise<unknown>
   return isApplied && (request["action"] ?? VALIDATE) !== VALIDATE ? "applied" : told;
 }
 
-/** Waits for the cluster's version first. */
+/** Resolves when a downgrade could be begun. */
+async function versionDecided(client: EtcdClient): Promise<void> {
+  await eventually("a cluster version", WITHIN_MS, () => verdict(client, "Downgrade", { version: "3.4" }));
+}
+
 async function beginDowngrade(client: EtcdClient): Promise<void> {
-  await eventually("a cluster version", async () => {
-    const told = await downgrade(client, { version: "3.4" });
-    return typeof told === "string" ? undefined : told;
-  });
+  await versionDecided(client);
   assert.equal(await downgrade(client, { action: ENABLE, version: "3.4" }), "applied");
 }
 
 test("a downgrade is validated, begun and cancelled as in etcd", { skip: skipReason() }, async (t) => {
   const stage = Stage.for(t);
   await sameAs(stage, [], async ({ client }) => {
-    await eventually("a cluster version", async () => {
-      const told = await verdict(client, "Downgrade", { version: "3.4" });
-      return typeof told === "string" ? undefined : told;
-    });
+    await versionDecided(client);
     const told: unknown[] = [];
     for (const request of DOWNGRADES) told.push([request, await downgrade(client, request)]);
     return told;
@@ -265,9 +252,9 @@ test(
         const told = await verdict(client, "Put", put("big", value));
         if (typeof told === "string") refusal = told;
       }
-      await eventually("the alarm", async () => {
+      await eventually("the alarm", WITHIN_MS, async () => {
         const told = (await verdict(client, "Alarm", {})) as { readonly alarms?: readonly unknown[] };
-        return told.alarms;
+        return told.alarms ?? "none is raised";
       });
       const stands = [
         await verdict(client, "Put", put("small")).then((told) => typeof told === "string" && told),

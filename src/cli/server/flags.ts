@@ -77,6 +77,16 @@ export const SERVER_FLAGS = {
     default: "",
     help: "All members of the cluster with their peer URLs, as name=URL,…",
   },
+  "discovery-srv": {
+    kind: "text",
+    default: "",
+    help: "Domain whose SRV records name the members of a new cluster, in place of --initial-cluster.",
+  },
+  "discovery-srv-name": {
+    kind: "text",
+    default: "",
+    help: "Suffix of the records' service: etcd-server-NAME.",
+  },
   "initial-cluster-state": { kind: "text", default: "new", choices: ["new", "existing"], help: "new or existing." },
   "initial-cluster-token": { kind: "text", default: "etcd-cluster", help: "Token of a new cluster." },
   "advertise-client-urls": {
@@ -302,8 +312,6 @@ export const SERVER_FLAGS = {
   discovery: refused("text", "", NO_DISCOVERY),
   "discovery-fallback": refused("text", "proxy", NO_DISCOVERY),
   "discovery-proxy": refused("text", "", NO_DISCOVERY),
-  "discovery-srv": unsupported("text"),
-  "discovery-srv-name": unsupported("text"),
   "enable-v2": refused("boolean", "false", NO_V2),
   "v2-deprecation": refused("text", "not-yet", NO_V2),
   proxy: refused("text", "off", NO_PROXY),

@@ -1,13 +1,17 @@
 /** `walnut` as a server: this process IS the member, its PID and its signals. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describeError } from "../../base/errors.js";
 import type { Walnut } from "../../embed/index.js";
 import { SERVED_VERSION } from "../../server/contract.js";
+import type { MemberOptions } from "../../server/options.js";
+import type { Log } from "../../platform/log.js";
 import { nodeLog } from "../../platform/node/log.js";
 import { lowerRuntimeThreads } from "../../platform/node/runtime-threads.js";
 import { BootBar } from "./boot-bar.js";
 import { ArgumentError, parseEnvironment, type CommandLine, type GivenFlags, type Warning } from "./arguments.js";
 import { parseConfigFile } from "./config-file.js";
+import { discoverCluster } from "./discover-srv.js";
 import { EXIT_BUG, exitCodeOfFailure, wasRemoved } from "./exit-codes.js";
 import { settingsOf, type ServerSettings } from "./settings.js";
 
@@ -62,7 +66,7 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
   const bar = new BootBar(process.stderr);
   let walnut: Walnut;
   try {
-    const { dataDir, advertiseClientUrls, ...member } = settings.member;
+    const { dataDir, advertiseClientUrls, ...member } = await withDiscoveredCluster(settings, log);
     walnut = await Walnut.start({
       dataDir,
       advertiseClientUrls,
@@ -92,6 +96,14 @@ export async function runServer(commandLine: CommandLine): Promise<void> {
   }
   tellWhatNext(walnut, settings.member.dataDir);
   stopOnSignals(walnut, log);
+}
+
+/** A member that has a log knows its cluster from there. @throws ArgumentError as `discoverCluster` */
+async function withDiscoveredCluster({ member, discovery }: ServerSettings, log: Log): Promise<MemberOptions> {
+  const walDir = member.walDir ?? join(member.dataDir, "member", "wal");
+  if (discovery === undefined || existsSync(walDir)) return member;
+  const { name, initialAdvertisePeerUrls: peerUrls } = member;
+  return { ...member, initialCluster: await discoverCluster(discovery, { name, peerUrls }, log) };
 }
 
 /** @throws ArgumentError for a file that cannot be written */

@@ -158,6 +158,15 @@ test("a log file begins anew when it is full, where that is switched on and ther
   refuses(["--log-outputs=default,/l"], /"default" cannot stand beside other outputs/);
 });
 
+test("a new cluster's members are named by flags or found by DNS, and not both", () => {
+  assert.equal(settings().discovery, undefined);
+  assert.deepEqual(settings("--discovery-srv=x", "--discovery-srv-name=blue").discovery, {
+    domain: "x",
+    serviceName: "blue",
+  });
+  refuses(["--discovery-srv=x", "--initial-cluster=a=http://a:1"], /multiple discovery or bootstrap flags are set/);
+});
+
 test("metrics are basic or extensive", () => {
   assert.equal(settings().extensiveMetrics, false);
   assert.equal(settings("--metrics=extensive").extensiveMetrics, true);

@@ -12,6 +12,7 @@ import { defaultOptions, type MemberOptions } from "../../server/options.js";
 import { type TlsVersion, whyVersionsUnfit } from "../../tls/index.js";
 import { ArgumentError, type GivenFlags } from "./arguments.js";
 import { flagDescription, type FlagName } from "./flags.js";
+import type { SrvDiscovery } from "./discover-srv.js";
 import { parseDuration } from "./go-values.js";
 import { logOutputsOf, logRotationOf } from "./log-settings.js";
 import { faultInBinding, faultInTelling, faultInUrl, splitUrls } from "./urls.js";
@@ -29,6 +30,8 @@ export interface ServerSettings {
   readonly peerTls: PeerTls | undefined;
   readonly peerTimeouts: PeerTimeouts;
   readonly auth: CredentialsOptions;
+  /** Where a new cluster's members are asked for; undefined where the flags name them. */
+  readonly discovery: SrvDiscovery | undefined;
   readonly extensiveMetrics: boolean;
   readonly http: ClientHttpOptions;
   readonly enablePprof: boolean;
@@ -131,6 +134,7 @@ export function settingsOf(given: GivenFlags): ServerSettings {
       authTokenTtlSeconds: number("auth-token-ttl"),
       bcryptCost: number("bcrypt-cost"),
     },
+    discovery: discoveryOf(given),
     enablePprof: toggle("enable-pprof"),
     unsafeNoFsync: toggle("unsafe-no-fsync"),
     stopServiceOnDefragmentation: toggle("experimental-stop-grpc-service-on-defrag"),
@@ -151,6 +155,18 @@ export function settingsOf(given: GivenFlags): ServerSettings {
         : undefined,
     },
   };
+}
+
+/** @throws ArgumentError when the members are named as well */
+function discoveryOf(given: GivenFlags): SrvDiscovery | undefined {
+  const domain = given.get("discovery-srv") ?? "";
+  if (domain === "") return undefined;
+  if ((given.get("initial-cluster") ?? "") !== "") {
+    const detail =
+      'multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"';
+    throw new ArgumentError("FLAG_INVALID", detail);
+  }
+  return { domain, serviceName: given.get("discovery-srv-name") ?? "" };
 }
 
 const HOUR_MS = 3_600_000;

@@ -34,8 +34,6 @@ const NO_DISCOVERY =
 const NO_TRACING =
   "spans are not exported; slow requests are told in the log (--experimental-warning-apply-duration) and calls are timed with --metrics=extensive";
 
-const unsupported = (kind: FlagDescription["kind"], value = ""): FlagDescription => ({ kind, default: value });
-
 export const SERVER_FLAGS = {
   name: { kind: "text", default: "default", help: "This member's name." },
   "data-dir": { kind: "text", default: "${name}.etcd", help: "Where the data lies." },

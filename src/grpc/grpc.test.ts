@@ -290,6 +290,49 @@ test("HTTP/1.1 on the same port: known paths, 404 for others, limits on bodies, 
   assert.equal(text(await unary("/t.T/Echo", Buffer.from("still gRPC"))), "still gRPC");
 });
 
+test(
+  "a body that is read in pieces ends, however late its bytes come, and so does the next one on the connection",
+  { timeout: 30_000 },
+  async (t) => {
+    const { port } = await grpcFixture(
+      t,
+      {},
+      {
+        http: {
+          "/pieces": (request) => ({
+            status: 200,
+            body: (async function* () {
+              yield Buffer.from("begun ");
+              for await (const piece of request.pieces(() => true)) yield piece;
+              yield Buffer.from(" ended");
+            })(),
+          }),
+        },
+      },
+    );
+    const socket = net.connect(port, "127.0.0.1");
+    t.after(() => socket.destroy());
+    let told = "";
+    let wake = (): void => undefined;
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      told += text;
+      wake();
+    });
+    const until = async (part: string): Promise<void> => {
+      while (!told.includes(part)) await new Promise<void>((resolve) => (wake = resolve));
+    };
+    for (const body of ["first", "second"]) {
+      told = "";
+      socket.write(`POST /pieces HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n`);
+      await until("begun ");
+      socket.write(body);
+      await until(" ended");
+      await until("0\r\n\r\n");
+      assert.ok(told.includes(body), told);
+    }
+  },
+);
+
 test("a stop lets the HTTP request under way end and closes those who wait", async (t) => {
   let release: (() => void) | undefined;
   let begun: (() => void) | undefined;

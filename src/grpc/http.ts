@@ -391,7 +391,8 @@ class Exchange {
         else if (request.readableEnded) return;
         else {
           this.#readingSince = this.#clock.now();
-          await this.#until(() => request.readableLength > 0 || request.readableEnded || this.#response.closed);
+          // Whatever happened, it is read again: a body whose end came after its last piece ends for who reads past it alone.
+          if (!this.#response.closed) await new Promise<void>((resolve) => this.#waiting.push(resolve));
           this.#readingSince = Infinity;
           if (this.#response.closed && request.readableLength === 0) throw new Error("the client has gone");
         }

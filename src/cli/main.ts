@@ -10,7 +10,8 @@
 import { CodedError, describeError } from "../base/errors.js";
 import { VERSION } from "../embed/version.js";
 import { SERVED_VERSION } from "../server/contract.js";
-import { isClientCommand } from "./commands/arrange.js";
+import { isClientCommand, unknownCommand } from "./commands/arrange.js";
+import { describeUnknown, resolveCommand } from "./commands/names.js";
 import { isOfflineCommand } from "./offline/names.js";
 import { parseArguments } from "./server/arguments.js";
 import { exitCodeOfRefusal } from "./server/exit-codes.js";
@@ -18,20 +19,41 @@ import { serverHelp } from "./server/help.js";
 
 async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
-  if (first === "version") return tellVersion();
-  if (first === "help") return tellHelp();
-  if (isOfflineCommand(first)) {
+  if (first === "help") {
+    await help(args.slice(1));
+  } else if (first === "__complete") {
+    const { runCompletion } = await import("./commands/index.js");
+    runCompletion(args.slice(1));
+  } else if (isOfflineCommand(first)) {
     const { runOfflineCommand } = await import("./offline/index.js");
     process.exitCode = await runOfflineCommand(args);
   } else if (isClientCommand(args)) {
     const { runClientCommand } = await import("./commands/index.js");
     process.exitCode = await runClientCommand(args);
+  } else if (unknownCommand(args) !== undefined) {
+    process.stderr.write(describeUnknown(unknownCommand(args)!));
+    process.exitCode = 1;
   } else {
     const commandLine = parseArguments(args);
     if (commandLine.asked === "help") return tellHelp();
     if (commandLine.asked === "version") return tellVersion();
     const { runServer } = await import("./server/run.js");
     await runServer(commandLine);
+  }
+}
+
+/** `help`, alone or with the words of a command. */
+async function help(topic: readonly string[]): Promise<void> {
+  const [first] = topic;
+  if (isOfflineCommand(first)) {
+    const { runOfflineCommand } = await import("./offline/index.js");
+    process.exitCode = await runOfflineCommand([...topic, "--help"]);
+  } else if (first !== undefined && resolveCommand(first) !== undefined) {
+    const { runClientCommand } = await import("./commands/index.js");
+    process.exitCode = await runClientCommand([...topic, "--help"]);
+  } else {
+    if (first !== undefined && first !== "help") process.stderr.write(`Unknown help topic [\`${topic.join(" ")}\`]\n`);
+    tellHelp();
   }
 }
 

@@ -61,7 +61,7 @@ import {
   WatchDefinition,
 } from "../proto/index.js";
 import { type Endpoint, parseEndpoint } from "./endpoint.js";
-import { LoginError, RpcError } from "./errors.js";
+import { isPassing, LoginError, RpcError } from "./errors.js";
 import { Watch, type WatchCall } from "./watch.js";
 
 export interface ClientOptions {
@@ -72,18 +72,31 @@ export interface ClientOptions {
   readonly callTimeoutMs: number;
   readonly keepAliveMs?: number;
   readonly keepAliveTimeoutMs?: number;
-  /** For https endpoints: PEM bytes. */
+  /** For https endpoints, and for those without a scheme: PEM bytes. */
   readonly tls?: {
     readonly ca?: Uint8Array;
     readonly cert?: Uint8Array;
     readonly key?: Uint8Array;
     readonly anyServer?: boolean;
+    /** The name that servers' certificates must be for, instead of the endpoint's. */
+    readonly serverName?: string;
   };
   readonly user?: { readonly name: string; readonly password: string };
 }
 
+/** How one call differs from the client's others. */
+export interface CallOptions {
+  /** Instead of the client's `callTimeoutMs`; Infinity for as long as it takes. */
+  readonly timeoutMs?: number;
+  /** Gives the call up: it rejects with the signal's reason. What it asked for may happen all the same. */
+  readonly signal?: AbortSignal;
+}
+
 /** Largest request that etcd's client sends. */
 const REQUEST_BYTES_MAX = 2 * 1024 * 1024;
+
+/** For one look at a channel that is to be connected. */
+const REACH_MS = 10_000;
 
 /** How often a call is made again with a new token. Users and roles may change each time. */
 const TOKEN_RENEWALS_MAX = 5;
@@ -126,35 +139,35 @@ export class Client {
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.#endpoints = options.endpoints.map(parseEndpoint);
+    this.#endpoints = options.endpoints.map((endpoint) => this.#parse(endpoint));
   }
 
-  range(request: RangeRequest): Promise<RangeResponse> {
-    return this.#read(KVDefinition, KVDefinition.methods.range, request);
+  range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse> {
+    return this.#read(KVDefinition, KVDefinition.methods.range, request, options);
   }
 
-  put(request: PutRequest): Promise<PutResponse> {
-    return this.#write(KVDefinition, KVDefinition.methods.put, request);
+  put(request: PutRequest, options?: CallOptions): Promise<PutResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.put, request, options);
   }
 
-  deleteRange(request: DeleteRangeRequest): Promise<DeleteRangeResponse> {
-    return this.#write(KVDefinition, KVDefinition.methods.deleteRange, request);
+  deleteRange(request: DeleteRangeRequest, options?: CallOptions): Promise<DeleteRangeResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.deleteRange, request, options);
   }
 
-  txn(request: TxnRequest): Promise<TxnResponse> {
-    return this.#write(KVDefinition, KVDefinition.methods.txn, request);
+  txn(request: TxnRequest, options?: CallOptions): Promise<TxnResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.txn, request, options);
   }
 
-  compact(request: CompactionRequest): Promise<CompactionResponse> {
-    return this.#write(KVDefinition, KVDefinition.methods.compact, request);
+  compact(request: CompactionRequest, options?: CallOptions): Promise<CompactionResponse> {
+    return this.#write(KVDefinition, KVDefinition.methods.compact, request, options);
   }
 
-  leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
-    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseGrant, request);
+  leaseGrant(request: LeaseGrantRequest, options?: CallOptions): Promise<LeaseGrantResponse> {
+    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseGrant, request, options);
   }
 
-  leaseRevoke(id: bigint): Promise<LeaseRevokeResponse> {
-    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseRevoke, { ID: id });
+  leaseRevoke(id: bigint, options?: CallOptions): Promise<LeaseRevokeResponse> {
+    return this.#write(LeaseDefinition, LeaseDefinition.methods.leaseRevoke, { ID: id }, options);
   }
 
   leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
@@ -167,28 +180,36 @@ export class Client {
 
   /**
    * Renews a lease now, and again each time that a third of its time is over, on one stream. Ends when the lease is gone; breaking off the
-   * iteration ends the stream.
+   * iteration ends the stream, and so does the signal, at once.
    *
    * @throws RpcError when the stream ends otherwise
    */
-  async *leaseKeepAlive(id: bigint): AsyncGenerator<LeaseKeepAliveResponse> {
-    const channel = await this.#reachAny(Date.now() + this.#options.callTimeoutMs);
+  async *leaseKeepAlive(id: bigint, signal?: AbortSignal): AsyncGenerator<LeaseKeepAliveResponse> {
+    const channel = await this.#reachAny(Date.now() + this.#options.callTimeoutMs, signal);
     const { path, serialize, deserialize } = wire(LeaseDefinition, LeaseDefinition.methods.leaseKeepAlive);
     const metadata = await this.#metadata();
+    metadata.set("hasleader", "true");
     const stream = channel.makeBidiStreamRequest(path, serialize, deserialize, metadata, {});
+    const cancel = (): void => stream.cancel();
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", cancel);
       stream.write({ ID: id });
       for await (const response of stream as AsyncIterable<LeaseKeepAliveResponse>) {
         if (response.TTL <= 0) return;
         yield response;
         timer = setTimeout(() => stream.write({ ID: id }), (response.TTL * 1000) / 3);
       }
-    } catch (error) {
-      throw asRpcError(error);
+    } catch (thrown) {
+      signal?.throwIfAborted();
+      const error = asRpcError(thrown);
+      if (isPassing(error)) this.#passOver(channel);
+      throw error;
     } finally {
       clearTimeout(timer);
-      stream.cancel();
+      signal?.removeEventListener("abort", cancel);
+      cancel();
     }
   }
 
@@ -238,8 +259,8 @@ export class Client {
     return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.hashKV, { revision });
   }
 
-  defragment(endpoint: string): Promise<DefragmentResponse> {
-    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.defragment, {});
+  defragment(endpoint: string, options?: CallOptions): Promise<DefragmentResponse> {
+    return this.#at(endpoint, MaintenanceDefinition, MaintenanceDefinition.methods.defragment, {}, options);
   }
 
   /**
@@ -248,7 +269,7 @@ export class Client {
    * @param timeoutMs for all of it; without one it takes as long as it takes
    */
   async *snapshot(endpoint: string, timeoutMs?: number): AsyncGenerator<SnapshotResponse> {
-    const channel = this.#channel(parseEndpoint(endpoint));
+    const channel = this.#channel(this.#parse(endpoint));
     const deadline = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
     await this.#reach(channel, Math.min(deadline, Date.now() + this.#options.callTimeoutMs));
     const { path, serialize } = wire(MaintenanceDefinition, MaintenanceDefinition.methods.snapshot);
@@ -275,7 +296,13 @@ export class Client {
     const { path, serialize, deserialize } = wire(WatchDefinition, WatchDefinition.methods.watch);
     const metadata = await this.#metadata();
     metadata.set("hasleader", "true");
-    return channel.makeBidiStreamRequest(path, serialize, deserialize, metadata);
+    const call = channel.makeBidiStreamRequest(path, serialize, deserialize, metadata);
+    // The next stream is asked for elsewhere first: a member without a leader goes on saying so.
+    call.on("error", (thrown: unknown) => {
+      const error = asRpcError(thrown);
+      if (error instanceof RpcError && isUnavailable(error)) this.#passOver(channel);
+    });
+    return call;
   }
 
   close(): void {
@@ -283,12 +310,22 @@ export class Client {
     for (const channel of this.#channels.values()) channel.close();
   }
 
-  #read<Request, Response>(service: Service, method: Method<Request, Response>, request: Request): Promise<Response> {
-    return this.#anywhere(service, method, request, true);
+  #read<Request, Response>(
+    service: Service,
+    method: Method<Request, Response>,
+    request: Request,
+    options?: CallOptions,
+  ): Promise<Response> {
+    return this.#anywhere(service, method, request, true, options);
   }
 
-  #write<Request, Response>(service: Service, method: Method<Request, Response>, request: Request): Promise<Response> {
-    return this.#anywhere(service, method, request, false);
+  #write<Request, Response>(
+    service: Service,
+    method: Method<Request, Response>,
+    request: Request,
+    options?: CallOptions,
+  ): Promise<Response> {
+    return this.#anywhere(service, method, request, false, options);
   }
 
   async #anywhere<Request, Response>(
@@ -296,12 +333,13 @@ export class Client {
     method: Method<Request, Response>,
     request: Request,
     repeatable: boolean,
+    { timeoutMs = this.#options.callTimeoutMs, signal }: CallOptions = {},
   ): Promise<Response> {
-    const deadline = Date.now() + this.#options.callTimeoutMs;
+    const deadline = Date.now() + timeoutMs;
     for (let failures = 0; ;) {
-      const channel = await this.#reachAny(deadline);
+      const channel = await this.#reachAny(deadline, signal);
       try {
-        return await this.#call(channel, service, method, request, deadline);
+        return await this.#call(channel, service, method, request, deadline, signal);
       } catch (error) {
         const again = error instanceof RpcError && (repeatable ? isUnavailable(error) : this.#anotherMayDo(error));
         if (!again || ++failures >= 2 * this.#endpoints.length || Date.now() >= deadline) throw error;
@@ -320,18 +358,19 @@ export class Client {
     service: Service,
     method: Method<Request, Response>,
     request: Request,
+    { timeoutMs = this.#options.callTimeoutMs, signal }: CallOptions = {},
   ): Promise<Response> {
-    const channel = this.#channel(parseEndpoint(endpoint));
-    const deadline = Date.now() + this.#options.callTimeoutMs;
-    await this.#reach(channel, deadline);
-    return this.#call(channel, service, method, request, deadline);
+    const channel = this.#channel(this.#parse(endpoint));
+    const deadline = Date.now() + timeoutMs;
+    await unlessAborted(this.#reach(channel, deadline), signal);
+    return this.#call(channel, service, method, request, deadline, signal);
   }
 
   /**
    * A channel that is connected: of the endpoint that served last, or of the first one that can be reached. All are tried at once,
    * so that an endpoint that is down costs no time.
    */
-  async #reachAny(deadline: number): Promise<Channel> {
+  async #reachAny(deadline: number, signal?: AbortSignal): Promise<Channel> {
     const channels = this.#endpoints.map((endpoint) => this.#channel(endpoint));
     const willing = channels.filter((channel) => !this.#passedOver.has(channel));
     // Those that refused may have changed their minds; but the others come first.
@@ -343,7 +382,7 @@ export class Client {
     for (const { candidates, until } of stages) {
       const served = candidates.find((channel) => channel === this.#last && isReady(channel));
       if (served !== undefined) return served;
-      const first = await this.#reachFirst(candidates, until);
+      const first = await unlessAborted(this.#reachFirst(candidates, until), signal);
       if (first !== undefined) return (this.#last = first);
     }
     throw new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded");
@@ -371,13 +410,14 @@ export class Client {
     const states = channel.getChannel();
     return new Promise((resolve, reject) => {
       const look = (cause?: Error): void => {
-        if (cause !== undefined || this.#closed) {
+        if (this.#closed || (cause !== undefined && Date.now() >= deadline)) {
           reject(new RpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded", { cause }));
           return;
         }
         const state = states.getConnectivityState(true);
         if (state === connectivityState.READY) resolve();
-        else states.watchConnectivityState(state, deadline, look);
+        // A wait without an end is made of some that have one: their timers hold the process.
+        else states.watchConnectivityState(state, Math.min(deadline, Date.now() + REACH_MS), look);
       };
       look();
     });
@@ -389,6 +429,7 @@ export class Client {
     method: Method<Request, Response>,
     request: Request,
     deadline: Deadline,
+    signal?: AbortSignal,
   ): Promise<Response> {
     const { path, serialize, deserialize } = wire(service, method);
     const size = serialize(request).length;
@@ -396,13 +437,18 @@ export class Client {
       const text = `trying to send message larger than max (${size} vs. ${REQUEST_BYTES_MAX})`;
       throw new RpcError(GrpcStatus.resourceExhausted, text);
     }
-    const send = (metadata: Metadata): Promise<Response> =>
-      new Promise((resolve, reject) => {
-        channel.makeUnaryRequest(path, serialize, deserialize, request, metadata, { deadline }, (error, answer) => {
+    const send = async (metadata: Metadata): Promise<Response> => {
+      let cancel: () => void = () => undefined;
+      const answered = new Promise<Response>((resolve, reject) => {
+        const settle = (error: unknown, answer: Response | undefined): void => {
           if (error === null && answer !== undefined) resolve(answer);
           else reject(asRpcError(error));
-        });
+        };
+        const call = channel.makeUnaryRequest(path, serialize, deserialize, request, metadata, { deadline }, settle);
+        cancel = () => call.cancel();
       });
+      return unlessAborted(answered, signal, cancel);
+    };
     for (let renewals = 0; ; renewals++) {
       const metadata = await this.#metadata();
       try {
@@ -412,6 +458,10 @@ export class Client {
         this.#token = undefined;
       }
     }
+  }
+
+  #parse(endpoint: string): Endpoint {
+    return parseEndpoint(endpoint, this.#options.tls !== undefined);
   }
 
   #needsNewToken(error: unknown): boolean {
@@ -433,6 +483,7 @@ export class Client {
         "grpc.max_send_message_length": -1,
         // Two clients in one process do not share a connection, so that closing one leaves the other alone.
         "grpc.use_local_subchannel_pool": 1,
+        ...(tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": tls.serverName }),
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1000,
         ...(keepAliveMs === undefined ? {} : { "grpc.keepalive_time_ms": Math.max(keepAliveMs, 5000) }),
@@ -473,6 +524,26 @@ export class Client {
 
 function isReady(channel: Channel): boolean {
   return channel.getChannel().getConnectivityState(false) === connectivityState.READY;
+}
+
+/** What the work comes to, or the signal's reason when that comes first. @param onAbort stops the work that nobody waits for any more */
+async function unlessAborted<Value>(work: Promise<Value>, signal?: AbortSignal, onAbort?: () => void): Promise<Value> {
+  if (signal === undefined) return work;
+  work.catch(() => undefined); // nobody may be left to hear of it
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => {
+      onAbort?.();
+      reject(signal.reason as Error);
+    };
+  });
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 function isUnavailable(error: RpcError): boolean {

@@ -8,10 +8,11 @@ export interface Endpoint {
   readonly secure: boolean;
 }
 
-export function parseEndpoint(text: string): Endpoint {
+/** @param secureByDefault whether an endpoint without a scheme is spoken to over TLS */
+export function parseEndpoint(text: string, secureByDefault = false): Endpoint {
   const trimmed = text.trim();
   const match = /^(https?|unixs?):\/\/(.*)$/.exec(trimmed);
-  if (match === null) return { text: trimmed, target: trimmed, secure: false };
+  if (match === null) return { text: trimmed, target: trimmed, secure: secureByDefault };
   const [, scheme, rest] = match as unknown as [string, string, string];
   const address = rest.replace(/\/$/, "");
   if (scheme.startsWith("unix")) return { text: trimmed, target: `unix:${address}`, secure: scheme === "unixs" };

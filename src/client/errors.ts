@@ -1,4 +1,5 @@
-/** What a call can end with, in etcd's words. */
+/** What a call, a lock or an election can end with, in etcd's words. */
+import { CodedError } from "../base/errors.js";
 import { GRPC_STATUS_NAMES, GrpcStatus } from "../grpc/status.js";
 
 /** A call failed. `message` reads as etcd's own client prints it. */
@@ -18,6 +19,18 @@ export class RpcError extends Error {
 /** A client's user got no token: nothing was called. */
 export class LoginError extends RpcError {
   override readonly name = "LoginError";
+}
+
+/** Whether another attempt, or another endpoint, may go better. */
+export function isPassing(error: unknown): boolean {
+  if (!(error instanceof RpcError)) return false;
+  const { unavailable, deadlineExceeded, cancelled } = GrpcStatus;
+  return error.status === unavailable || error.status === deadlineExceeded || error.status === cancelled;
+}
+
+/** Why a session, a mutex or an election cannot go on. The details are the sentences of etcd's client. */
+export class SessionError extends CodedError<"SESSION_OVER" | "ELECTION_NOT_LEADER" | "WATCH_LOST"> {
+  override readonly name = "SessionError";
 }
 
 function sentence(status: number, text: string): string {

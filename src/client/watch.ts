@@ -5,9 +5,8 @@
  * fragments comes as one answer, for a stream may be lost in their midst, and they are sent again then.
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
-import { GrpcStatus } from "../grpc/status.js";
 import type { WatchCreateRequest, WatchRequest, WatchResponse } from "../proto/index.js";
-import { RpcError } from "./errors.js";
+import { isPassing } from "./errors.js";
 
 export type WatchCall = ClientDuplexStream<WatchRequest, WatchResponse>;
 
@@ -55,7 +54,7 @@ export class Watch {
       } catch (thrown) {
         const error = this.#asError(thrown);
         if (this.#closed) return;
-        if (!(error instanceof RpcError) || !isPassing(error.status)) throw error;
+        if (!isPassing(error)) throw error;
       } finally {
         this.#call?.cancel();
         this.#call = undefined;
@@ -91,9 +90,4 @@ export class Watch {
     if (last !== undefined) this.#next = last + 1;
     else if (!created || this.#next === 0) this.#next = Math.max(this.#next, revision + 1);
   }
-}
-
-/** Whether another attempt may go better. */
-function isPassing(status: number): boolean {
-  return status === GrpcStatus.unavailable || status === GrpcStatus.deadlineExceeded || status === GrpcStatus.cancelled;
 }

@@ -37,7 +37,11 @@ export async function runHere({ args, input = "", env = {} }: Line): Promise<See
     err: (text) => (stderr += text),
     errIsTerminal: false,
     argumentBytes: (argument) => Buffer.from(argument),
-    run: () => Promise.resolve("commands are run by processes of their own"),
+    run: () => Promise.resolve({ sentence: "commands are run by processes of their own", exitCode: 1 }),
+    onInterrupt: () => () => undefined,
+    every: () => () => undefined,
+    now: () => performance.now(),
+    resolveSrv: () => Promise.resolve("names are looked up by processes of their own"),
   });
   return { code, stdout: Buffer.concat(out).toString(), stderr };
 }

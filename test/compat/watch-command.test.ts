@@ -1,71 +1,14 @@
 /** `walnut watch` is etcdctl's: the same lines, at the same real etcd, print the same and end the same. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import test, { before } from "node:test";
 import { reference, skipReason, walnut } from "../support/binaries.js";
-import { Stage, type Server } from "../support/servers.js";
+import { Stage } from "../support/servers.js";
+import { type Ended, type RunningLine, see } from "./running-commands.js";
 
 const skip = skipReason();
 
-/** A command that runs until it has printed something, or ends by itself. */
-interface Line {
-  readonly args: readonly string[];
-  readonly input?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  /** What stands in the output when all has come; left out where the command ends by itself. */
-  readonly until?: RegExp;
-  /** Keeps the input open after its lines. */
-  readonly inputStays?: boolean;
-}
-
-interface Seen {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly code: number | null;
-}
-
-const WITHIN_MS = 30_000;
-
-async function see(command: readonly string[], server: Server, line: Line): Promise<Seen> {
-  const [file, ...first] = command as [string, ...string[]];
-  const child = spawn(file, [...first, ...line.args], {
-    env: { ...process.env, ETCDCTL_ENDPOINTS: server.address, ...line.env },
-    stdio: "pipe",
-  });
-  let stdout = "";
-  let stderr = "";
-  const state = { ended: false };
-  let change = (): void => undefined;
-  child.stdout.on("data", (data: Buffer) => ((stdout += data.toString("latin1")), change()));
-  child.stderr.on("data", (data: Buffer) => ((stderr += data.toString("latin1")), change()));
-  const code = new Promise<number | null>((resolve) => {
-    child.once("close", (status) => {
-      state.ended = true;
-      change();
-      resolve(status);
-    });
-  });
-  for (const text of line.input ?? []) child.stdin.write(`${text}\n`);
-  if (line.inputStays !== true) child.stdin.end();
-  const deadline = Date.now() + WITHIN_MS;
-  while (!state.ended && (line.until === undefined || !line.until.test(stdout))) {
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        child.kill("SIGKILL");
-        reject(new Error(`${command.join(" ")} ${line.args.join(" ")} printed only:\n${stdout}${stderr}`));
-      }, deadline - Date.now());
-      change = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-  if (!state.ended) child.kill("SIGKILL");
-  return { stdout, stderr, code: await code };
-}
-
 /** What a person sees, without etcdctl's log and usage text, and without our hints. */
-function shown({ stdout, stderr, code }: Seen): string {
+function shown({ stdout, stderr, code }: Ended): string {
   const told = stderr.split("\n").filter((text) => /^(Error|Invalid|watch was|command)/.test(text));
   return `exit ${code}\n${stdout}${told.join("\n")}`;
 }
@@ -80,12 +23,12 @@ const LAST: Readonly<Record<string, RegExp>> = {
 };
 const show = "echo $ETCD_WATCH_REVISION $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE";
 
-const LINES: readonly Line[] = [
-  ...Object.entries(LAST).map(([form, until]): Line => ({
+const LINES: readonly RunningLine[] = [
+  ...Object.entries(LAST).map(([form, until]): RunningLine => ({
     args: ["watch", "a", "--rev=2", "-w", form],
     until,
   })),
-  ...Object.entries(LAST).map(([form, until]): Line => ({
+  ...Object.entries(LAST).map(([form, until]): RunningLine => ({
     args: ["watch", "", "--prefix", "--rev", "2", "--prev-kv", "-w", form],
     until,
   })),
@@ -137,14 +80,17 @@ test("each line of watch prints and ends as etcdctl's does", { skip }, async (t)
       ...(line.input ?? []),
     ];
     await t.test(title.join(" "), async () => {
-      const expected = await see([reference().etcdctl], server, line);
-      assert.equal(shown(await see(command, server, line)), shown(expected));
+      const expected = await see([reference().etcdctl], server.address, line);
+      assert.equal(shown(await see(command, server.address, line)), shown(expected));
     });
   }
   await t.test("a compacted revision", async () => {
     await client.call("Compact", { revision: 4, physical: true });
     const line = { args: ["watch", "a", "--rev=2"] };
-    assert.equal(shown(await see(command, server, line)), shown(await see([reference().etcdctl], server, line)));
+    assert.equal(
+      shown(await see(command, server.address, line)),
+      shown(await see([reference().etcdctl], server.address, line)),
+    );
   });
 });
 
@@ -153,7 +99,7 @@ test("a watch goes on where it was when its server comes back", { skip }, async 
   const seat = await stage.seat();
   const first = await stage.start(reference(), seat);
   await first.client.put("a", "1");
-  const watching = see(command, first, { args: ["watch", "a", "--rev=1"], until: END });
+  const watching = see(command, first.address, { args: ["watch", "a", "--rev=1"], until: END });
   await first.client.put("a", "2");
   await first.stop();
   const second = await stage.start(reference(), seat);

@@ -1,23 +1,17 @@
 /** From a command line as etcdctl's users write it to one that the parser takes. */
 import { SWITCH_FLAGS, VALUE_FLAGS } from "./global-flags.js";
-
-/** Groups and the commands in them. `status` and `compact` are Walnut's own short names. */
-const GROUPS: Readonly<Record<string, readonly string[]>> = {
-  endpoint: ["health", "status", "hashkv"],
-  member: ["list", "add", "remove", "update", "promote"],
-  lease: ["grant", "revoke", "timetolive", "list", "keep-alive"],
-  alarm: ["list", "disarm"],
-  snapshot: ["save", "restore", "status"],
-  auth: ["enable", "disable", "status"],
-  user: ["add", "delete", "get", "list", "passwd", "grant-role", "revoke-role"],
-  role: ["add", "delete", "get", "list", "grant-permission", "revoke-permission"],
-};
-const SINGLE = ["put", "get", "del", "txn", "compaction", "compact", "status", "defrag", "move-leader", "watch"];
+import { GROUPS, resolveCommand, resolveInGroup } from "./names.js";
 
 /** Whether a command line is for the client: its first word that is no global flag names one of the commands. */
 export function isClientCommand(args: readonly string[]): boolean {
-  const name = args[commandPosition(args, 0)];
-  return name !== undefined && (SINGLE.includes(name) || name in GROUPS);
+  const word = args[commandPosition(args, 0)];
+  return word !== undefined && resolveCommand(word) !== undefined;
+}
+
+/** The first word that is no flag where it stands for a command and none has that name; undefined for a server's command line. */
+export function unknownCommand(args: readonly string[]): string | undefined {
+  const word = args[commandPosition(args, 0)];
+  return word === undefined || word === "" || word.startsWith("-") ? undefined : word;
 }
 
 /** The position of the first word at or after `start` that is no global flag, nor a flag's value. */
@@ -39,7 +33,7 @@ function commandPosition(args: readonly string[], start: number): number {
  */
 export function arrange(args: readonly string[]): string[] {
   const first = commandPosition(args, 0);
-  const path = args.slice(first, first + 1);
+  const path = args.slice(first, first + 1).map((word) => resolveCommand(word) ?? word);
   const flags = args.slice(0, first);
   let rest = args.slice(first + 1);
   if (path[0] !== undefined && path[0] in GROUPS) {
@@ -50,11 +44,12 @@ export function arrange(args: readonly string[]): string[] {
       if (next === second && !/^--cluster(=|$)/.test(rest[next] ?? "")) break;
       second = next === second ? next + 1 : next;
     }
-    path.push(...rest.slice(second, second + 1));
+    const [word] = rest.slice(second);
+    if (word !== undefined) path.push(resolveInGroup(path[0], word) ?? word);
     flags.push(...rest.slice(0, second));
     rest = rest.slice(second + 1);
   }
-  return [...path, ...plainSwitches([...flags, ...rest], path[0] === "user")];
+  return [...path, ...plainSwitches([...flags, ...rest], path[0])];
 }
 
 const LOCAL_SWITCHES = new Set(
@@ -69,11 +64,23 @@ const LOCAL_SWITCHES = new Set(
       "mark-compacted",
       "progress-notify",
     ])
-    .concat(["no-password", "detail"])
+    .concat(["no-password", "detail", "keys", "once", "listen", "auto-compact", "auto-defrag", "no-descriptions"])
+    .concat(["no-dest-prefix", "dest-insecure-transport"])
     .map((name) => `--${name}`),
 );
 
-function plainSwitches(args: readonly string[], isUser: boolean): string[] {
+/** Commands whose `--prefix` has a text. */
+const WITH_PREFIX_TEXT = ["check", "make-mirror"];
+
+function isSwitch(flag: string, command: string | undefined): boolean {
+  return LOCAL_SWITCHES.has(flag) && !(flag === "--prefix" && WITH_PREFIX_TEXT.includes(command!));
+}
+
+function isOnByDefault(flag: string, command: string | undefined): boolean {
+  return flag === "--dest-insecure-transport" || (flag === "--interactive" && command === "user");
+}
+
+function plainSwitches(args: readonly string[], command: string | undefined): string[] {
   const plain: string[] = [];
   let flagsOver = false;
   for (const word of args) {
@@ -82,11 +89,11 @@ function plainSwitches(args: readonly string[], isUser: boolean): string[] {
     // The parser would take the word after a switch with an optional value for that value.
     if (!flagsOver && /^-[a-z]=/.test(word)) plain.push(word.slice(0, 2), word.slice(3));
     else if (!flagsOver && SWITCH_FLAGS.has(word)) plain.push(`${word}=true`);
-    else if (flagsOver || value === undefined || !LOCAL_SWITCHES.has(name)) plain.push(word);
+    else if (flagsOver || value === undefined || !isSwitch(name, command)) plain.push(word);
     else if (["1", "t", "T", "true", "TRUE", "True"].includes(value)) plain.push(name);
-    // Set by default where users are asked for passwords, so that switching it off must not get lost.
-    else if (name === "--interactive" && isUser) plain.push("--not-interactive");
     else if (!["0", "f", "F", "false", "FALSE", "False"].includes(value)) plain.push(word);
+    // Switching it off must not get lost.
+    else if (isOnByDefault(name, command)) plain.push(name.replace("--", "--not-"));
   }
   return plain;
 }

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { concatBytes, equalBytes } from "../../base/bytes.js";
 import { quoteBytes } from "../../base/go-quote.js";
 import { bytesFromLatin1, textFromUtf8, utf8FromText } from "../../base/text.js";
-import { RpcError } from "../../client/index.js";
+import { prefixEnd, RpcError } from "../../client/index.js";
 import type { BinaryWriter } from "../../proto/binary.js";
 import {
   AuthDefinition,
@@ -13,10 +13,10 @@ import {
   type ResponseHeader,
 } from "../../proto/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
+import { noOption } from "./global-flags.js";
 import type { GoJson } from "./go-text.js";
 import { headerJson } from "./messages-json.js";
 import type { ShownMessage } from "./printer.js";
-import { prefixEnd } from "./requests.js";
 import type { Run, Session } from "./run.js";
 import { latin1Lines } from "./txn-text.js";
 import type { World } from "./world.js";
@@ -44,7 +44,7 @@ export function registerAuthCommands(add: AddCommand, group: (name: string, summ
   add(user, "add", "Adds a new user", userAdd, (command) =>
     interactive(words("<user name or user:password> [options]")(command))
       .option("--new-user-password <password>", "Supply password from the command line flag", "")
-      .addOption(noPasswordOption()),
+      .addOption(noOption("--no-password", "Create a user without password (CN based auth only)")),
   );
   add(user, "delete", "Deletes a user", userDelete, words("<user name> [options]"));
   add(user, "get", "Gets detailed information of a user", userGet, (command) =>
@@ -79,13 +79,6 @@ function interactive(command: Command): Command {
   return command
     .option("--interactive", "Read password from stdin instead of interactive terminal (default true)")
     .addOption(new Option("--not-interactive").hideHelp());
-}
-
-/** Not the opposite of the global flag `--password`, as its name would say to the parser. */
-function noPasswordOption(): Option {
-  const option = new Option("--no-password", "Create a user without password (CN based auth only)");
-  option.negate = false;
-  return option;
 }
 
 // ---- auth -----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 /** How a command ends badly: a sentence as etcdctl prints it, its exit code, and what to do next. */
-import { LoginError, RpcError } from "../../client/index.js";
+import { LoginError, SessionError } from "../../client/index.js";
 
 /** etcdctl's exit codes. */
 export const ExitCode = {
@@ -54,6 +54,11 @@ const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
   [/invalid user ID or password$/, "`walnut user list` shows the names, to root"],
   [/permission denied$/, "`walnut user get NAME --detail` shows root what a user may do"],
   [/root user does not exist$/, "`walnut user add root` first: only root can switch it off again"],
+  [
+    /session expired$/,
+    "no member answered for as long as the lease lives: somebody else may hold it now. `walnut endpoint health` asks the members",
+  ],
+  [/^lock lost on init$/, "somebody else deleted the key: `walnut get --prefix LOCKNAME/` shows who is in line"],
   [/requested lease not found$/, "the lease has expired or was never granted"],
   [/key not found$/, "--ignore-value and --ignore-lease need a key that exists"],
   [/larger than max/, "split the value, or raise the member's --max-request-bytes"],
@@ -73,12 +78,11 @@ export function nextStep(sentence: string): string | undefined {
 
 /** The lines for stderr. The first one is etcdctl's. */
 export function failureLines(error: unknown): { readonly lines: readonly string[]; readonly exitCode: number } {
-  const sentence = error instanceof Error ? error.message : String(error);
+  const sentence = sentenceOf(error);
   const exitCode = exitCodeOf(error);
   const next = nextStep(sentence);
   const told = error instanceof CommandFailure && error.told;
-  const known = error instanceof CommandFailure || error instanceof RpcError;
-  const first = told ? [] : [`Error: ${known ? sentence : describeUnknown(error)}`];
+  const first = told ? [] : [`Error: ${sentence}`];
   return { lines: [...first, ...(next === undefined ? [] : [`walnut: ${next}`])], exitCode };
 }
 
@@ -88,7 +92,8 @@ function exitCodeOf(error: unknown): number {
   return error instanceof LoginError ? ExitCode.badConnection : ExitCode.error;
 }
 
-/** The world's failures (a file that cannot be written) are sentences already. */
-function describeUnknown(error: unknown): string {
+/** As etcdctl says it; the world's failures (a file that cannot be written) are sentences already. */
+function sentenceOf(error: unknown): string {
+  if (error instanceof SessionError) return error.detail;
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,9 +1,10 @@
 /** etcdctl's global flags: from the command line, else from ETCDCTL_* variables, else their defaults. */
-import { readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { Client, type ClientOptions } from "../../client/index.js";
+import { discoverEndpoints } from "./discovery.js";
 import { CommandFailure, ExitCode } from "./failure.js";
-import { parseGoDuration } from "./go-text.js";
+import { formatGoDuration, parseGoDuration } from "./go-text.js";
+import { readTls } from "./tls-files.js";
 import type { World } from "./world.js";
 
 interface GlobalFlag {
@@ -12,8 +13,6 @@ interface GlobalFlag {
   readonly kind: "text" | "switch" | "duration";
   readonly initial: string;
   readonly help: string;
-  /** Known, and refused when it is given. */
-  readonly unsupported?: true;
 }
 
 const GLOBAL_FLAGS: readonly GlobalFlag[] = [
@@ -49,10 +48,9 @@ const GLOBAL_FLAGS: readonly GlobalFlag[] = [
     short: "d",
     kind: "text",
     initial: "",
-    help: "domain to look up endpoints in",
-    unsupported: true,
+    help: "domain whose SRV records name the endpoints",
   },
-  { name: "discovery-srv-name", kind: "text", initial: "", help: "service name to look up", unsupported: true },
+  { name: "discovery-srv-name", kind: "text", initial: "", help: "suffix of the service to look up there" },
 ];
 
 /** Flags of a command line that stand for a value each; the reordering of arguments needs to know. */
@@ -75,6 +73,13 @@ export function addGlobalFlags(command: Command): void {
   }
 }
 
+/** A switch whose name begins with `--no-`. To the parser that would be the opposite of another flag. */
+export function noOption(flag: string, help: string): Option {
+  const option = new Option(flag, help);
+  option.negate = false;
+  return option;
+}
+
 export interface Globals {
   readonly endpoints: readonly string[];
   readonly writeOut: string;
@@ -87,8 +92,8 @@ export interface Globals {
   readonly asksForPassword: boolean;
 }
 
-/** @throws CommandFailure for a value that is none, and for a flag that is also set in the environment */
-export function resolveGlobals(options: Readonly<Record<string, unknown>>, world: World): Globals {
+/** @throws CommandFailure for a value that is none, for a flag that is also set in the environment, and where discovery finds nothing */
+export async function resolveGlobals(options: Readonly<Record<string, unknown>>, world: World): Promise<Globals> {
   const values = new Map<string, string>();
   const given = new Set<string>();
   for (const flag of GLOBAL_FLAGS) {
@@ -105,26 +110,32 @@ export function resolveGlobals(options: Readonly<Record<string, unknown>>, world
     }
     if (option !== undefined) given.add(flag.name);
     const value = option !== undefined ? String(option) : fromEnvironment === "" ? flag.initial : fromEnvironment;
-    if (flag.unsupported === true && value !== "") {
-      throw new CommandFailure(ExitCode.badFeature, `--${flag.name} is not supported yet: give --endpoints`);
-    }
     values.set(flag.name, value);
   }
   const text = (name: string): string => values.get(name)!;
   const toggle = (name: string): boolean => parseSwitch(name, text(name));
   const duration = (name: string): number => parseDuration(name, text(name));
-  if (toggle("debug")) {
-    for (const [name, value] of values) world.err(`ETCDCTL_${name.toUpperCase().replaceAll("-", "_")}=${value}\n`);
-  }
+  if (toggle("debug")) world.err(describeFlags(values));
   for (const name of ["cert", "key", "cacert"]) {
     if (given.has(name) && text(name) === "") {
       throw new CommandFailure(ExitCode.badArguments, `empty string is passed to --${name} option`);
     }
   }
-  const endpoints = text("endpoints")
+  const domain = text("discovery-srv");
+  const insecureDiscovery = toggle("insecure-discovery");
+  const discovered =
+    domain === "" ? [] : await discoverEndpoints(domain, text("discovery-srv-name"), insecureDiscovery, world);
+  const named = text("endpoints")
     .split(",")
     .map((endpoint) => endpoint.trim());
-  const secure = endpoints.some((endpoint) => endpoint.startsWith("https://"));
+  const endpoints = discovered.length > 0 ? discovered : named;
+  const tls = readTls({
+    files: { cert: text("cert"), key: text("key"), cacert: text("cacert") },
+    endpoints,
+    isOffByDefault: toggle("insecure-transport"),
+    anyServer: toggle("insecure-skip-tls-verify"),
+    serverName: insecureDiscovery ? "" : domain,
+  });
   const user = parseUser(text("user"), text("password"));
   return {
     endpoints,
@@ -138,11 +149,25 @@ export function resolveGlobals(options: Readonly<Record<string, unknown>>, world
       callTimeoutMs: duration("command-timeout"),
       keepAliveMs: duration("keepalive-time"),
       keepAliveTimeoutMs: duration("keepalive-timeout"),
-      ...(secure ? { tls: tlsOptions(text, toggle("insecure-skip-tls-verify")) } : {}),
+      ...(tls === undefined ? {} : { tls }),
       ...(user === undefined ? {} : { user }),
     },
     asksForPassword: text("user") !== "" && text("password") === "" && !text("user").includes(":"),
   };
+}
+
+/** As etcdctl's --debug shows them: sorted, values in Go's form. */
+function describeFlags(values: ReadonlyMap<string, string>): string {
+  const lines = GLOBAL_FLAGS.map(({ name, kind }) => {
+    const value = values.get(name)!;
+    const shown = {
+      text: name === "endpoints" ? `[${value}]` : value,
+      switch: String(parseSwitch(name, kind === "switch" ? value : "false")),
+      duration: kind === "duration" ? formatGoDuration(parseDuration(name, value)) : "",
+    };
+    return `ETCDCTL_${name.toUpperCase().replaceAll("-", "_")}=${shown[kind]}\n`;
+  });
+  return lines.sort().join("");
 }
 
 export function openClient(globals: Globals, endpoints: readonly string[] = globals.endpoints): Client {
@@ -169,29 +194,11 @@ function parseDuration(name: string, text: string): number {
   );
 }
 
-function parseUser(user: string, password: string): ClientOptions["user"] {
+/** @param user with or without its password after a colon */
+export function parseUser(user: string, password: string): ClientOptions["user"] {
   if (user === "") return undefined;
   if (password !== "") return { name: user, password };
   const colon = user.indexOf(":");
   if (colon < 0) return { name: user, password: "" };
   return { name: user.slice(0, colon), password: user.slice(colon + 1) };
-}
-
-function tlsOptions(text: (name: string) => string, anyServer: boolean): NonNullable<ClientOptions["tls"]> {
-  const file = (name: string): Uint8Array | undefined => {
-    const path = text(name);
-    if (path === "") return undefined;
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new CommandFailure(ExitCode.badArguments, `open ${path}: --${name} cannot be read`, { cause });
-    }
-  };
-  const [ca, cert, key] = [file("cacert"), file("cert"), file("key")];
-  return {
-    anyServer,
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  };
 }

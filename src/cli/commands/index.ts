@@ -5,11 +5,18 @@
  * before the command, as etcdctl's users write them.
  */
 import { Command, CommanderError } from "commander";
+import { VERSION } from "../../embed/version.js";
+import { SERVED_VERSION } from "../../server/contract.js";
 import { arrange } from "./arrange.js";
 import { askSecret, registerAuthCommands } from "./auth.js";
+import { addCheckFlags, checkDatascale, checkPerf } from "./check.js";
+import { complete, describeCompletion, registerCompletion } from "./completion.js";
 import { failureLines } from "./failure.js";
 import { addGlobalFlags, type Globals, openClient, resolveGlobals } from "./global-flags.js";
+import { addElectFlags, addLockFlags, elect, lock } from "./lock.js";
 import { addLeaseFlags, leaseGrant, leaseKeepAlive, leaseList, leaseRevoke, leaseTimeToLive } from "./lease.js";
+import { addMirrorFlags, makeMirror } from "./mirror.js";
+import { GROUPS, similarCommands } from "./names.js";
 import { createPrinter } from "./printer.js";
 import { addDelFlags, addGetFlags, addPutFlags, parseInteger } from "./requests.js";
 import {
@@ -39,21 +46,20 @@ import { addRestoreFlags, type RestoreFlags } from "./restore-flags.js";
 import { latin1Lines } from "./txn-text.js";
 import { processWorld, type World } from "./world.js";
 
-export { isClientCommand } from "./arrange.js";
+export { isClientCommand, unknownCommand } from "./arrange.js";
 export { processWorld, type World } from "./world.js";
 
 /** Runs a client's command line and returns its exit code. Never rejects. */
 export async function runClientCommand(args: readonly string[], world: World = processWorld()): Promise<number> {
-  const program = new Command("walnut").description("etcd's commands for a member that runs").exitOverride();
-  program.configureOutput({
-    writeOut: (text) => world.out(text),
-    writeErr: (text) => world.err(text),
-    outputError: (text, write) => write(text.replace(/^error: /, "Error: ")),
-  });
+  const program = clientProgram(world);
   const words = arrange(args);
   // What stands behind `--` is the other command's, its flags included.
   const cut = words[0] === "watch" ? words.indexOf("--") : -1;
   registerClientCommands(program, world, cut < 0 ? undefined : words.slice(cut + 1));
+  const [first, second] = words;
+  if (first !== undefined && first in GROUPS && !GROUPS[first]!.includes(second ?? "")) {
+    return describeGroup(program, first, second, world);
+  }
   try {
     await program.parseAsync(cut < 0 ? words : words.slice(0, cut), { from: "user" });
     return 0;
@@ -63,6 +69,50 @@ export async function runClientCommand(args: readonly string[], world: World = p
     for (const line of lines) world.err(`${line}\n`);
     return exitCode;
   }
+}
+
+/** Prints what may come next on a command line. @param words of it behind `walnut`, the last one as far as it is typed */
+export function runCompletion(words: readonly string[], world: World = processWorld()): void {
+  const program = clientProgram(world);
+  registerClientCommands(program, world);
+  world.out(describeCompletion(complete(program, words)));
+}
+
+/** A program without commands yet, whose words go to the world. */
+function clientProgram(world: World): Command {
+  const program = new Command("walnut").description("etcd's commands for a member that runs").exitOverride();
+  return program.showSuggestionAfterError(false).configureOutput({
+    writeOut: (text) => world.out(text),
+    writeErr: (text) => world.err(text),
+    outputError: (text, write) => {
+      write(`Error: ${flagFault(text)}\nwalnut: \`--help\` behind the command tells its flags\n`);
+    },
+  });
+}
+
+/** What the parser says of a flag, in the words of Go's. */
+function flagFault(text: string): string {
+  const fault = text.replace(/^error: /, "").trimEnd();
+  return fault
+    .replace(/^unknown option '(--[^']*)'$/, "unknown flag: $1")
+    .replace(/^unknown option '-((.).*)'$/, "unknown shorthand flag: '$2' in -$1")
+    .replace(/^option '(?:-(\w), )?(--[\w-]+)[^']*' argument missing$/, "flag needs an argument: $2")
+    .replace(
+      /^option '(-\w, )?(--[\w-]+)[^']*' argument '(.*)' is invalid\. (.*)$/s,
+      (_whole, short: string | undefined, long: string, value: string, why: string) =>
+        `invalid argument ${JSON.stringify(value)} for "${short ?? ""}${long}" flag: ${why}`,
+    );
+}
+
+/** A group alone, or with a word that none of its commands has, tells its commands, as etcdctl does it: exit code 0. */
+function describeGroup(program: Command, group: string, word: string | undefined, world: World): number {
+  const command = program.commands.find((each) => each.name() === group)!;
+  world.out(command.helpInformation());
+  if (word === undefined || word.startsWith("-")) return 0;
+  const similar = similarCommands(word, GROUPS[group]).map((name) => `\`walnut ${group} ${name}\``);
+  const guess = similar.length === 0 ? "" : `; did you mean ${similar.join(" or ")}?`;
+  world.err(`walnut: ${group} has no command ${JSON.stringify(word)}${guess}\n`);
+  return 0;
 }
 
 /** Adds the commands to a program, for its help and for parsing. @param execWords of a command that runs another one */
@@ -110,10 +160,22 @@ export function registerClientCommands(
       .argument("[arguments...]", "none")
       .usage("[options]")
       .option("--cluster", "use all endpoints from the cluster member list");
+  add(program, "lock", "Acquires a named lock", lock, addLockFlags);
+  add(program, "elect", "Observes and participates in leader election", elect, addElectFlags);
+  add(program, "make-mirror", "Makes a mirror at the destination etcd cluster", makeMirror, addMirrorFlags);
   add(program, "status", "Prints out the status of endpoints (endpoint status)", endpointStatus, withCluster);
-  add(program, "defrag", "Defragments the storage of the members with given endpoints", defrag, withCluster);
+  add(program, "defrag", "Defragments the storage of the members with given endpoints", defrag, (command) =>
+    withCluster(command).option("--data-dir <dir>", "a data directory that no member uses, instead of members", ""),
+  );
   const group = (name: string, summary: string): Command =>
     program.command(name).description(summary).copyInheritedSettings(program);
+  const check = group("check", "Commands for checking properties of the cluster");
+  add(check, "perf", "Checks whether the cluster carries a load", checkPerf, (command) =>
+    addCheckFlags(command, "/etcdctl-check-perf/"),
+  );
+  add(check, "datascale", "Checks the memory that data takes at the first endpoint", checkDatascale, (command) =>
+    addCheckFlags(command, "/etcdctl-check-datascale/"),
+  );
   const endpoint = group("endpoint", "Endpoint related commands");
   add(endpoint, "health", "Checks the healthiness of endpoints", endpointHealth, withCluster);
   add(endpoint, "status", "Prints out the status of endpoints", endpointStatus, withCluster);
@@ -171,6 +233,17 @@ export function registerClientCommands(
   add(snapshot, "status", "Gets the figures of a snapshot file", status, (command) =>
     command.argument("[arguments...]", "filename").usage("<filename> [options]"),
   );
+  registerCompletion(program, group("completion", "Generates the completion script for a shell"), world);
+  add(program, "version", "Prints the versions of API and command", ({ world: { out } }) => {
+    out(describeVersions());
+    return Promise.resolve();
+  });
+}
+
+/** etcdctl's two lines, then this command's own. */
+function describeVersions(): string {
+  const api = SERVED_VERSION.split(".").slice(0, 2).join(".");
+  return `etcdctl version: ${SERVED_VERSION}\nAPI version: ${api}\nwalnut version: ${VERSION}\n`;
 }
 
 /** Asks for the password of a user who was named without one. */
@@ -192,7 +265,7 @@ async function withSession(
   execWords: readonly string[] | undefined,
   run: (session: Session) => Promise<void>,
 ): Promise<void> {
-  const globals = await withPassword(resolveGlobals(options, world), world);
+  const globals = await withPassword(await resolveGlobals(options, world), world);
   const printer = createPrinter(globals.writeOut, globals.hex, world);
   const client = openClient(globals);
   try {

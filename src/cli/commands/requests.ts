@@ -7,12 +7,11 @@ import {
   RangeRequest_SortOrder,
   RangeRequest_SortTarget,
 } from "../../proto/index.js";
+import { EVERYTHING_FROM, prefixEnd } from "../../client/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
 /** How the text of an argument becomes bytes: differs between the command line and a transaction's lines. */
 export type ToBytes = (text: string) => Uint8Array;
-
-const EVERYTHING_FROM = Uint8Array.of(0);
 
 function badArguments(sentence: string): CommandFailure {
   return new CommandFailure(ExitCode.badArguments, sentence);
@@ -243,17 +242,4 @@ function keyRange(
   if (!spans) return { key, rangeEnd: new Uint8Array(0) };
   if (key.length === 0) return { key: EVERYTHING_FROM, rangeEnd: EVERYTHING_FROM };
   return { key, rangeEnd: options.prefix === true ? prefixEnd(key) : EVERYTHING_FROM };
-}
-
-/** The first key after all that begin with `prefix`; "from the key on" when there is none. */
-export function prefixEnd(prefix: Uint8Array): Uint8Array {
-  for (let at = prefix.length - 1; at >= 0; at--) {
-    const byte = prefix[at]!;
-    if (byte === 0xff) continue;
-    // A copy, whatever kind of array it is: Buffer's slice would not be one.
-    const end = Uint8Array.from(prefix.subarray(0, at + 1));
-    end[at] = byte + 1;
-    return end;
-  }
-  return EVERYTHING_FROM;
 }

@@ -185,8 +185,18 @@ export const alarmDisarm: Run<object> = async ({ client, printer }, args) => {
   printer.alarm(answer);
 };
 
-export const defrag: Run<{ cluster?: boolean }> = async (session, _args, { cluster }) => {
+export interface DefragFlags {
+  readonly cluster?: boolean;
+  readonly dataDir: string;
+}
+
+export const defrag: Run<DefragFlags> = async (session, _args, { cluster, dataDir }) => {
   const { world, client } = session;
+  if (dataDir !== "") {
+    const { defragmentDirectory } = await import("./defrag-offline.js"); // which loads what opens files
+    await defragmentDirectory(dataDir, world);
+    return;
+  }
   let failed = false;
   for (const endpoint of await endpointsOf(session, cluster)) {
     try {

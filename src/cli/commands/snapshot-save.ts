@@ -1,12 +1,12 @@
 /** `snapshot save`: `db` as it is on one member, checked against its SHA-256 before it gets its name. */
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
-import { Presets, SingleBar } from "cli-progress";
 import type { Client } from "../../client/index.js";
 import { NodeDisk } from "../../platform/node/disk.js";
 import { publishFile } from "../../platform/publish.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { humanBytes } from "./go-text.js";
+import { startProgress } from "./progress.js";
 import type { World } from "./world.js";
 
 const SHA256_BYTES = 32;
@@ -29,7 +29,7 @@ export async function saveSnapshot(
   const final = resolve(path);
   const temporary = `${final}.part`;
   const disk = new NodeDisk();
-  const progress = startProgress(world);
+  const progress = startProgress(world, "snapshot {bar} {percentage}% | {done} of {size}");
   try {
     await publishFile(disk, temporary, final, async (file) => {
       const hash = createHash("sha256");
@@ -52,7 +52,9 @@ export async function saveSnapshot(
         gathered.push(blob);
         gatheredBytes += blob.length;
         if (gatheredBytes >= WRITE_BYTES) await flush();
-        progress.update(written + gatheredBytes, written + gatheredBytes + remainingBytes);
+        const done = written + gatheredBytes;
+        const total = done + remainingBytes;
+        progress.update(done, total, { done: humanBytes(done), size: humanBytes(total) });
       }
       await flush();
       if (digest === undefined) throw interrupted(`sha256 checksum not found [bytes: ${written}]`);
@@ -72,28 +74,4 @@ export async function saveSnapshot(
 
 function interrupted(sentence: string): CommandFailure {
   return new CommandFailure(ExitCode.interrupted, sentence);
-}
-
-interface Progress {
-  update(done: number, total: number): void;
-  stop(): void;
-}
-
-/** A bar where a person looks on, nothing elsewhere. */
-function startProgress(world: World): Progress {
-  if (!world.errIsTerminal) return { update: () => undefined, stop: () => undefined };
-  const bar = new SingleBar(
-    { format: "snapshot {bar} {percentage}% | {done} of {size}", clearOnComplete: true, stream: process.stderr },
-    Presets.shades_classic,
-  );
-  let started = false;
-  return {
-    update: (done, total) => {
-      const texts = { done: humanBytes(done), size: humanBytes(total) };
-      if (started) bar.update(done, texts);
-      else bar.start(total, done, texts);
-      started = true;
-    },
-    stop: () => bar.stop(),
-  };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Compare_CompareResult, Compare_CompareTarget } from "../../proto/index.js";
 import { CommandFailure } from "./failure.js";
-import { prefixEnd } from "./requests.js";
+import { prefixEnd } from "../../client/index.js";
 import { latin1Lines, parseCompare, parseOperation, readTxn, splitWords } from "./txn-text.js";
 
 const silent = (): void => undefined;

@@ -8,11 +8,11 @@
 import { Command, CommanderError } from "commander";
 import { quoteBytes } from "../../base/go-quote.js";
 import { bytesFromLatin1, utf8FromText } from "../../base/text.js";
-import { RpcError, type Watch } from "../../client/index.js";
+import { prefixEnd, RpcError, type Watch } from "../../client/index.js";
 import { WatchCreateRequest, WatchResponse } from "../../proto/index.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { eventTypeName } from "./printer.js";
-import { parseInteger, prefixEnd, type ToBytes } from "./requests.js";
+import { parseInteger, type ToBytes } from "./requests.js";
 import type { Run, Session } from "./run.js";
 import { latin1Lines, splitWords } from "./txn-text.js";
 
@@ -195,7 +195,7 @@ async function runForEach(
     });
     if (failure === undefined) continue;
     const command = execWords.map((word) => quoteBytes(utf8FromText(word))).join(" ");
-    world.err(`command [${command}] error (${failure})\n`);
-    throw new CommandFailure(ExitCode.error, failure, { told: true });
+    world.err(`command [${command}] error (${failure.sentence})\n`);
+    throw new CommandFailure(ExitCode.error, failure.sentence, { told: true });
   }
 }

@@ -14,8 +14,30 @@ export interface World {
   readonly errIsTerminal: boolean;
   /** The bytes of an argument, which need not be UTF-8. */
   readonly argumentBytes: (argument: string) => Uint8Array;
-  /** Runs a command with more in its environment, on this process's outputs; answers why it failed, in Go's words. */
-  readonly run: (words: readonly string[], env: Readonly<Record<string, string>>) => Promise<string | undefined>;
+  /** Runs a command with more in its environment, on this process's outputs; undefined when it ended well. */
+  readonly run: (words: readonly string[], env: Readonly<Record<string, string>>) => Promise<BadEnd | undefined>;
+  /** Tells that the process is asked to end (SIGINT, SIGTERM) instead of ending it, until the answer is called. */
+  readonly onInterrupt: (tell: () => void) => () => void;
+  /** Calls again and again, until the answer is called. */
+  readonly every: (intervalMs: number, call: () => void) => () => void;
+  /** Milliseconds, from some moment on. */
+  readonly now: () => number;
+  /** SRV records of a name; where there are none, why, in Go's words. */
+  readonly resolveSrv: (name: string) => Promise<readonly SrvRecord[] | string>;
+}
+
+export interface SrvRecord {
+  readonly target: string;
+  readonly port: number;
+  readonly priority: number;
+  readonly weight: number;
+}
+
+/** How a command ended that did not end well. */
+export interface BadEnd {
+  /** In Go's words. */
+  readonly sentence: string;
+  readonly exitCode: number;
 }
 
 /** This process. */
@@ -31,23 +53,75 @@ export function processWorld(): World {
     errIsTerminal: process.stderr.isTTY,
     argumentBytes,
     run: runCommand,
+    onInterrupt,
+    every,
+    now: () => performance.now(),
+    resolveSrv,
   };
 }
 
-function runCommand(words: readonly string[], env: Readonly<Record<string, string>>): Promise<string | undefined> {
+function onInterrupt(tell: () => void): () => void {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) process.on(signal, tell);
+  return () => {
+    for (const signal of signals) process.off(signal, tell);
+  };
+}
+
+function every(intervalMs: number, call: () => void): () => void {
+  const timer = setInterval(call, intervalMs);
+  return () => clearInterval(timer);
+}
+
+async function resolveSrv(name: string): Promise<readonly SrvRecord[] | string> {
+  const { getServers, resolveSrv: lookUp } = await import("node:dns/promises"); // few commands need it
+  try {
+    const records = await lookUp(name);
+    return records.map(({ name: target, ...record }) => ({ target, ...record }));
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    const [server = ""] = getServers();
+    const why = code === "ENOTFOUND" || code === "ENODATA" ? "no such host" : code;
+    return `lookup ${name} on ${/:\d+$/.test(server) ? server : `${server}:53`}: ${why}`;
+  }
+}
+
+/** Of a command that a signal ended: os.Exit(-1), as etcdctl ends then. */
+const EXIT_BY_SIGNAL = 255;
+
+function runCommand(words: readonly string[], env: Readonly<Record<string, string>>): Promise<BadEnd | undefined> {
   const [command, ...args] = words as [string, ...string[]];
   const child = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, ...env } });
   return new Promise((resolve) => {
-    child.once("error", (error: NodeJS.ErrnoException) => {
-      const isMissing = error.code === "ENOENT";
-      resolve(isMissing ? `exec: ${JSON.stringify(command)}: executable file not found in $PATH` : error.message);
-    });
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      resolve({ sentence: notStarted(command, error), exitCode: 1 }),
+    );
     child.once("close", (code, signal) => {
       if (code === 0) resolve(undefined);
-      else resolve(code === null ? `signal: ${signal}` : `exit status ${code}`);
+      else if (code !== null) resolve({ sentence: `exit status ${code}`, exitCode: code });
+      else resolve({ sentence: `signal: ${GO_SIGNALS[signal!] ?? signal}`, exitCode: EXIT_BY_SIGNAL });
     });
   });
 }
+
+function notStarted(command: string, { code, message }: NodeJS.ErrnoException): string {
+  const why =
+    code === undefined ? undefined : { ENOENT: "no such file or directory", EACCES: "permission denied" }[code];
+  if (command.includes("/")) return `fork/exec ${command}: ${why ?? message}`;
+  return code === "ENOENT" ? `exec: ${JSON.stringify(command)}: executable file not found in $PATH` : message;
+}
+
+const GO_SIGNALS: Readonly<Record<string, string>> = {
+  SIGHUP: "hangup",
+  SIGINT: "interrupt",
+  SIGQUIT: "quit",
+  SIGABRT: "aborted",
+  SIGKILL: "killed",
+  SIGSEGV: "segmentation fault",
+  SIGPIPE: "broken pipe",
+  SIGALRM: "alarm clock",
+  SIGTERM: "terminated",
+};
 
 /** Node decodes arguments as UTF-8; where that lost something, Linux still has them as they were given. */
 function argumentBytes(argument: string): Uint8Array {

@@ -1,7 +1,15 @@
 /** What `walnut --help` prints: the commands, and the flags of the server. */
+import { commandNames, GROUPS } from "../commands/names.js";
 import { flagDescription, SERVER_FLAGS, type FlagName } from "./flags.js";
 
 const WIDTH = 30;
+
+/** Those that need no server. */
+const OWN_GROUPS: Readonly<Record<string, readonly string[]>> = {
+  wal: ["verify", "dump", "repair"],
+  db: ["check", "stats"],
+  help: ["COMMAND"],
+};
 
 export function serverHelp(): string {
   const names = Object.keys(SERVER_FLAGS) as FlagName[];
@@ -15,6 +23,9 @@ export function serverHelp(): string {
     "Usage:",
     line("walnut [flags]", "start a member; each flag also as ETCD_FLAG_NAME in the environment"),
     line("walnut COMMAND [flags]", "run a command; `walnut COMMAND --help` tells its flags"),
+    "",
+    "Commands:",
+    ...commandNames().map((name) => line(name, (OWN_GROUPS[name] ?? GROUPS[name] ?? []).join(" | "))),
     "",
     "Flags of the server:",
     ...flags,

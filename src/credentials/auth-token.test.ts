@@ -5,6 +5,8 @@ import { CredentialsError } from "./errors.js";
 
 test("simple, and jwt with its options, as etcd reads them", () => {
   assert.deepEqual(parseAuthToken("simple"), { kind: "simple" });
+  assert.deepEqual(parseAuthToken(""), { kind: "none" });
+  assert.deepEqual(parseAuthToken(",a=b"), { kind: "none" });
   assert.deepEqual(parseAuthToken("jwt,pub-key=a.pub,priv-key=a,sign-method=RS512,ttl=10m,nuts=1"), {
     kind: "jwt",
     jwt: { signMethod: "RS512", publicKey: "a.pub", privateKey: "a", ttlMs: 600_000 },

@@ -1,5 +1,5 @@
 /**
- * etcd's `--auth-token`: `simple`, or `jwt` with options after commas, as in
+ * etcd's `--auth-token`: `simple`, nothing for no tokens, or `jwt` with options after commas, as in
  * `jwt,pub-key=app.rsa.pub,priv-key=app.rsa,sign-method=RS512,ttl=10m`.
  */
 import { parseDuration } from "../base/go-duration.js";
@@ -32,6 +32,7 @@ export interface JwtSettings {
 
 export type AuthTokenSettings =
   | { readonly kind: "simple" }
+  | { readonly kind: "none" }
   | { readonly kind: "jwt"; readonly jwt: JwtSettings; /** Options that etcd warns of. */ readonly unknown: string[] };
 
 /** etcd's default of `ttl`. */
@@ -51,6 +52,7 @@ export function parseAuthToken(text: string): AuthTokenSettings {
     options.set(name, value);
   }
   if (kind === "simple") return { kind };
+  if (kind === "") return { kind: "none" };
   if (kind !== "jwt") throw invalid(text, `"${kind}" is neither simple nor jwt`);
   const unknown = [...options.keys()].filter((name) => !KNOWN_OPTIONS.includes(name));
   return { kind, jwt: jwtSettings(text, (name) => options.get(name) || undefined), unknown };

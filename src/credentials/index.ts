@@ -3,6 +3,7 @@ import { type Credentials, SimpleTokens, type Tokens } from "../auth/index.js";
 import type { Platform } from "../platform/index.js";
 import { type AuthTokenSettings, parseAuthToken } from "./auth-token.js";
 import { BcryptHasher } from "./bcrypt-hasher.js";
+import { NoTokens } from "./no-tokens.js";
 
 export { parseAuthToken } from "./auth-token.js";
 export { BCRYPT_COST, BcryptHasher } from "./bcrypt-hasher.js";
@@ -34,6 +35,10 @@ async function tokensOf(
   ttlSeconds: number,
 ): Promise<Tokens> {
   if (settings.kind === "simple") return new SimpleTokens(clock, random, { ttlSeconds });
+  if (settings.kind === "none") {
+    log.warn("no tokens are given: with authentication on nobody gets in by a password", { "auth-token": "" });
+    return new NoTokens();
+  }
   if (settings.unknown.length > 0) log.warn("unknown JWT options", { keys: settings.unknown });
   const { JwtTokens } = await import("./jwt-tokens.js"); // with its library, which others need not load
   return new JwtTokens({ clock, log }, settings.jwt);

@@ -5,7 +5,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { etcd, reference, skipReason, underTest, type ServerBinary } from "../support/binaries.js";
-import { AuthAdmin } from "../support/auth.js";
+import { AuthAdmin, authPath, authRequest, describeAuthAnswer } from "../support/auth.js";
 import { Stage, type Server } from "../support/servers.js";
 import { describeMessage, encode } from "../support/messages.js";
 import { chooseSeed, SeededRandom } from "../support/random.js";
@@ -46,6 +46,37 @@ test("a simple token ends when it was not used for its time", { skip: skipReason
   }
   assert.equal(verdict, "16 etcdserver: invalid auth token");
 });
+
+test(
+  "a member with an empty --auth-token gives nobody a token, whatever the password",
+  { skip: skipReason() },
+  async (t) => {
+    const stage = Stage.for(t);
+    const told: string[][] = [];
+    for (const binary of [reference(), underTest()]) {
+      const server = await stage.start(binary, await stage.seat(), { flags: ["--auth-token", ""] });
+      const admin = new AuthAdmin(server.client);
+      await admin.call("UserAdd", { name: "root", password: "right" });
+      await admin.call("RoleAdd", { name: "root" });
+      await admin.call("UserGrantRole", { user: "root", role: "root" });
+      const logIn = async (password: string): Promise<string> => {
+        const request = authRequest("Authenticate", { name: "root", password });
+        return describeAuthAnswer("Authenticate", await server.client.send(authPath("Authenticate"), request));
+      };
+      const before = await logIn("right");
+      await admin.call("AuthEnable");
+      const after = [
+        await logIn("right"),
+        await logIn("wrong"),
+        await mayRead(server, undefined),
+        await mayRead(server, "x.1"),
+      ];
+      told.push([before, ...after]);
+      await server.stop();
+    }
+    assert.deepEqual(told[1], told[0]);
+  },
+);
 
 async function mayRead(server: Server, token: string | undefined, key = "k"): Promise<string> {
   const request = encode("RangeRequest", { key: Buffer.from(key) });

@@ -290,7 +290,7 @@ export const SERVER_FLAGS = {
   "auth-token": {
     kind: "text",
     default: "simple",
-    help: "Tokens of clients: simple, or jwt with its options (pub-key, priv-key, sign-method, ttl).",
+    help: "Tokens of clients: simple, nothing for none, or jwt with its options (pub-key, priv-key, sign-method, ttl).",
   },
   "auth-token-ttl": { kind: "number", default: "300", help: "Seconds that a simple token lives after its last use." },
   "bcrypt-cost": { kind: "number", default: "10", help: "What a password's hash costs: 4 to 31, each twice the last." },

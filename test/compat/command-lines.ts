@@ -1,5 +1,5 @@
 /** Lines of a command with what a person sees of them: etcdctl's against Walnut's. */
-import { runClientCommand } from "../../src/cli/commands/index.js";
+import { runClientCommand, type World } from "../../src/cli/commands/index.js";
 
 export interface Line {
   readonly args: readonly string[];
@@ -22,11 +22,14 @@ export const line = (text: string, input?: string): Line => ({
 const FORMS = ["simple", "json", "fields", "protobuf", "table", "nuts"];
 export const inAllForms = (text: string): Line[] => FORMS.map((form) => line(`${text} -w ${form}`));
 
-/** Runs a command in this process. */
-export async function runHere({ args, input = "", env = {} }: Line): Promise<Seen> {
+/** A world without a terminal, and what was printed into it. */
+export function testWorld({ input = "", env = {} }: Pick<Line, "input" | "env">): {
+  readonly world: World;
+  readonly seen: () => Pick<Seen, "stdout" | "stderr">;
+} {
   const out: Uint8Array[] = [];
   let stderr = "";
-  const code = await runClientCommand(args, {
+  const world: World = {
     env,
     stdin: async function* () {
       await Promise.resolve();
@@ -42,8 +45,15 @@ export async function runHere({ args, input = "", env = {} }: Line): Promise<See
     every: () => () => undefined,
     now: () => performance.now(),
     resolveSrv: () => Promise.resolve("names are looked up by processes of their own"),
-  });
-  return { code, stdout: Buffer.concat(out).toString(), stderr };
+  };
+  return { world, seen: () => ({ stdout: Buffer.concat(out).toString(), stderr }) };
+}
+
+/** Runs a command in this process. */
+export async function runHere(line: Line): Promise<Seen> {
+  const { world, seen } = testWorld(line);
+  const code = await runClientCommand(line.args, world);
+  return { code, ...seen() };
 }
 
 /** What a person sees, but for times, sizes and where the log stands; and without etcdctl's log, its usage text, our hints. */

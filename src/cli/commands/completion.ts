@@ -55,7 +55,7 @@ const FILE_COMMANDS = /^(?:snapshot|wal|db) /;
 /** @param words behind `walnut`; the last one is what is being typed, and may be empty */
 export function complete(program: Command, words: readonly string[]): Completion {
   const { before, typed, isValue, prefix } = splitTyped(words);
-  const path = arrange(before).filter((word) => !word.startsWith("-"));
+  const path = pathOf(arrange(before));
   const command = commandAt(program, path);
   const options = optionsOf(program, command, path);
   const flag = isValue ? options.find((each) => matchesFlag(each, before.at(-1)!)) : undefined;
@@ -66,6 +66,13 @@ export function complete(program: Command, words: readonly string[]): Completion
   if (typed.startsWith("-")) return { candidates: beginning(options, typed), files: false };
   const names = namesAt(program, path);
   return { candidates: beginning(names, typed), files: FILE_COMMANDS.test(path.join(" ")) && names.length === 0 };
+}
+
+/** The words of the command itself: one, or a group's two. */
+function pathOf(arranged: readonly string[]): string[] {
+  const [first = ""] = arranged;
+  const words = arranged.slice(0, first in GROUPS || first in OFFLINE ? 2 : 1);
+  return words.filter((word) => !word.startsWith("-"));
 }
 
 /** bash cuts words at `=`; the other shells leave `--flag=value` whole. */

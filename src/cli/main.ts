@@ -28,6 +28,8 @@ async function main(args: readonly string[]): Promise<void> {
     const { runOfflineCommand } = await import("./offline/index.js");
     process.exitCode = await runOfflineCommand(args);
   } else if (isClientCommand(args)) {
+    // Certificates may be for addresses: Node warns of each connection to one.
+    process.noDeprecation = true;
     const { runClientCommand } = await import("./commands/index.js");
     process.exitCode = await runClientCommand(args);
   } else if (unknownCommand(args) !== undefined) {

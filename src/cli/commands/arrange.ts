@@ -72,6 +72,11 @@ const LOCAL_SWITCHES = new Set(
 /** Commands whose `--prefix` has a text. */
 const WITH_PREFIX_TEXT = ["check", "make-mirror"];
 
+/** Whether it is a switch of some command, which takes a truth value. */
+export function isKnownSwitch(flag: string): boolean {
+  return LOCAL_SWITCHES.has(flag);
+}
+
 function isSwitch(flag: string, command: string | undefined): boolean {
   return LOCAL_SWITCHES.has(flag) && !(flag === "--prefix" && WITH_PREFIX_TEXT.includes(command!));
 }

@@ -26,9 +26,11 @@ export class CommandFailure extends Error {
 
 const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
   [
-    /^context deadline exceeded$/,
+    /^(.*\()?context deadline exceeded\)?$/,
     "no answer in time: is a member up at --endpoints? `walnut endpoint health` asks each; --command-timeout gives more time",
   ],
+  [/^unhealthy cluster$/, "the lines above say which endpoint does not serve, and why"],
+  [/^a member was not defragmented$/, "the lines above say which, and why: ask that endpoint again when it serves"],
   [/has been compacted$/, "that history is gone: ask for a newer --rev, or for none"],
   [/is a future revision$/, "the newest revision is shown by `walnut endpoint status -w fields`"],
   [

@@ -161,13 +161,18 @@ function describeFlags(values: ReadonlyMap<string, string>): string {
   const lines = GLOBAL_FLAGS.map(({ name, kind }) => {
     const value = values.get(name)!;
     const shown = {
-      text: name === "endpoints" ? `[${value}]` : value,
+      text: name === "endpoints" ? `[${value.split(",").map(csvField).join(",")}]` : value,
       switch: String(parseSwitch(name, kind === "switch" ? value : "false")),
       duration: kind === "duration" ? formatGoDuration(parseDuration(name, value)) : "",
     };
     return `ETCDCTL_${name.toUpperCase().replaceAll("-", "_")}=${shown[kind]}\n`;
   });
   return lines.sort().join("");
+}
+
+/** As Go writes a list: what begins with a blank is quoted. */
+function csvField(text: string): string {
+  return /^\s|"/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function openClient(globals: Globals, endpoints: readonly string[] = globals.endpoints): Client {

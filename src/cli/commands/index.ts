@@ -7,7 +7,7 @@
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../../embed/version.js";
 import { SERVED_VERSION } from "../../server/contract.js";
-import { arrange } from "./arrange.js";
+import { arrange, isKnownSwitch } from "./arrange.js";
 import { askSecret, registerAuthCommands } from "./auth.js";
 import { addCheckFlags, checkDatascale, checkPerf } from "./check.js";
 import { complete, describeCompletion, registerCompletion } from "./completion.js";
@@ -51,7 +51,7 @@ export { processWorld, type World } from "./world.js";
 
 /** Runs a client's command line and returns its exit code. Never rejects. */
 export async function runClientCommand(args: readonly string[], world: World = processWorld()): Promise<number> {
-  const program = clientProgram(world);
+  const program = clientProgram(world, args.at(-1));
   const words = arrange(args);
   // What stands behind `--` is the other command's, its flags included.
   const cut = words[0] === "watch" ? words.indexOf("--") : -1;
@@ -79,21 +79,29 @@ export function runCompletion(words: readonly string[], world: World = processWo
 }
 
 /** A program without commands yet, whose words go to the world. */
-function clientProgram(world: World): Command {
+function clientProgram(world: World, lastWord?: string): Command {
   const program = new Command("walnut").description("etcd's commands for a member that runs").exitOverride();
   return program.showSuggestionAfterError(false).configureOutput({
     writeOut: (text) => world.out(text),
     writeErr: (text) => world.err(text),
     outputError: (text, write) => {
-      write(`Error: ${flagFault(text)}\nwalnut: \`--help\` behind the command tells its flags\n`);
+      write(`Error: ${flagFault(text, lastWord)}\nwalnut: \`--help\` behind the command tells its flags\n`);
     },
   });
 }
 
-/** What the parser says of a flag, in the words of Go's. */
-function flagFault(text: string): string {
+/** What the parser says of a flag, in the words of Go's. @param lastWord where a flag may lack its value */
+function flagFault(text: string, lastWord = ""): string {
   const fault = text.replace(/^error: /, "").trimEnd();
+  if (fault.endsWith("argument missing") && /^-\w$/.test(lastWord)) {
+    return `flag needs an argument: '${lastWord[1]!}' in ${lastWord}`;
+  }
   return fault
+    .replace(/^unknown option '(--[\w-]+)=(.*)'$/, (_whole, flag: string, value: string) => {
+      if (!isKnownSwitch(flag)) return `unknown flag: ${flag}`;
+      const quoted = JSON.stringify(value);
+      return `invalid argument ${quoted} for "${flag}" flag: strconv.ParseBool: parsing ${quoted}: invalid syntax`;
+    })
     .replace(/^unknown option '(--[^']*)'$/, "unknown flag: $1")
     .replace(/^unknown option '-((.).*)'$/, "unknown shorthand flag: '$2' in -$1")
     .replace(/^option '(?:-(\w), )?(--[\w-]+)[^']*' argument missing$/, "flag needs an argument: $2")

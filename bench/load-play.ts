@@ -42,7 +42,7 @@ export async function runCalls(
   generator: LoadGenerator,
   server: Server,
   calls: readonly ScenarioCall[],
-  how: Pick<LoadJob, "inFlight" | "seed" | "until">,
+  how: Pick<LoadJob, "inFlight" | "seed" | "until" | "secure">,
 ): Promise<LoadResult> {
   const before = await server.client.revision();
   const result = await generator.run({
@@ -91,7 +91,8 @@ export class LoadTable {
     const contestants: SeatedContestant[] = [];
     for (const binary of this.#binaries) {
       const seat = this.#loaded.get(storeName(binary.name, scenario)) ?? (await this.#stage.seat());
-      contestants.push(new SeatedContestant(this.#stage, binary, seat, { flags: BENCH_FLAGS }));
+      const flags = [...BENCH_FLAGS, ...(scenario.secure === true ? secureToo(seat) : [])];
+      contestants.push(new SeatedContestant(this.#stage, binary, seat, { flags }));
     }
     const results = await inTurns(contestants, this.#options.rounds, this.#playOf(scenario));
     for (const { name, seat } of contestants) {
@@ -101,10 +102,10 @@ export class LoadTable {
     return Object.fromEntries(contestants.map(({ name }, i) => [name, figuresOf(results[i]!)]));
   }
 
-  #playOf({ name, inFlight, calls, keysBefore }: LoadScenario): Play<LoadResult> {
+  #playOf({ name, inFlight, calls, keysBefore, secure = false }: LoadScenario): Play<LoadResult> {
     const { warmUpSeconds, seconds } = this.#options;
     const run = async (server: Server, seed: number, how: Pick<LoadJob, "inFlight" | "until">): Promise<LoadResult> =>
-      runCalls(this.#generator, server, calls, { ...how, seed });
+      runCalls(this.#generator, server, calls, { ...how, seed, secure });
     /** Each start meets cold caches and, on node, code that is not compiled until it was called some thousand times. */
     const warmUp = async (server: Server): Promise<LoadResult> =>
       run(server, 1, {
@@ -128,6 +129,12 @@ export class LoadTable {
     if (keysBefore === 0 || loaded) return play;
     return { ...play, rehearse: async (_, server) => void (await loadKeys(this.#generator, server, keysBefore)) };
   }
+}
+
+/** TLS beside plain calls, on the same port: the bench asks for the revision without. The certificate is the server's own, of P-521. */
+function secureToo({ clientPort }: Seat): string[] {
+  const urls = ["http", "https"].map((scheme) => `${scheme}://127.0.0.1:${clientPort}`);
+  return [`--listen-client-urls=${urls.join(",")}`, "--auto-tls"];
 }
 
 const storeName = (server: string, { keysBefore }: Pick<LoadScenario, "keysBefore">): string =>

@@ -23,6 +23,8 @@ export interface LoadScenario {
   /** The store holds so many keys with values of 256 bytes before; 0 is a store that nothing but this scenario has seen. */
   readonly keysBefore: number;
   readonly calls: readonly ScenarioCall[];
+  /** Over TLS, with a certificate as `--auto-tls` makes it; without where left out. */
+  readonly secure?: boolean;
   /** Played only when it is named. */
   readonly onRequest?: boolean;
 }
@@ -149,6 +151,22 @@ export const LOAD_SCENARIOS: readonly LoadScenario[] = [
     inFlight: 100,
     keysBefore: MANY_KEYS,
     calls: [get(false, 9), put(KEYS.random.choice, VALUE_BYTES)],
+  },
+  {
+    name: "tls-put",
+    title: "put over TLS, 100,000 random keys, 256 B, 100 in flight",
+    inFlight: 100,
+    keysBefore: 0,
+    calls: [valuePut()],
+    secure: true,
+  },
+  {
+    name: "tls-get",
+    title: "get over TLS, linearizable, 100 in flight",
+    inFlight: 100,
+    keysBefore: MANY_KEYS,
+    calls: [get(false)],
+    secure: true,
   },
   ...growth,
 ];

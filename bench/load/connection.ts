@@ -11,6 +11,7 @@
  * again every 16 MiB.
  */
 import { connect, type Socket } from "node:net";
+import * as tls from "node:tls";
 import {
   Flag,
   FRAME_BYTES_DEFAULT,
@@ -106,6 +107,7 @@ export class LoadConnection {
    * @param address host and port
    * @param inFlight calls under way at a time
    * @param fields of every request besides
+   * @param secure whether TLS is spoken; whatever certificate is shown will do
    */
   constructor(
     address: string,
@@ -113,6 +115,7 @@ export class LoadConnection {
     makers: readonly RequestMaker[],
     load: Load,
     fields: readonly HeaderField[] = [],
+    secure = false,
   ) {
     this.#fields = fields;
     this.#load = load;
@@ -131,24 +134,29 @@ export class LoadConnection {
       onFrame: (type, flags, stream, bytes, start, end) => this.#onFrame(type, flags, stream, bytes, start, end),
     });
     const [host, port] = address.split(":");
-    this.#socket = connect({
-      host: host!,
-      port: Number(port),
-      noDelay: true,
-      onread: {
-        buffer: new Uint8Array(READ_BYTES),
-        callback: (size, bytes) => {
-          this.#onRead(bytes, size);
-          return true;
-        },
-      },
-    });
+    const to = { host: host!, port: Number(port), noDelay: true };
+    this.#socket = secure ? this.#connectSecurely(to) : this.#connect(to);
     this.#socket.on("error", (error) => load.broke(error));
     this.#socket.on("close", () => load.broke(new Error(`${address} closed the connection`)));
     this.#out.text(PREFACE);
     this.#out.settings({ [Setting.push]: 0, [Setting.windowBytes]: WINDOW_BYTES });
     this.#out.windowUpdate(0, WINDOW_BYTES - WINDOW_BYTES_DEFAULT);
     this.#flush();
+  }
+
+  #connect(to: { readonly host: string; readonly port: number }): Socket {
+    const buffer = new Uint8Array(READ_BYTES);
+    const callback = (size: number, bytes: Uint8Array): boolean => {
+      this.#onRead(bytes, size);
+      return true;
+    };
+    return connect({ ...to, onread: { buffer, callback } });
+  }
+
+  #connectSecurely(to: { readonly host: string; readonly port: number }): Socket {
+    const socket = tls.connect({ ...to, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+    socket.on("data", (bytes: Buffer) => this.#onRead(bytes, bytes.length));
+    return socket;
   }
 
   /** The server has told its settings. */

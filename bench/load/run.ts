@@ -20,6 +20,8 @@ export interface LoadJob {
   readonly pid: number;
   readonly connections: number;
   readonly inFlight: number;
+  /** Whether TLS is spoken. */
+  readonly secure?: boolean;
   /** In turns, each as often as its weight says. */
   readonly requests: readonly RequestKind[];
   readonly seed: number;
@@ -93,10 +95,10 @@ class Run implements Load {
     this.#turns = interleave(job.requests.map(({ weight }) => weight));
     this.#answeredOf = job.requests.map(() => 0);
     const makers = job.requests.map((kind, i) => new RequestMaker(kind, job.seed + i));
-    const { connections, inFlight } = job;
+    const { connections, inFlight, secure } = job;
     this.#connections = Array.from({ length: connections }, (_, i) => {
       const share = Math.floor(inFlight / connections) + (i < inFlight % connections ? 1 : 0);
-      return new LoadConnection(job.address, share, makers, this, job.fields);
+      return new LoadConnection(job.address, share, makers, this, job.fields, secure);
     });
   }
 

@@ -91,10 +91,17 @@ test("endpoints are written with a scheme or without", () => {
   assert.deepEqual(parseEndpoint("localhost:2379"), {
     text: "localhost:2379",
     target: "localhost:2379",
-    secure: false,
+    secure: undefined,
   });
   assert.equal(parseEndpoint(" http://a:1/ ").target, "a:1");
-  assert.equal(parseEndpoint("https://a:1").secure, true);
+  for (const [text, secure] of [
+    ["http://a:1", false],
+    ["https://a:1", true],
+    ["unix:///s", undefined],
+    ["unixs:///s", true],
+  ] as const) {
+    assert.equal(parseEndpoint(text).secure, secure, text);
+  }
   assert.equal(parseEndpoint("unix:///tmp/x").target, "unix:/tmp/x");
 });
 

@@ -9,6 +9,8 @@
  * - A user's password buys a token at the first call. A token that a server does not know any more, or that was given before users
  *   or roles changed, is replaced, and the call is made again: a server that refuses a token has done nothing.
  */
+import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import {
   Client as Channel,
   type ClientReadableStream,
@@ -60,6 +62,7 @@ import {
   type WatchCreateRequest,
   WatchDefinition,
 } from "../proto/index.js";
+import { isGoodFor } from "../tls/names.js";
 import { type Endpoint, parseEndpoint } from "./endpoint.js";
 import { isPassing, LoginError, RpcError } from "./errors.js";
 import { Watch, type WatchCall } from "./watch.js";
@@ -72,7 +75,7 @@ export interface ClientOptions {
   readonly callTimeoutMs: number;
   readonly keepAliveMs?: number;
   readonly keepAliveTimeoutMs?: number;
-  /** For https endpoints, and for those without a scheme: PEM bytes. */
+  /** PEM bytes. With it TLS is also spoken to endpoints without a scheme; without it those of https are checked by Node's own authorities. */
   readonly tls?: {
     readonly ca?: Uint8Array;
     readonly cert?: Uint8Array;
@@ -461,7 +464,7 @@ export class Client {
   }
 
   #parse(endpoint: string): Endpoint {
-    return parseEndpoint(endpoint, this.#options.tls !== undefined);
+    return parseEndpoint(endpoint);
   }
 
   #needsNewToken(error: unknown): boolean {
@@ -472,13 +475,8 @@ export class Client {
     let channel = this.#channels.get(endpoint.target);
     if (channel === undefined) {
       const { keepAliveMs, keepAliveTimeoutMs, tls } = this.#options;
-      const buffer = (bytes: Uint8Array | undefined): Buffer | null =>
-        bytes === undefined ? null : Buffer.from(bytes);
-      const secure = (): ReturnType<typeof credentials.createSsl> =>
-        credentials.createSsl(buffer(tls?.ca), buffer(tls?.key), buffer(tls?.cert), {
-          rejectUnauthorized: tls?.anyServer !== true,
-        });
-      channel = new Channel(endpoint.target, endpoint.secure ? secure() : credentials.createInsecure(), {
+      const secure = endpoint.secure ?? tls !== undefined;
+      channel = new Channel(endpoint.target, secure ? secureCredentials(tls) : credentials.createInsecure(), {
         "grpc.max_receive_message_length": -1,
         "grpc.max_send_message_length": -1,
         // Two clients in one process do not share a connection, so that closing one leaves the other alone.
@@ -520,6 +518,26 @@ export class Client {
       throw new LoginError(error.status, error.text, { cause: error });
     }
   }
+}
+
+/** A server's names are judged as Go judges them. */
+function secureCredentials(tls: ClientOptions["tls"]): ReturnType<typeof credentials.createFromSecureContext> {
+  const { ca, cert, key, anyServer = false } = tls ?? {};
+  const buffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes);
+  const context = createSecureContext({
+    minVersion: "TLSv1.2",
+    allowPartialTrustChain: true,
+    ...(ca === undefined ? {} : { ca: buffer(ca) }),
+    ...(cert === undefined ? {} : { cert: buffer(cert) }),
+    ...(key === undefined ? {} : { key: buffer(key) }),
+  });
+  return credentials.createFromSecureContext(context, {
+    rejectUnauthorized: !anyServer,
+    checkServerIdentity: (host, { raw }) =>
+      anyServer || isGoodFor(new X509Certificate(raw), host)
+        ? undefined
+        : new Error(`the server's certificate is not for ${host}`),
+  });
 }
 
 function isReady(channel: Channel): boolean {

@@ -5,16 +5,16 @@ export interface Endpoint {
   readonly text: string;
   /** As the gRPC library wants it. */
   readonly target: string;
-  readonly secure: boolean;
+  /** Whether TLS is spoken; undefined where the scheme leaves that to the client's settings. */
+  readonly secure: boolean | undefined;
 }
 
-/** @param secureByDefault whether an endpoint without a scheme is spoken to over TLS */
-export function parseEndpoint(text: string, secureByDefault = false): Endpoint {
+export function parseEndpoint(text: string): Endpoint {
   const trimmed = text.trim();
   const match = /^(https?|unixs?):\/\/(.*)$/.exec(trimmed);
-  if (match === null) return { text: trimmed, target: trimmed, secure: secureByDefault };
+  if (match === null) return { text: trimmed, target: trimmed, secure: undefined };
   const [, scheme, rest] = match as unknown as [string, string, string];
   const address = rest.replace(/\/$/, "");
-  if (scheme.startsWith("unix")) return { text: trimmed, target: `unix:${address}`, secure: scheme === "unixs" };
-  return { text: trimmed, target: address, secure: scheme === "https" };
+  const secure = scheme.endsWith("s") ? true : scheme === "http" ? false : undefined;
+  return { text: trimmed, target: scheme.startsWith("unix") ? `unix:${address}` : address, secure };
 }

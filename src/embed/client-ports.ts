@@ -15,8 +15,8 @@ import {
 } from "../api/index.js";
 import { BoundPort, type PortTls, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
-import { cipherList, loadTls, logRefusal, type TlsSettings, whyNoHttp2 } from "../tls/index.js";
-import { checkVersions, type ClientTls, makesItsOwn, refuseOptions, tlsSettings } from "./tls.js";
+import { loadTls, logRefusal, type TlsSettings, whyNoHttp2 } from "../tls/index.js";
+import { checkCommon, type ClientTls, makesItsOwn, refuseOptions, tlsSettings } from "./tls.js";
 
 /** What clients may do on a connection: etcd's flags of these names. */
 export interface ClientLimits {
@@ -69,8 +69,7 @@ export function checkClientPorts(options: ClientPortsOptions): void {
   const { certFile, keyFile, clientCertFile, clientKeyFile, cipherSuites = [] } = clientTls;
   const places = placesOf(options);
   const urls = places.flatMap((place) => place.urls);
-  checkVersions(clientTls);
-  cipherList(cipherSuites);
+  checkCommon(clientTls);
   const secure = urls.find((url) => url.secure);
   if (secure === undefined) return; // etcd looks at no file then
   if (!makesItsOwn(clientTls) && certFile === undefined && keyFile === undefined) {
@@ -271,7 +270,7 @@ function portTls(settings: TlsSettings, log: Log): PortTls {
     refresh: (listening) => server.refresh(listening),
     whyRefused: (socket) => server.whyRefused(socket),
     commonName: (socket) => server.commonName(socket),
-    refused: (socket, why, remote) => logRefusal(log, "rejected connection on client endpoint", socket, why, remote),
+    refused: (socket, why) => logRefusal(log, "rejected connection on client endpoint", socket, why),
   };
 }
 

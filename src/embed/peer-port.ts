@@ -5,8 +5,8 @@
 import { HttpPeers, type PeerMetrics, peerAddress } from "../peer/index.js";
 import type { Platform } from "../platform/index.js";
 import type { PeerDoor } from "../server/index.js";
-import { cipherList, loadTls, type TlsSettings } from "../tls/index.js";
-import { checkVersions, makesItsOwn, type PeerTls, refuseOptions, tlsSettings } from "./tls.js";
+import { loadTls, type TlsSettings } from "../tls/index.js";
+import { checkCommon, makesItsOwn, type PeerTls, refuseOptions, tlsSettings } from "./tls.js";
 
 /** In milliseconds. */
 export interface PeerTimeouts {
@@ -73,8 +73,7 @@ export function checkPeerPort({ listenPeerUrls, peerTls = {} }: PeerPortOptions)
   for (const url of listenPeerUrls) {
     if (!/^https?:/.test(url)) refuseOptions(`--listen-peer-urls: "${url}" cannot be served; give http:// or https://`);
   }
-  checkVersions(peerTls);
-  cipherList(peerTls.cipherSuites ?? []);
+  checkCommon(peerTls);
   const { certFile, keyFile, clientCertFile, clientKeyFile, allowedCommonNames, allowedHostnames, auto } = peerTls;
   const secure = listenPeerUrls.find((url) => url.startsWith("https:"));
   if (secure !== undefined && auto !== true && (certFile === undefined || keyFile === undefined)) {

@@ -1,5 +1,5 @@
 /** TLS of a port, as a program or the flags ask for it: which files, and what of it is refused before anything is opened. */
-import { autoTls, type TlsSettings, type TlsVersion, whyVersionsUnfit } from "../tls/index.js";
+import { autoTls, cipherList, type TlsSettings, type TlsVersion, whyVersionsUnfit } from "../tls/index.js";
 import type { Platform } from "../platform/index.js";
 import { makeFolderWithParents, MemberError } from "../server/index.js";
 
@@ -87,8 +87,16 @@ export function refuseOptions(detail: string): never {
   throw new MemberError("OPTIONS_INVALID", detail);
 }
 
-/** What etcd refuses of versions and cipher suites at its start, whatever port they are for. @throws MemberError `OPTIONS_INVALID` */
-export function checkVersions(tls: PortTlsOptions): void {
+/**
+ * What etcd refuses at its start whatever a port speaks: of versions, cipher suites, and certificates of its own making.
+ *
+ * @throws MemberError `OPTIONS_INVALID`, TlsError `TLS_INVALID`
+ */
+export function checkCommon(tls: PortTlsOptions): void {
   const why = whyVersionsUnfit(tls);
   if (why !== undefined) refuseOptions(`${why}: look at --tls-min-version, --tls-max-version and --cipher-suites`);
+  cipherList(tls.cipherSuites ?? []);
+  if (makesItsOwn(tls) && (tls.selfSignedValidityYears ?? 1) <= 0) {
+    refuseOptions("--self-signed-cert-validity must be greater than 0 (years)");
+  }
 }

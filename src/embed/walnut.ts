@@ -173,8 +173,8 @@ async function start(
       ...defaults,
       initialCluster: new Map([[name, peerUrls]]),
       initialAdvertisePeerUrls: peerUrls,
-      clientCertAuth: options.clientTls?.clientCertAuth === true && !makesItsOwn(options.clientTls),
       ...options.member,
+      clientCertAuth: namesUsersByCertificate(options),
       advertiseClientUrls: options.advertiseClientUrls ?? bound.clientUrls,
     };
     const peers = peerPort === undefined ? {} : { peers: peerPort.door };
@@ -195,6 +195,12 @@ async function start(
   const shared = { clock: platform.clock, member, metrics, exposition, observer, showTraffic };
   const dependencies = { ...shared, serving, moreEndpoints: profiles };
   return make(member, bound.serve(dependencies), bound);
+}
+
+/** A certificate of the member's own making asks for none of its clients'. */
+function namesUsersByCertificate({ clientTls, member }: WalnutOptions): boolean {
+  if (clientTls?.clientCertAuth !== true) return member?.clientCertAuth ?? false;
+  return !makesItsOwn(clientTls);
 }
 
 function platformOf(log: WalnutOptions["log"], unsafeNoFsync: boolean): Platform {

@@ -45,7 +45,7 @@ export interface PortTls {
   /** The common name of the certificate that a client had to show. */
   commonName?(socket: tls.TLSSocket): string | undefined;
   /** Told of a client that was sent away, with what the handshake failed with or with `whyRefused`. */
-  refused?(socket: tls.TLSSocket, why: Error | string, remote: string): void;
+  refused?(socket: tls.TLSSocket, why: Error | string): void;
 }
 
 /** What the port speaks inside TLS, in the order of its liking. */
@@ -215,7 +215,7 @@ export class SharedPort {
   }
 
   #shakeHands(socket: net.Socket, secure: PortTls): void {
-    void remoteOf(socket); // a socket remembers what it was asked for while it stood
+    void socket.remoteAddress; // a socket that was asked while it stood knows the answer afterwards: a refusal names it
     secure.refresh?.(this.#secure!);
     this.#secure!.emit("connection", socket);
   }
@@ -225,7 +225,7 @@ export class SharedPort {
     const server = tls.createServer({ handshakeTimeout, ...secure.options(), ALPNProtocols: PROTOCOLS });
     // A handshake that fails or takes too long. Without a listener Node would leave the socket open.
     server.on("tlsClientError", (error, socket) => {
-      secure.refused?.(socket, error, remoteOf(socket));
+      secure.refused?.(socket, error);
       socket.destroy();
     });
     server.on("secureConnection", (socket) => {
@@ -240,13 +240,13 @@ export class SharedPort {
   #admit(socket: tls.TLSSocket, secure: PortTls, why: string | undefined): void {
     if (socket.destroyed) return;
     if (why !== undefined) {
-      secure.refused?.(socket, why, remoteOf(socket));
+      secure.refused?.(socket, why);
       socket.destroy();
       return;
     }
     const security: ClientSecurity = { commonName: secure.commonName?.(socket) };
     if (socket.alpnProtocol === "h2" && !FIT_FOR_HTTP2.test(socket.getCipher().standardName)) {
-      secure.refused?.(socket, "tls: this cipher suite is not for HTTP/2", remoteOf(socket));
+      secure.refused?.(socket, "tls: this cipher suite is not for HTTP/2");
       socket.destroy();
     } else if (socket.alpnProtocol === "h2") this.#serve(socket, "http2", security);
     else if (socket.alpnProtocol === "http/1.1") this.#serve(socket, "http1", security);
@@ -293,10 +293,6 @@ export class SharedPort {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
   }
-}
-
-function remoteOf({ remoteAddress, remotePort }: net.Socket): string {
-  return remoteAddress === undefined ? "" : `${remoteAddress}:${remotePort ?? 0}`;
 }
 
 function refusal(address: Address, cause: NodeJS.ErrnoException): PortError {

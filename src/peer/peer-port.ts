@@ -89,11 +89,14 @@ function watchCertificates(
 ): WeakMap<Socket, Promise<boolean>> {
   const admitted = new WeakMap<Socket, Promise<boolean>>();
   if (!secure || tls === undefined) return admitted;
-  server.prependListener("connection", () => tls.refresh(server as https.Server));
+  server.prependListener("connection", (socket: Socket) => {
+    void socket.remoteAddress; // a socket that was asked while it stood knows the answer afterwards: a refusal names it
+    tls.refresh(server as https.Server);
+  });
   const judge = (socket: TLSSocket, why: string | undefined): boolean => {
     if (why === undefined) return true;
     metrics.count("etcd_network_peer_received_failures_total", 1, { From: socket.remoteAddress ?? "unknown" });
-    logRefusal(log, REFUSED, socket, why, remoteOf(socket));
+    logRefusal(log, REFUSED, socket, why);
     socket.destroy();
     return false;
   };
@@ -152,14 +155,12 @@ function createServer(address: PeerAddress, url: string, options: PeerPortOption
   server.on("drop", (data) => refused(data?.remoteAddress, `more than ${options.connectionsMax} connections`));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     options.metrics.count("etcd_network_peer_received_failures_total", 1, { From: "unknown" });
-    logRefusal(options.log, REFUSED, socket, error, remoteOf(socket));
+    logRefusal(options.log, REFUSED, socket, error);
   });
   return server;
 }
 
 const REFUSED = "rejected connection on peer endpoint";
-
-const remoteOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress ?? ""}:${remotePort ?? 0}`;
 
 function refusalFor(code: string | undefined): string {
   const status = /^HPE_HEADER_OVERFLOW$/.test(code ?? "")

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import test from "node:test";
 import * as tls from "node:tls";
 import { silentLog } from "../platform/index.js";
@@ -92,6 +93,23 @@ test("a client's certificate for other addresses is turned away, unless any addr
   assert.ok(await answers(server, client(["localhost"])));
   assert.ok(!(await answers(server, client(["walnut.invalid"]))));
   assert.ok(await answers(server, client([])));
+});
+
+test("a peer whose certificate is revoked is turned away as long as the list says so", async (t) => {
+  const authority = TestAuthority.for(t);
+  const { trustedAuthority } = authority;
+  const path = join(authority.folder, "crl.pem");
+  const [one, two] = [authority.issue(), authority.issue()];
+  const server = { ...authority.issue(), trustedAuthority, revocationList: { path } };
+  const asked = async (): Promise<boolean[]> => [
+    await answers(server, { ...one, trustedAuthority }),
+    await answers(server, { ...two, trustedAuthority }),
+  ];
+  assert.deepEqual(await asked(), [false, false], "nobody, while there is no list");
+  authority.revoke(path, [one]);
+  assert.deepEqual(await asked(), [false, true]);
+  authority.revoke(path, [two]);
+  assert.deepEqual(await asked(), [true, false]);
 });
 
 test("renewed files are used by the next connection, bad ones are not", async (t) => {

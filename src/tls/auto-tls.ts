@@ -4,6 +4,7 @@
  *
  * Nobody's certificate is checked then: whoever reaches the port may talk, but nobody listens in.
  */
+import { isIP } from "node:net";
 import { utf8FromText } from "../base/text.js";
 import { type Clock, type Disk, joinPath, publishFile } from "../platform/index.js";
 import { makeCertificate } from "./certificates.js";
@@ -37,7 +38,7 @@ export async function autoTls(
     const now = clock.wallNow();
     const made = makeCertificate({
       organization: "etcd",
-      hosts: [...new Set(hosts)],
+      hosts: [...new Set(hosts)].sort((a, b) => isIP(a) - isIP(b)), // names come first, as Go writes them
       notBefore: now,
       notAfter: now + validityYears * YEAR_MS,
       uses: ["server"],

@@ -9,14 +9,19 @@ const WORDS: Readonly<Record<string, string>> = {
   ERR_SSL_NO_SHARED_CIPHER: "tls: no cipher suite supported by both client and server",
   ERR_SSL_NO_APPLICATION_PROTOCOL: "tls: client requested unsupported application protocols",
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "tls: client didn't provide a certificate",
-  CERT_HAS_EXPIRED: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
-  CERT_NOT_YET_VALID: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
-  INVALID_PURPOSE: "tls: failed to verify certificate: x509: certificate specifies an incompatible key usage",
-  DEPTH_ZERO_SELF_SIGNED_CERT: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-  SELF_SIGNED_CERT_IN_CHAIN: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-  UNABLE_TO_GET_ISSUER_CERT: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+};
+
+/** Why a certificate will not do, by Node's code. */
+const UNFIT: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: "certificate has expired or is not yet valid",
+  CERT_NOT_YET_VALID: "certificate has expired or is not yet valid",
+  INVALID_PURPOSE: "certificate specifies an incompatible key usage",
+  CERT_SIGNATURE_FAILURE: "certificate signed by unknown authority",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "certificate signed by unknown authority",
+  SELF_SIGNED_CERT_IN_CHAIN: "certificate signed by unknown authority",
+  UNABLE_TO_GET_ISSUER_CERT: "certificate signed by unknown authority",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "certificate signed by unknown authority",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "certificate signed by unknown authority",
 };
 
 export interface HandshakeFailure {
@@ -29,15 +34,16 @@ export interface HandshakeFailure {
 export function handshakeFailure(error: Error, socket: TLSSocket): HandshakeFailure {
   // Node tells of a certificate that will not do by closing the connection, and leaves the reason beside it.
   const unfit = socket.authorizationError as unknown;
-  const code = unfit === null || unfit === undefined ? (error as NodeJS.ErrnoException).code : codeOf(unfit);
+  if (unfit !== null && unfit !== undefined) {
+    const code = typeof unfit === "string" ? unfit : ((unfit as NodeJS.ErrnoException).code ?? "");
+    return { text: `tls: failed to verify certificate: x509: ${UNFIT[code] ?? code}`, wentAway: false };
+  }
+  const { code = "", message, reason = message } = error as NodeJS.ErrnoException & { readonly reason?: string };
   if (code === "ECONNRESET" || code === "EPIPE") return { text: "EOF", wentAway: true };
-  const alert = /(?:TLSV1|SSLV3)_ALERT_(.+)$/.exec(code ?? "")?.[1];
+  const alert = /(?:TLSV1|SSLV3)_ALERT_(.+)$/.exec(code)?.[1];
   if (alert !== undefined) return { text: `remote error: tls: ${alertName(alert)}`, wentAway: false };
-  return { text: WORDS[code ?? ""] ?? error.message, wentAway: false };
+  return { text: WORDS[code] ?? `tls: ${reason}`, wentAway: false };
 }
-
-const codeOf = (unfit: unknown): string =>
-  typeof unfit === "string" ? unfit : ((unfit as NodeJS.ErrnoException).code ?? String(unfit));
 
 function alertName(alert: string): string {
   const text = alert.toLowerCase().replaceAll("_", " ");

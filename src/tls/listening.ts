@@ -11,6 +11,7 @@
  * - Where certificates are asked for no session is resumed: each connection shows its own, and is judged by the files as they are then.
  */
 import { constants, type X509Certificate } from "node:crypto";
+import type { Socket } from "node:net";
 import { createSecureContext, type SecureContextOptions, type Server, type TlsOptions, type TLSSocket } from "node:tls";
 import type { Log } from "../platform/index.js";
 import { cipherList } from "./cipher-suites.js";
@@ -145,20 +146,25 @@ function addressOf(socket: TLSSocket): string {
  * Tells the log of a client that was turned away, with etcd's fields.
  *
  * @param error of the handshake, or why its certificate will not do
- * @param remote where it came from, as `127.0.0.1:43210`
  */
-export function logRefusal(log: Log, message: string, socket: TLSSocket, error: Error | string, remote: string): void {
+export function logRefusal(log: Log, message: string, socket: TLSSocket, error: Error | string): void {
   const { text, wentAway } =
     typeof error === "string" ? { text: error, wentAway: false } : handshakeFailure(error, socket);
   const certificate = socket.destroyed ? undefined : socket.getPeerX509Certificate();
   const { servername } = socket as { readonly servername?: string | false | null };
   const hosts = certificate === undefined ? undefined : hostsOf(certificate);
   const fields = {
-    "remote-addr": remote,
+    "remote-addr": remoteOf(socket),
     "server-name": typeof servername === "string" ? servername : "",
     ...(hosts === undefined ? {} : { "ip-addresses": hosts.addresses, "dns-names": hosts.names }),
     error: text,
   };
   if (wentAway) log.debug(message, fields);
   else log.warn(message, fields);
+}
+
+/** A TLS socket that Node has closed has forgotten where it came from; the one below it has not, if it was asked before. */
+function remoteOf(socket: TLSSocket): string {
+  const below = (socket as { readonly _parent?: Socket | null })._parent ?? socket;
+  return below.remoteAddress === undefined ? "" : `${below.remoteAddress}:${below.remotePort ?? 0}`;
 }

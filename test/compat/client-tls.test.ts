@@ -4,13 +4,16 @@
  */
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import test from "node:test";
+import * as grpc from "@grpc/grpc-js";
 import { type CertificateFiles, TestAuthority } from "../../src/tls/testing/authority.js";
-import { etcd, type ServerBinary, skipReason, walnut } from "../support/binaries.js";
+import { etcd, reference, type ServerBinary, skipReason, walnut } from "../support/binaries.js";
 import { freePort, type Seat, type Server, Stage, type StartOptions } from "../support/servers.js";
+import { run } from "../support/tools.js";
+import { runHere, shown } from "./command-lines.js";
 import { type Door, hear, type Knock, knock, type Served } from "../support/tls-client.js";
 
 const skip = skipReason();
@@ -415,6 +418,326 @@ test("plain and secure URLs, unix sockets, HTTP and metrics on ports of their ow
     }
   });
 });
+
+test("a certificate of the member's own making is etcd's: the same files, names and life", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const flags = (seat: Seat): string[] => [
+    `--listen-client-urls=${secureUrl(seat)},https://localhost:${seat.peerPort + 1_000}`,
+    `--advertise-client-urls=${secureUrl(seat)}`,
+    "--auto-tls",
+    "--self-signed-cert-validity=3",
+    "--client-cert-auth", // means nothing then
+  ];
+  const seats = [await stage.seat(), await stage.seat()] as const;
+  const serials: string[] = [];
+  // Each makes its own, then uses what the other has made.
+  for (const binaries of [[walnut(), etcd("newest")] as const, [etcd("newest"), walnut()] as const]) {
+    for (const [i, binary] of binaries.entries()) {
+      const seat = seats[i]!;
+      const server = await stage.start(binary, seat, { flags: flags(seat) });
+      const served = (await knock(doorOf(server)))!;
+      assert.equal(served.names, "DNS:localhost, IP Address:127.0.0.1");
+      const file = (name: string): string => join(seat.dataDir, "fixtures", "client", name);
+      const certificate = new X509Certificate(readFileSync(file("cert.pem")));
+      assert.equal(served.serial, certificate.serialNumber);
+      assert.equal(certificate.subject, "O=etcd");
+      assert.deepEqual(certificate.keyUsage, ["1.3.6.1.5.5.7.3.1"]);
+      const lifeMs = Date.parse(certificate.validTo) - Date.parse(certificate.validFrom);
+      assert.equal(lifeMs, 3 * 365 * 24 * HOUR_MS);
+      assert.equal(statSync(file("key.pem")).mode & 0o777, 0o600);
+      serials.push(served.serial);
+      await server.stop();
+    }
+  }
+  assert.deepEqual(serials.slice(2), serials.slice(0, 2));
+});
+
+test("a configuration file has the same settings", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const files = authority.issue();
+  const pair = await startBoth(stage, (seat) => {
+    const path = join(stage.folder, `${seat.clientPort}.yml`);
+    const peer = `http://127.0.0.1:${seat.peerPort}`;
+    const text = [
+      `name: ${seat.name}`,
+      `data-dir: ${seat.dataDir}`,
+      `listen-client-urls: ${secureUrl(seat)}`,
+      `advertise-client-urls: ${secureUrl(seat)}`,
+      `listen-peer-urls: ${peer}`,
+      `initial-advertise-peer-urls: ${peer}`,
+      `initial-cluster: ${seat.name}=${peer}`,
+      "tls-min-version: TLS1.3",
+      "client-transport-security:",
+      `  cert-file: ${files.certificate.path}`,
+      `  key-file: ${files.key.path}`,
+      `  trusted-ca-file: ${authority.trustedAuthority.path}`,
+      "  client-cert-auth: true",
+      "  allowed-hostname: [good.example.com]",
+    ];
+    writeFileSync(path, text.join("\n"));
+    return [`--config-file=${path}`];
+  });
+  const good = authority.issue({ hosts: ["good.example.com"] });
+  const outcomes = await compare(pair, {
+    none: {},
+    good: { certificate: good },
+    "good with TLS 1.2": { certificate: good, version: "TLSv1.2" },
+    other: { certificate: authority.issue() },
+  });
+  assert.deepEqual(outcomes, { none: false, good: true, "good with TLS 1.2": false, other: false });
+});
+
+test(
+  "a common name is a user's: with client-cert-auth, without a token, and not for the gateway",
+  { skip },
+  async (t) => {
+    const stage = Stage.for(t);
+    const authority = TestAuthority.for(t);
+    const show = (commonName?: string): CertificateFiles =>
+      authority.issue({ hosts: [], ...(commonName === undefined ? {} : { commonName }) });
+    const people = { root: show("root"), alice: show("alice"), bob: show("bob"), nobody: show() };
+    const trusted = `--trusted-ca-file=${authority.trustedAuthority.path}`;
+    const etcdctl = reference().etcdctl;
+    const ask = async (server: Server, who: keyof typeof people, text: string): Promise<string> => {
+      const { certificate, key } = people[who];
+      const access = [
+        `--endpoints=127.0.0.1:${server.seat.clientPort}`,
+        `--cacert=${authority.trustedAuthority.path}`,
+        `--cert=${certificate.path}`,
+        `--key=${key.path}`,
+      ];
+      return shown(await run(etcdctl, [...access, ...text.split(" ")]));
+    };
+    const setup = [
+      "user add root:secret",
+      "user grant-role root root",
+      "user add alice --no-password",
+      "user add carol:secret",
+      "role add reader",
+      "role grant-permission reader read a",
+      "role grant-permission reader readwrite b c",
+      "user grant-role alice reader",
+      "user grant-role carol reader",
+      "put a 1",
+      "auth enable",
+    ];
+    const asked: [who: keyof typeof people, text: string][] = [
+      ["root", "user list"],
+      ["root", "put x 1"],
+      ["root", "auth status"],
+      ["alice", "get a"],
+      ["alice", "put a 2"],
+      ["alice", "put b1 2"],
+      ["alice", "get b c"],
+      ["alice", "get x"],
+      ["alice", "del b1"],
+      ["alice", "user list"],
+      ["alice", "user get alice"],
+      ["alice", "lease grant 1000"],
+      ["alice", "compaction 2"],
+      ["alice", "--user root:secret put x 2"],
+      ["alice", "--user carol:secret put x 2"],
+      ["alice", "--user carol:wrong get a"],
+      ["root", "--user carol:secret put x 3"],
+      ["bob", "get a"],
+      ["bob", "put a 3"],
+      ["bob", "user list"],
+      ["nobody", "get a"],
+      ["nobody", "put a 3"],
+      ["root", "get ~ --prefix".replace("~", "a")],
+      ["root", "role revoke-permission reader a"],
+      ["alice", "get a"],
+      ["root", "auth disable"],
+      ["bob", "get a"],
+    ];
+    for (const flags of [["--client-cert-auth"], []]) {
+      const lines = flags.length > 0 ? asked : asked.filter(([who]) => who === "root").slice(0, 2);
+      const pair = await startBoth(stage, secure(authority.issue(), trusted, ...flags));
+      for (const text of setup) {
+        for (const server of [pair.walnut, pair.etcd]) assert.match(await ask(server, "root", text), /^exit 0\n/, text);
+      }
+      const results: string[] = [];
+      for (const [who, text] of lines) {
+        const [ours, theirs] = [await ask(pair.walnut, who, text), await ask(pair.etcd, who, text)];
+        assert.equal(ours, theirs, `${who}: ${text} ${flags.join(" ")}`);
+        results.push(`${who}: ${text}: ${ours}`);
+      }
+      const told = results.join("\n");
+      if (flags.length > 0) {
+        assert.match(told, /alice: put b1 2: exit 0/);
+        assert.match(told, /alice: put a 2: exit 1[^]*permission denied/);
+      } else assert.match(told, /root: put x 1: exit 1[^]*user name is empty/);
+      const [ours, theirs] = [await askAsGateway(pair.walnut, people.root), await askAsGateway(pair.etcd, people.root)];
+      assert.deepEqual(ours, theirs);
+      await pair.walnut.stop();
+      await pair.etcd.stop();
+    }
+  },
+);
+
+/** What a call gets that says it comes from the JSON gateway, over a connection whose certificate is the root user's. */
+async function askAsGateway(server: Server, { certificate, key }: CertificateFiles): Promise<object> {
+  const client = new grpc.Client(
+    server.address,
+    grpc.credentials.createSsl(null, readFileSync(key.path), readFileSync(certificate.path), {
+      rejectUnauthorized: false,
+    }),
+  );
+  const same = (bytes: Buffer): Buffer => bytes;
+  const ask = (metadata: grpc.Metadata): Promise<object> =>
+    new Promise((resolve) => {
+      client.makeUnaryRequest("/etcdserverpb.Auth/UserList", same, same, Buffer.alloc(0), metadata, {}, (error) =>
+        resolve({ code: error?.code, text: error?.details }),
+      );
+    });
+  try {
+    const gateway = new grpc.Metadata();
+    gateway.set("grpcgateway-accept", "*/*");
+    return { plain: await ask(new grpc.Metadata()), gateway: await ask(gateway) };
+  } finally {
+    client.close();
+  }
+}
+
+test("Walnut's commands take etcdctl's flags for TLS, with its output and its refusals", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const stranger = TestAuthority.for(t);
+  const files = authority.issue({ hosts: ["127.0.0.1", "localhost"] });
+  const elsewhere = authority.issue({ hosts: ["10.0.0.1"], commonName: "127.0.0.1" });
+  const [alice, bob] = [authority.issue({ hosts: [] }), authority.issue({ hosts: [] })];
+  const paths = (seat: Seat): string => join(stage.folder, `localhost:${seat.clientPort}`);
+  const start = async (pair: CertificateFiles, ...more: readonly string[]): Promise<Server> => {
+    const seat = await stage.seat();
+    const urls = `${secureUrl(seat)},unixs://${paths(seat)}`;
+    const flags = [...secure(pair, ...more)(seat), `--listen-client-urls=${urls}`];
+    return stage.start(etcd("newest"), seat, { flags });
+  };
+  const trusted = `--trusted-ca-file=${authority.trustedAuthority.path}`;
+  const servers = {
+    open: await start(files),
+    asking: await start(files, trusted),
+    elsewhere: await start(elsewhere),
+  };
+  const ca = `--cacert=${authority.trustedAuthority.path}`;
+  const show = (pair: CertificateFiles, key = pair): string[] => [
+    `--cert=${pair.certificate.path}`,
+    `--key=${key.key.path}`,
+  ];
+  const at = (server: Server, scheme = ""): string => `--endpoints=${scheme}${server.address}`;
+  const none = `--cert=${join(authority.folder, "nowhere")}`;
+  const environment = (...given: readonly string[]): Record<string, string> =>
+    Object.fromEntries(
+      given.map((flag) => {
+        const [name, value] = flag.slice(2).split(/=(.*)/s) as [string, string];
+        return [`ETCDCTL_${name.toUpperCase().replaceAll("-", "_")}`, value];
+      }),
+    );
+  const cases: { readonly flags: readonly string[]; readonly env?: Record<string, string> }[] = [
+    { flags: [at(servers.open, "https://"), ca] },
+    { flags: [at(servers.open), ca] },
+    { flags: [at(servers.open, "http://"), ca] },
+    { flags: [at(servers.open, "https://")] },
+    { flags: [at(servers.open)] },
+    { flags: [at(servers.open, "https://"), "--insecure-skip-tls-verify"] },
+    { flags: [at(servers.open), "--insecure-skip-tls-verify"] },
+    { flags: [at(servers.open), "--insecure-skip-tls-verify", "--insecure-transport=false"] },
+    { flags: [at(servers.open), "--insecure-transport=false"] },
+    { flags: [at(servers.open, "https://"), `--cacert=${stranger.trustedAuthority.path}`] },
+    {
+      flags: [at(servers.open, "https://"), `--cacert=${stranger.trustedAuthority.path}`, "--insecure-skip-tls-verify"],
+    },
+    { flags: [at(servers.open, "https://"), ca, ...show(alice)] },
+    { flags: [`--endpoints=https://localhost:${servers.open.seat.clientPort}`, ca] },
+    { flags: [`--endpoints=unixs://${paths(servers.open.seat)}`, ca] },
+    { flags: [`--endpoints=unix://${paths(servers.open.seat)}`, ca] },
+    { flags: [at(servers.asking, "https://"), ca, ...show(alice)] },
+    { flags: [at(servers.asking, "https://"), ca] },
+    { flags: [at(servers.asking, "https://"), ca, ...show(stranger.issue())] },
+    { flags: [at(servers.elsewhere, "https://"), ca] },
+    { flags: [at(servers.elsewhere, "https://"), ca, "--insecure-skip-tls-verify"] },
+    { flags: [at(servers.open), "--cacert=/nowhere"] },
+    { flags: [at(servers.open, "http://"), "--cacert=/nowhere"] },
+    { flags: [at(servers.open), "--cacert="] },
+    { flags: [at(servers.open), ...show(alice).slice(0, 1)] },
+    { flags: [at(servers.open), ...show(alice).slice(1)] },
+    { flags: [at(servers.open), ...show(alice, bob)] },
+    { flags: [at(servers.open), none, ...show(bob).slice(1)] },
+    { flags: [at(servers.open), "--cert="] },
+    { flags: [at(servers.open)], env: environment(ca) },
+    { flags: [], env: environment(at(servers.asking, "https://"), ca, ...show(alice)) },
+  ];
+  const patience = ["--command-timeout=1500ms", "--dial-timeout=1s"];
+  let served = 0;
+  for (const { flags: given, env = {} } of cases) {
+    const args = [...patience, ...given, "put", "a", "1"];
+    const both = await Promise.all([runHere({ args, env }), run(reference().etcdctl, args, { env })]);
+    const [ours, theirs] = both.map(shown) as [string, string];
+    assert.equal(ours, theirs, given.join(" "));
+    if (theirs.startsWith("exit 0")) served++;
+  }
+  assert.equal(served, 12, "as many as are meant to be served");
+});
+
+test("who is turned away is told in the log, in etcd's words", { skip }, async (t) => {
+  const stage = Stage.for(t);
+  const authority = TestAuthority.for(t);
+  const stranger = TestAuthority.for(t);
+  const revoked = authority.issue({ hosts: ["good.example.com", "10.0.0.1"] });
+  const crl = join(authority.folder, "crl.pem");
+  authority.revoke(crl, [revoked]);
+  const pair = await startBoth(
+    stage,
+    secure(
+      authority.issue(),
+      `--trusted-ca-file=${authority.trustedAuthority.path}`,
+      `--client-crl-file=${crl}`,
+      "--client-cert-allowed-hostname=good.example.com",
+    ),
+  );
+  const knocks: Record<string, (door: Door) => Promise<unknown>> = {
+    "no TLS": (door) => hear(door, "GET / HTTP/1.1\r\n\r\n"),
+    "an old version": (door) => knock(door, { version: "TLSv1.1" }),
+    "a protocol": (door) => knock(door, { alpn: ["spdy/3"] }),
+    "no cipher": (door) => knock(door, { version: "TLSv1.2", ciphers: "AES128-SHA" }),
+    "no certificate": (door) => knock(door),
+    "a strange one": (door) => knock(door, { certificate: stranger.issue() }),
+    "an old one": (door) => knock(door, { certificate: authority.issue({ notAfter: Date.now() - 1_000 }) }),
+    "one for servers": (door) => knock(door, { certificate: authority.issue({ uses: ["server"] }) }),
+    "one that is revoked": (door) => knock(door, { certificate: revoked }),
+    "one that is not allowed": (door) => knock(door, { certificate: authority.issue({ hosts: ["a.b"] }) }),
+  };
+  for (const [name, play] of Object.entries(knocks)) {
+    const told = async (server: Server): Promise<Record<string, unknown>> => {
+      const before = server.log.length;
+      await play(doorOf(server));
+      const line = await until(() => server.log.slice(before).find((text) => text.includes("rejected connection")));
+      return JSON.parse(line) as Record<string, unknown>;
+    };
+    const [ours, theirs] = [await told(pair.walnut), await told(pair.etcd)];
+    assert.equal(ours["msg"], "rejected connection on client endpoint");
+    assert.equal(ours["msg"], theirs["msg"]);
+    assert.equal(ours["level"], theirs["level"], name);
+    assert.match(String(ours["remote-addr"]), /^127\.0\.0\.1:\d+$/, name);
+    assert.equal(ours["server-name"], theirs["server-name"], name);
+    // Go adds what it found or what it offers; Walnut, whom it does not know.
+    const [our, their] = [String(ours["error"]), String(theirs["error"])];
+    assert.ok(their.startsWith(our) || our.startsWith(`${their}: `), `${name}: ${our} / ${their}`);
+    if (name === "one that is revoked") {
+      for (const field of ["ip-addresses", "dns-names"]) assert.deepEqual(ours[field], theirs[field], field);
+    }
+  }
+});
+
+async function until<Found>(look: () => Found | undefined): Promise<Found> {
+  for (let attempt = 0; attempt < 2_000; attempt++) {
+    const found = look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error("nothing came");
+}
 
 async function speaksHttp2(door: Door, preface: string): Promise<boolean> {
   const socket = net.connect("port" in door ? { ...door, host: "127.0.0.1" } : door);

@@ -5,11 +5,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { spawnSync } from "node:child_process";
 import test, { type TestContext } from "node:test";
-import { Walnut, type WalnutOptions } from "../../src/embed/index.js";
+import { type ClientTls, Walnut, type WalnutOptions } from "../../src/embed/index.js";
 import { nodePlatform } from "../../src/platform/node/index.js";
 import { silentLog } from "../../src/platform/log.js";
+import { TestAuthority } from "../../src/tls/testing/authority.js";
 import { PROJECT } from "../support/binaries.js";
 import { EtcdClient } from "../support/client.js";
+import { hear, knock } from "../support/tls-client.js";
 import { fingerprint } from "../support/tree.js";
 
 function folderFor(t: TestContext): string {
@@ -160,6 +162,90 @@ test("a start that is refused leaves nothing open and nothing behind", async (t)
   const again = { dataDir: join(folder, "one"), listenClientUrls: ["http://127.0.0.1:1"] };
   if (process.getuid?.() !== 0) await assert.rejects(Walnut.start(again), { code: "PORT_UNUSABLE" });
   assert.deepEqual(fingerprint(join(folder, "one")), before);
+});
+
+test("a program's member serves clients over TLS, with certificates or with one that it makes", async (t) => {
+  const folder = folderFor(t);
+  const authority = TestAuthority.for(t);
+  const { certificate, key } = authority.issue({ hosts: ["localhost", "127.0.0.1"] });
+  const walnut = await started(t, {
+    dataDir: join(folder, "given"),
+    listenClientUrls: ["https://localhost:0", `unixs://${join(folder, "s")}`, "http://127.0.0.1:0"],
+    listenMetricsUrls: ["https://127.0.0.1:0"],
+    clientTls: {
+      certFile: certificate.path,
+      keyFile: key.path,
+      trustedCaFile: authority.trustedAuthority.path,
+      clientCertAuth: true,
+      allowedHostnames: ["127.0.0.1"],
+      minVersion: "TLS1.3",
+    },
+    clientLimits: { maxConcurrentStreams: 3, keepAliveMinMs: 0 },
+  });
+  const [secure = "", unix, plain = ""] = walnut.clientUrls;
+  assert.match(secure, /^https:\/\/127\.0\.0\.1:\d+$/);
+  assert.equal(unix, `unixs://${join(folder, "s")}`);
+  assert.match(plain, /^http:\/\/127\.0\.0\.1:\d+$/);
+  assert.deepEqual(walnut.clientHttpUrls, []);
+  const show = { certificate: { certificate, key } };
+  const portOf = (url: string): { port: number } => ({ port: Number(new URL(url).port) });
+  assert.equal((await knock(portOf(secure), show))?.version, "TLSv1.3");
+  assert.equal((await knock({ path: join(folder, "s") }, show))?.status, 200);
+  assert.equal((await knock(portOf(walnut.metricsUrls[0]!), show))?.status, 404, "no version there");
+  assert.equal(await knock(portOf(secure), { ...show, version: "TLSv1.2" }), undefined);
+  assert.equal(await knock(portOf(secure)), undefined, "no certificate");
+  assert.match(
+    await hear(portOf(plain), "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    /"health":"true"/,
+  );
+  const own = await started(t, {
+    dataDir: join(folder, "own"),
+    listenClientUrls: ["https://127.0.0.1:0"],
+    clientTls: { auto: true },
+  });
+  assert.equal((await knock(portOf(own.clientUrls[0]!)))?.names, "IP Address:127.0.0.1");
+});
+
+test("TLS that cannot be is refused before anything is opened or made", async (t) => {
+  const folder = folderFor(t);
+  const { certificate, key } = TestAuthority.for(t).issue();
+  const pair: ClientTls = { certFile: certificate.path, keyFile: key.path };
+  const start = (clientTls: ClientTls, options: Partial<WalnutOptions> = {}): Promise<Walnut> =>
+    Walnut.start({ dataDir: join(folder, "never"), listenClientUrls: ["https://127.0.0.1:0"], clientTls, ...options });
+  const refused: [start: () => Promise<Walnut>, code: string, detail: RegExp][] = [
+    [() => start({}), "OPTIONS_INVALID", /--cert-file, --key-file\) must be provided for client url https:/],
+    [() => start({ certFile: certificate.path }), "OPTIONS_INVALID", /--cert-file and --key-file go together/],
+    [() => start({ ...pair, clientKeyFile: key.path }), "OPTIONS_INVALID", /--client-cert-file and --client-key-file/],
+    [() => start({ ...pair, cipherSuites: ["TLS_AES_128_GCM_SHA256"] }), "OPTIONS_INVALID", /HTTP\/2-required/],
+    [
+      () => start({ ...pair, minVersion: "TLS1.3", maxVersion: "TLS1.2" }),
+      "OPTIONS_INVALID",
+      /greater than max version/,
+    ],
+    [() => start({ ...pair, cipherSuites: ["x"] }), "TLS_INVALID", /unexpected TLS cipher suite "x"/],
+    [() => start({ ...pair, certFile: key.path }), "TLS_INVALID", /no certificate with its key/],
+    [() => start({ ...pair, trustedCaFile: join(folder, "ca") }), "TLS_INVALID", /ca cannot be read/],
+    [() => start({ auto: true, selfSignedValidityYears: 0 }), "OPTIONS_INVALID", /must be greater than 0/],
+    [() => start(pair, { listenClientHttpUrls: ["ftp://x"] }), "OPTIONS_INVALID", /--listen-client-http-urls: "ftp:/],
+    [
+      () => start(pair, { listenClientUrls: ["http://127.0.0.1:1"], listenClientHttpUrls: ["https://127.0.0.1:1"] }),
+      "OPTIONS_INVALID",
+      /cannot bind both --listen-client-urls and --listen-client-http-urls/,
+    ],
+    [
+      () => start({}, { listenClientUrls: [], listenMetricsUrls: ["https://127.0.0.1:0"] }),
+      "OPTIONS_INVALID",
+      /metrics/,
+    ],
+  ];
+  for (const [starting, code, detail] of refused) {
+    await assert.rejects(starting(), (error: { code?: string; message?: string }) => {
+      assert.equal(error.code, code, error.message);
+      assert.match(error.message!, detail);
+      return true;
+    });
+  }
+  assert.equal(existsSync(join(folder, "never")), false);
 });
 
 test("a disk that fails is told once, and the member acknowledges nothing more", async (t) => {

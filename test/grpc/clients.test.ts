@@ -10,6 +10,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import tls from "node:tls";
 import { once } from "node:events";
+import * as grpcJs from "@grpc/grpc-js";
 import { frameMessage } from "../../src/grpc/framing.js";
 import { GrpcError, GrpcStatus, plainAnswer } from "../../src/grpc/index.js";
 import { GRPC_LIMITS } from "../../src/grpc/limits.js";
@@ -188,4 +189,106 @@ test("a TLS handshake that stalls, or is none, is closed and leaves nothing", as
     socket.write(first, "latin1");
     await once(socket.resume(), "close");
   }
+});
+
+const skipCurl = skipWithout("curl", "curl");
+
+test("who has shaken hands is looked at once more, and handlers know its name", { skip: skipCurl }, async (t) => {
+  const authority = TestAuthority.for(t);
+  const { certificate, key } = authority.issue({ hosts: ["localhost"] });
+  const refused: string[] = [];
+  let verdict: string | undefined | Promise<string | undefined>;
+  let refreshed = 0;
+  const seen: unknown[] = [];
+  const { port } = await grpcFixture(
+    t,
+    {
+      "/t.T/Who": {
+        kind: "unary",
+        handle: (_request, call) => {
+          seen.push(call.security);
+          return new Uint8Array(0);
+        },
+      },
+    },
+    {
+      http: {
+        "/who": (request) => {
+          seen.push(request.security);
+          return plainAnswer(200, "");
+        },
+      },
+      plain: true,
+      tls: { cert: readFileSync(certificate.path, "utf8"), key: readFileSync(key.path) },
+      port: {
+        plainToo: true,
+        refresh: () => void refreshed++,
+        whyRefused: () => verdict,
+        commonName: () => "alice",
+        refused: (_socket, why) => void refused.push(String(why)),
+      },
+    },
+  );
+  const ask = async (secure: boolean, http2Too = true): Promise<boolean> => {
+    const curl = ["-sk", "--max-time", "20", "-o", "/dev/null", ...(http2Too ? [] : ["--http1.1"])];
+    return (await run("curl", [...curl, `${secure ? "https" : "http"}://localhost:${port}/who`])).code === 0;
+  };
+  const call = async (): Promise<void> => {
+    const client = new grpcJs.Client(
+      `localhost:${port}`,
+      grpcJs.credentials.createSsl(null, null, null, { rejectUnauthorized: false }),
+    );
+    const same = (bytes: Buffer): Buffer => bytes;
+    await new Promise<void>((resolve, reject) => {
+      client.makeUnaryRequest("/t.T/Who", same, same, Buffer.alloc(0), (error) =>
+        error === null ? resolve() : reject(error),
+      );
+    });
+    client.close();
+  };
+  await call();
+  assert.ok(await ask(true));
+  assert.ok(await ask(true, false));
+  assert.deepEqual(seen, [{ commonName: "alice" }, { commonName: "alice" }, { commonName: "alice" }]);
+  assert.equal(refreshed, 3, "before each handshake");
+  assert.ok(await ask(false));
+  assert.deepEqual(seen.slice(3), [undefined], "without TLS there is nothing to know");
+  verdict = Promise.resolve(undefined);
+  assert.ok(await ask(true));
+  for (const no of ["at once", Promise.resolve("later")]) {
+    verdict = no;
+    assert.ok(!(await ask(true)));
+  }
+  assert.deepEqual(refused, ["at once", "later"]);
+  await once(
+    net
+      .connect(port, "localhost")
+      .end(Buffer.from([0x16, 3, 1, 0, 1, 9]))
+      .resume(),
+    "close",
+  );
+  assert.equal(refused.length, 3, "a handshake that fails is told, too");
+});
+
+test("a port that serves one of the two cuts off who speaks the other", async (t) => {
+  const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u0004\0\0\0\0\0";
+  const hear = async (port: number, words: string): Promise<Buffer> => {
+    const socket = net.connect(port, "localhost");
+    const heard: Buffer[] = [];
+    socket.on("data", (bytes: Buffer) => {
+      heard.push(bytes);
+      socket.end();
+    });
+    socket.on("error", () => undefined);
+    socket.write(words, "latin1");
+    await once(socket, "close");
+    return Buffer.concat(heard);
+  };
+  const http = await grpcFixture(t, HANDLERS, { http: HTTP, only: "http" });
+  assert.match(String(await hear(http.port, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n")), /^HTTP\/1\.1 200/);
+  assert.equal((await hear(http.port, preface)).length, 0);
+  const rpc = await grpcFixture(t, HANDLERS, { only: "grpc" });
+  assert.equal((await hear(rpc.port, preface))[3], 4, "SETTINGS");
+  assert.doesNotMatch(String(await hear(rpc.port, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n")), /HTTP\/1/);
+  for (const { port } of [http, rpc]) assert.equal((await hear(port, "\u0016\u0003\u0001")).length, 0, "TLS");
 });

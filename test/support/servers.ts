@@ -296,6 +296,7 @@ const AT_HOME = [
   /^member\/snap\/[0-9a-f]{16}-[0-9a-f]{16}\.snap(\.broken)?$/,
   /^member\/snap\/[0-9a-f]{16}\.snap\.db$/,
   /^member\/snap\/db$/,
+  /^fixtures\/(client|peer)\/(cert|key)\.pem$/,
 ];
 
 /** Files of a data directory that have no business there. */

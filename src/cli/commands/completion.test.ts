@@ -35,7 +35,7 @@ test("first words are the commands, second words those of a group", () => {
 test("flags are those of the command and of all commands; in front of one, those of the server, too", () => {
   assert.deepEqual(offered("get --pre").texts, ["--prefix"]);
   assert.deepEqual(offered("get --write").texts, ["--write-out"]);
-  assert.deepEqual(offered("--listen-client").texts, ["--listen-client-urls"]);
+  assert.deepEqual(offered("--listen-client").texts, ["--listen-client-urls", "--listen-client-http-urls"]);
   assert.deepEqual(offered("--cacer").texts, ["--cacert"]);
   assert.deepEqual(offered("user add --not").texts, []);
 });

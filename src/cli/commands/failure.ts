@@ -27,7 +27,7 @@ export class CommandFailure extends Error {
 const NEXT_STEPS: readonly (readonly [RegExp, string])[] = [
   [
     /^(.*\()?context deadline exceeded\)?$/,
-    "no answer in time: is a member up at --endpoints? `walnut endpoint health` asks each; --command-timeout gives more time",
+    "no answer in time: is a member up at --endpoints? `walnut endpoint health` asks each; does it speak TLS (https://, --cacert)? --command-timeout gives more time",
   ],
   [/^unhealthy cluster$/, "the lines above say which endpoint does not serve, and why"],
   [/^a member was not defragmented$/, "the lines above say which, and why: ask that endpoint again when it serves"],

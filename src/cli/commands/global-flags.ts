@@ -131,7 +131,6 @@ export async function resolveGlobals(options: Readonly<Record<string, unknown>>,
   const endpoints = discovered.length > 0 ? discovered : named;
   const tls = readTls({
     files: { cert: text("cert"), key: text("key"), cacert: text("cacert") },
-    endpoints,
     isOffByDefault: toggle("insecure-transport"),
     anyServer: toggle("insecure-skip-tls-verify"),
     serverName: insecureDiscovery ? "" : domain,

@@ -98,7 +98,6 @@ async function targetOptions({ globals, world }: Session, destination: string, f
   const endpoints = destination.split(",").map((endpoint) => endpoint.trim());
   const tls = readTls({
     files: { cert: flags.destCert, key: flags.destKey, cacert: flags.destCacert },
-    endpoints,
     isOffByDefault: flags.notDestInsecureTransport !== true,
     anyServer: false,
     serverName: "",

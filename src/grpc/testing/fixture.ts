@@ -6,7 +6,7 @@ import * as grpc from "@grpc/grpc-js";
 import type { Clock } from "../../platform/clock.js";
 import type { Call, CallObserver, Handler } from "../handler.js";
 import { type HttpHandler, HttpServer } from "../http.js";
-import { SharedPort } from "../port.js";
+import { type PortTls, SharedPort } from "../port.js";
 import { GRPC_SERVER_DEFAULTS, GrpcServer, type GrpcServerOptions } from "../server.js";
 
 /** Real time, for plays over real sockets. */
@@ -58,6 +58,10 @@ export async function grpcFixture(
     observer?: CallObserver;
     clock?: Clock;
     tls?: TlsOptions;
+    /** More of what the port asks of TLS, and whether it is served without. */
+    port?: Omit<PortTls, "options"> & { readonly plainToo?: boolean };
+    /** One of the two, where the port is not to serve both. */
+    only?: "grpc" | "http";
   } = {},
 ): Promise<Fixture> {
   const { clock = testClock, tls } = parts;
@@ -74,7 +78,13 @@ export async function grpcFixture(
   );
   const sharedPort = await SharedPort.listen(
     { kind: "tcp", host: "127.0.0.1", port: 0 },
-    { clock, grpc: server, http, ...(tls === undefined ? {} : { tls: { options: () => tls } }) },
+    {
+      clock,
+      ...(parts.only === "http" ? {} : { grpc: server }),
+      ...(parts.only === "grpc" ? {} : { http }),
+      ...(tls === undefined ? {} : { tls: { options: () => tls, ...parts.port } }),
+      plainToo: parts.port?.plainToo ?? false,
+    },
   );
   assert.equal(sharedPort.address.kind, "tcp");
   const port = sharedPort.address.kind === "tcp" ? sharedPort.address.port : 0;

@@ -96,7 +96,8 @@ export class Compactor {
   readonly #batchMax: number;
   readonly #pauseMs: number;
   readonly #onCompacted: (compaction: FinishedCompaction) => void;
-  #deleted = 0;
+  /** Revisions that the compaction under way has looked at. */
+  #seen = 0;
   #revision = -1;
   #hashes: StoredHash[] = [];
   /** The last of the compactions that wait for one another. Never rejects. */
@@ -210,7 +211,7 @@ export class Compactor {
     // As etcd's, which two members compare: where nothing stays, it covers all that is deleted.
     const hasher = new KeyValueHasher(previous.revision, revision, keep.size > 0 ? keep : undefined);
     let from = revisionBytes(0, 0);
-    this.#deleted = 0;
+    this.#seen = 0;
     for (;;) {
       if (this.#closed) throw new MvccError("MVCC_CLOSED", `the store was closed while it compacted up to ${revision}`);
       const next = this.#deleteBatch(from, revision, keep, hasher);
@@ -227,7 +228,7 @@ export class Compactor {
       "current-db-size-bytes": backend.sizeBytes,
       "current-db-size-in-use-bytes": backend.sizeInUseBytes,
     });
-    this.#onCompacted({ revision, tookMs: clock.now() - began, deleted: this.#deleted });
+    this.#onCompacted({ revision, tookMs: clock.now() - began, deleted: this.#seen - keep.size });
     // A hash that leaves out what an interrupted compaction deleted would differ from the other members'.
     if (previous.completed) this.#storeHash({ revision, compactRevision: previous.revision, hash: hasher.hash });
   }
@@ -239,11 +240,10 @@ export class Compactor {
     return this.#d.backend.prune(BUCKETS.key, from, mainRevisionBytes(revision + 1), (key, value) => {
       if (seen === this.#batchMax || bytes >= COMPACTION_BATCH_BYTES_MAX) return "stop";
       seen++;
+      this.#seen++;
       bytes += value.length;
       hasher.add(key, value);
-      if (keep.has(mainOf(key), subOf(key))) return "keep";
-      this.#deleted++;
-      return "delete";
+      return keep.has(mainOf(key), subOf(key)) ? "keep" : "delete";
     });
   }
 

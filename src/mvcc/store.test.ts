@@ -5,6 +5,7 @@ import { crc32c } from "../base/crc32c.js";
 import { bytesFromLatin1, latin1FromBytes } from "../base/text.js";
 import { decodeKeyValue, encodeKeyValue } from "../proto/fast/key-value.js";
 import type { BoltEngine } from "./bolt-door.js";
+import type { FinishedCompaction } from "./compaction.js";
 import type { LeaseAttacher } from "./leases.js";
 import { isTombstoneKey, mainOf, revisionBytes, subOf } from "./revision.js";
 import { makeBoltEngine } from "./bolt-engine.js";
@@ -195,6 +196,25 @@ test("revisions of the future and of the compacted past are refused", async (t) 
   assert.throws(() => s.store.compact(4), { code: "MVCC_COMPACTED" });
   await assert.rejects(s.store.hashKv(3), { code: "MVCC_COMPACTED" });
   await assert.rejects(s.store.hashKv(9), { code: "MVCC_FUTURE_REVISION" });
+});
+
+test("the end of a compaction is told, with how many revisions are gone", async (t) => {
+  const told: FinishedCompaction[] = [];
+  const s = await storeFixture(t, {
+    store: { onCompacted: (compaction) => told.push(compaction), compactionBatchMax: 2 },
+  });
+  for (const value of ["1", "2", "3", "4"]) s.put("a", value);
+  s.put("b", "1");
+  s.delete("b");
+  await s.compact(6);
+  s.put("a", "5");
+  await s.compact(8);
+  const facts = told.map(({ revision, deleted }) => ({ revision, deleted }));
+  // a's first three; then b, its tombstone, and a's fourth.
+  assert.deepEqual(facts, [
+    { revision: 6, deleted: 3 },
+    { revision: 8, deleted: 3 },
+  ]);
 });
 
 test("a compaction deletes what nobody can see, and keeps a tombstone at its own revision", async (t) => {

@@ -64,6 +64,10 @@ export class Running {
     return this.#stdout;
   }
 
+  get stderr(): string {
+    return this.#stderr;
+  }
+
   /** Waits until the output has this, or it ended. @throws when neither comes in time */
   async printed(pattern: RegExp | undefined): Promise<void> {
     const deadline = Date.now() + WITHIN_MS;

@@ -57,18 +57,7 @@ function codeOf(error: DiskError): string | undefined {
   return (error.cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
-export interface NodeDiskOptions {
-  /** Nothing is synced: what was written survives the process, but not the power (`--unsafe-no-fsync`). */
-  readonly unsafeNoFsync?: boolean;
-}
-
 export class NodeDisk implements Disk {
-  readonly #syncs: boolean;
-
-  constructor({ unsafeNoFsync = false }: NodeDiskOptions = {}) {
-    this.#syncs = !unsafeNoFsync;
-  }
-
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
     const fd = await call<number>("open", path, (done) => fs.open(path, OPEN_FLAGS[mode], FILE_MODE, done));
     // The system opens folders for reading; nobody here means to. The call is a microsecond: the inode is in memory.
@@ -76,7 +65,11 @@ export class NodeDisk implements Disk {
       fs.closeSync(fd);
       throw diskErrorOf("EISDIR", "open", path);
     }
-    return new (this.#syncs ? NodeFile : UnsyncedFile)(path, fd, mode !== "read");
+    return this.fileOf(path, fd, mode !== "read");
+  }
+
+  protected fileOf(path: string, fd: number, writable: boolean): DiskFile {
+    return new NodeFile(path, fd, writable);
   }
 
   async list(path: string): Promise<DiskEntry[]> {
@@ -129,7 +122,6 @@ export class NodeDisk implements Disk {
   }
 
   async syncFolder(path: string): Promise<void> {
-    if (!this.#syncs) return;
     const fd = await call<number>("open", path, (done) =>
       fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY, done),
     );
@@ -364,7 +356,17 @@ export class NodeFile implements DiskFile {
   }
 }
 
-/** A file whose syncs promise nothing. */
+/** Nothing is synced: what was written survives the process, but not the power (`--unsafe-no-fsync`). */
+export class UnsyncedDisk extends NodeDisk {
+  protected override fileOf(path: string, fd: number, writable: boolean): DiskFile {
+    return new UnsyncedFile(path, fd, writable);
+  }
+
+  override syncFolder(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
 class UnsyncedFile extends NodeFile {
   override writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     return this.write(chunks, offset);

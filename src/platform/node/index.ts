@@ -4,7 +4,7 @@ import type * as Crc32 from "@node-rs/crc32";
 import { installNativeCrc32c } from "../../base/crc32c.js";
 import type { Platform } from "../index.js";
 import { NodeClock } from "./clock.js";
-import { NodeDisk, type NodeDiskOptions } from "./disk.js";
+import { NodeDisk, UnsyncedDisk } from "./disk.js";
 import { nodeLog, type LogOptions, type NodeLog } from "./log.js";
 import { NodeNetwork } from "./network.js";
 import { NodeRandom } from "./random.js";
@@ -17,7 +17,9 @@ export { NodeNetwork } from "./network.js";
 export { NodeRandom } from "./random.js";
 export { lowerRuntimeThreads } from "./runtime-threads.js";
 
-export interface NodePlatformOptions extends NodeDiskOptions {
+export interface NodePlatformOptions {
+  /** Nothing is synced: what was written survives the process, but not the power. */
+  readonly unsafeNoFsync?: boolean;
   /** How lines are written; or a log of your own, given as `Platform["log"]` to whoever takes one. */
   readonly log?: LogOptions;
 }
@@ -26,7 +28,7 @@ export interface NodePlatformOptions extends NodeDiskOptions {
 export function nodePlatform(options: NodePlatformOptions = {}): Platform & { readonly log: NodeLog } {
   installFastChecksum();
   return {
-    disk: new NodeDisk(options),
+    disk: options.unsafeNoFsync === true ? new UnsyncedDisk() : new NodeDisk(),
     clock: new NodeClock(),
     random: new NodeRandom(),
     network: new NodeNetwork(),

@@ -225,29 +225,33 @@ export class SharedPort {
     const server = tls.createServer({ handshakeTimeout, ...secure.options(), ALPNProtocols: PROTOCOLS });
     // A handshake that fails or takes too long. Without a listener Node would leave the socket open.
     server.on("tlsClientError", (error, socket) => {
-      secure.refused?.(socket, error);
-      socket.destroy();
+      this.#refuse(socket, secure, error);
     });
     server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      const why = secure.whyRefused?.(socket);
-      if (why instanceof Promise) void why.then((found) => this.#admit(socket, secure, found));
-      else this.#admit(socket, secure, why);
+      // Whatever a certificate makes of those who look at it ends this connection and nothing else.
+      void (async () => {
+        const why = secure.whyRefused?.(socket);
+        this.#admit(socket, secure, why instanceof Promise ? await why : why);
+      })().catch((error: Error) => this.#refuse(socket, secure, error));
     });
     return server;
+  }
+
+  #refuse(socket: tls.TLSSocket, secure: PortTls, why: Error | string): void {
+    secure.refused?.(socket, why);
+    socket.destroy();
   }
 
   #admit(socket: tls.TLSSocket, secure: PortTls, why: string | undefined): void {
     if (socket.destroyed) return;
     if (why !== undefined) {
-      secure.refused?.(socket, why);
-      socket.destroy();
+      this.#refuse(socket, secure, why);
       return;
     }
     const security: ClientSecurity = { commonName: secure.commonName?.(socket) };
     if (socket.alpnProtocol === "h2" && !FIT_FOR_HTTP2.test(socket.getCipher().standardName)) {
-      secure.refused?.(socket, "tls: this cipher suite is not for HTTP/2");
-      socket.destroy();
+      this.#refuse(socket, secure, "tls: this cipher suite is not for HTTP/2");
     } else if (socket.alpnProtocol === "h2") this.#serve(socket, "http2", security);
     else if (socket.alpnProtocol === "http/1.1") this.#serve(socket, "http1", security);
     else {

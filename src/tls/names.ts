@@ -35,9 +35,11 @@ export function hostsOf(certificate: X509Certificate): {
   readonly names: readonly string[];
   readonly addresses: readonly string[];
 } {
-  const entries = (certificate.subjectAltName ?? "").split(", ");
+  // Node puts what could be taken for several entries into quotes; no host looks like that.
+  const entries = (certificate.subjectAltName ?? "").match(/(?:[^,"]|"(?:\\.|[^"\\])*")+/g) ?? [];
+  const plain = entries.map((entry) => entry.trim()).filter((entry) => !entry.includes('"'));
   const all = (kind: string): string[] =>
-    entries.filter((entry) => entry.startsWith(kind)).map((entry) => entry.slice(kind.length));
+    plain.filter((entry) => entry.startsWith(kind)).map((entry) => entry.slice(kind.length));
   return { names: all("DNS:"), addresses: all("IP Address:") };
 }
 

@@ -77,6 +77,8 @@ test("a host is matched as Go matches it: the subject never counts, a star stand
     assert.ok(!isGoodFor(certificate, host), host);
   }
   assert.ok(!isGoodFor(certificateOf({ commonName: "subject.example.com" }), "subject.example.com"));
+  const sly = certificateOf({ hosts: ["a.b", "x, DNS:good.example.com, IP Address:127.0.0.1", 'y", DNS:z', "c.d"] });
+  assert.deepEqual(hostsOf(sly), { names: ["a.b", "c.d"], addresses: [] }, "one name stays one");
   assert.deepEqual(hostsOf(certificateOf({ hosts: ["a.b", "10.0.0.1"] })), { names: ["a.b"], addresses: ["10.0.0.1"] });
 });
 

@@ -198,6 +198,7 @@ test("who has shaken hands is looked at once more, and handlers know its name", 
   const { certificate, key } = authority.issue({ hosts: ["localhost"] });
   const refused: string[] = [];
   let verdict: string | undefined | Promise<string | undefined>;
+  const faults: Error[] = [];
   let refreshed = 0;
   const seen: unknown[] = [];
   const { port } = await grpcFixture(
@@ -223,7 +224,10 @@ test("who has shaken hands is looked at once more, and handlers know its name", 
       port: {
         plainToo: true,
         refresh: () => void refreshed++,
-        whyRefused: () => verdict,
+        whyRefused: () => {
+          for (const fault of faults) throw fault;
+          return verdict;
+        },
         commonName: () => "alice",
         refused: (_socket, why) => void refused.push(String(why)),
       },
@@ -260,6 +264,9 @@ test("who has shaken hands is looked at once more, and handlers know its name", 
     assert.ok(!(await ask(true)));
   }
   assert.deepEqual(refused, ["at once", "later"]);
+  faults.push(new Error("a strange certificate"));
+  assert.ok(!(await ask(true)));
+  assert.deepEqual(refused.splice(2), ["Error: a strange certificate"]);
   await once(
     net
       .connect(port, "localhost")

@@ -13,10 +13,15 @@ const METADATA_PREFIX = "grpc-metadata-";
 
 const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
+/** A timeout under this has passed before anything can be done; etcd answers so to a nanosecond. */
+const TIMEOUT_MS_MIN = 0.01;
+
 /** The longest that Node's timers take. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
-/** @returns milliseconds; undefined without a timeout. @throws GrpcError `INVALID_ARGUMENT`, in grpc-gateway's words */
+const DEADLINE_EXCEEDED = new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded");
+
+/** @returns milliseconds; undefined without a timeout. @throws GrpcError `INVALID_ARGUMENT`, in grpc-gateway's words, or `DEADLINE_EXCEEDED` */
 export function timeoutOf(request: Pick<HttpRequest, "header">): number | undefined {
   const text = request.header("grpc-timeout");
   if (text === undefined || text === "") return undefined;
@@ -26,6 +31,7 @@ export function timeoutOf(request: Pick<HttpRequest, "header">): number | undefi
   }
   // None at all is what 0 says.
   const timeoutMs = Number(text.slice(0, -1)) * unit;
+  if (timeoutMs !== 0 && timeoutMs < TIMEOUT_MS_MIN) throw DEADLINE_EXCEEDED;
   return timeoutMs === 0 ? undefined : timeoutMs;
 }
 
@@ -48,7 +54,7 @@ export class GatewayCall implements UnaryCall {
     this.path = path;
     this.#request = request;
     if (timeoutMs !== undefined) {
-      this.#deadline = clock.after(Math.min(Math.max(0, timeoutMs), TIMER_MS_MAX), () => this.#onDeadline());
+      this.#deadline = clock.after(Math.min(timeoutMs, TIMER_MS_MAX), () => this.fail(DEADLINE_EXCEEDED));
     }
     if (request.signal.aborted) this.end();
     else request.signal.addEventListener("abort", () => this.fail(GONE), { once: true });
@@ -95,9 +101,5 @@ export class GatewayCall implements UnaryCall {
     this.#isOver = true;
     this.#deadline?.cancel();
     this.#controller.abort(new Error("the call is over"));
-  }
-
-  #onDeadline(): void {
-    this.fail(new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded"));
   }
 }

@@ -8,7 +8,7 @@
  * - No more of a request is kept than one message, and none over the handlers' limit.
  */
 import type { Call, CallObserver, ErrorMapper, Handler, HandlerTable, MessageStream } from "../grpc/handler.js";
-import type { HttpAnswer, HttpHandler, HttpRequest, HttpTable } from "../grpc/http.js";
+import { type HttpAnswer, type HttpHandler, type HttpRequest, type HttpTable, movedTo } from "../grpc/http.js";
 import { GrpcError, GrpcStatus } from "../grpc/status.js";
 import type { Clock } from "../platform/clock.js";
 import { AnswerLines } from "./answer-lines.js";
@@ -85,6 +85,7 @@ export class Gateway implements HttpTable {
 
   /** Serves every path under `/v3/`, and refuses those that are none. */
   get(path: string): HttpHandler | undefined {
+    if (path === "/v3") return (request) => movedTo("/v3/", request);
     return gatewayPath(path) === undefined ? undefined : this.#serve;
   }
 
@@ -103,9 +104,6 @@ export class Gateway implements HttpTable {
 
   async #call(request: HttpRequest, route: GatewayRoute, handler: Handler): Promise<HttpAnswer> {
     const timeoutMs = timeoutOf(request);
-    if (timeoutMs !== undefined && timeoutMs < 0) {
-      throw new GrpcError(GrpcStatus.deadlineExceeded, "context deadline exceeded");
-    }
     const call = new GatewayCall(route.path, request, timeoutMs, this.#clock);
     const observed = new ObservedCall(this.#observer, handler, call, this.#clock);
     try {
@@ -163,7 +161,8 @@ export class Gateway implements HttpTable {
       first = await next();
     } catch (error) {
       leave();
-      throw error;
+      observed.end(this.#told(error).status);
+      return this.#failedStream(error);
     }
     const body = this.#lines(route, first, next, leave, observed);
     return { status: 200, headers: first.done === true ? {} : SERVED, body };
@@ -198,7 +197,7 @@ export class Gateway implements HttpTable {
     call: GatewayCall,
     observed: ObservedCall,
   ): Promise<HttpAnswer> {
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       if (call.isOver) throw GONE;
       const lines = new AnswerLines();
       const input = new Input();
@@ -216,8 +215,8 @@ export class Gateway implements HttpTable {
         input.resume();
         observed.end(error === undefined ? GrpcStatus.ok : this.#told(error).status);
         if (error !== undefined && !isAnswered) {
-          const { status, text } = this.#told(error);
-          reject(new GrpcError(status as GrpcStatus, text));
+          isAnswered = true;
+          resolve(error instanceof JsonError ? this.#refusal(error) : this.#failedStream(error));
           return;
         }
         if (error !== undefined) lines.put(this.#errorLine(error));
@@ -293,6 +292,11 @@ export class Gateway implements HttpTable {
     // `error` is what clients of older gateways look for.
     const body = JSON.stringify({ error: text, code: status, message: text });
     return { status: HTTP_STATUS[status] ?? 500, headers: JSON_TYPE, body };
+  }
+
+  /** Of a stream that fails before its first message. */
+  #failedStream(error: unknown): HttpAnswer {
+    return { status: HTTP_STATUS[this.#told(error).status] ?? 500, headers: JSON_TYPE, body: this.#errorLine(error) };
   }
 
   /** The last line of an answer that fails in its midst; here, too, with what older gateways say. */

@@ -199,13 +199,16 @@ export class HttpServer {
       if (verdict === undefined) return await this.#find(request);
       const { status, headers, body } = verdict.answer ?? (await this.#find(request));
       return { status, headers: { ...verdict.headers, ...headers }, body };
-    } catch {
-      // A handler answers its own errors; what comes here is a bug or a URL that is none. No stack leaves the house.
+    } catch (error) {
+      if (error instanceof BadTarget) return BAD_REQUEST;
+      // A handler answers its own errors; what comes here is a bug. No stack leaves the house.
       return plainAnswer(500, "Internal Server Error");
     }
   }
 
   #find(request: HttpRequest): HttpAnswer | Promise<HttpAnswer> {
+    const cleaned = cleanPath(request.path);
+    if (cleaned !== request.path) return movedTo(cleaned, request);
     return this.#table.get(request.path)?.(request) ?? plainAnswer(404, "404 page not found");
   }
 
@@ -240,14 +243,62 @@ export class HttpServer {
   }
 }
 
-/** A request with its target taken apart. @throws URIError, TypeError for a target that is none */
+/** A request's target is none. */
+class BadTarget extends Error {
+  override readonly name = "BadTarget";
+}
+
+/** Go's words for it. */
+const BAD_REQUEST: HttpAnswer = {
+  status: 400,
+  headers: { "content-type": "text/plain; charset=utf-8", connection: "close" },
+  body: "400 Bad Request",
+};
+
+/** Go's server sends whoever asks for a path with `//`, `/./` or `/../` in it to the path that is meant. */
+function cleanPath(path: string): string {
+  if (!/\/(?:\/|\.\.?(?:\/|$))/.test(path)) return path;
+  const parts: string[] = [];
+  for (const part of path.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part !== "" && part !== ".") parts.push(part);
+  }
+  return `/${parts.join("/")}${path.endsWith("/") && parts.length > 0 ? "/" : ""}`;
+}
+
+/** Where to ask instead, with the same query. */
+export function movedTo(path: string, { method, query }: Pick<HttpRequest, "method" | "query">): HttpAnswer {
+  const target = encodeURI(path) + (query.size === 0 ? "" : `?${query.toString()}`);
+  const headers = { location: target };
+  if (method !== "GET" && method !== "HEAD") return { status: 301, headers, body: "" };
+  const link = target.replaceAll("&", "&amp;").replaceAll('"', "&#34;").replaceAll("<", "&lt;");
+  const body = `<a href="${link}">Moved Permanently</a>.\n\n`;
+  return { status: 301, headers: { ...headers, "content-type": "text/html; charset=utf-8" }, body };
+}
+
+/** A request with its target taken apart. @throws BadTarget */
 function requestOf<Transport extends Omit<HttpHead, "path" | "query">>(
   target: string,
   transport: Transport,
 ): Transport & Pick<HttpHead, "path" | "query"> {
-  const url = target.startsWith("/") ? undefined : new URL(target, "http://localhost");
-  const [path = "", ...query] = (url === undefined ? target : `${url.pathname}${url.search}`).split("?");
-  return { ...transport, path: decodeURIComponent(path), query: new URLSearchParams(query.join("?")) };
+  const [path = "", ...query] = (target.startsWith("/") ? target : withoutOrigin(target)).split("?");
+  return { ...transport, path: decodePath(path), query: new URLSearchParams(query.join("?")) };
+}
+
+/** Of a target as proxies are sent it, `http://HOST/PATH`. */
+function withoutOrigin(target: string): string {
+  const match = /^https?:\/\/[^/?]*(.*)$/s.exec(target);
+  if (match === null) throw new BadTarget(target);
+  return match[1]!.startsWith("/") ? match[1]! : `/${match[1]!}`;
+}
+
+function decodePath(path: string): string {
+  if (/%(?![0-9a-fA-F]{2})/.test(path)) throw new BadTarget(path);
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path; // what is no UTF-8 is nobody's path
+  }
 }
 
 type Head = Omit<HttpHead, "path" | "query">;
@@ -362,7 +413,7 @@ class Exchange {
         if (isHead || response.closed) break;
         this.#writingSince = this.#clock.now();
         const isTaken = response.write(piece, () => (this.#writingSince = Infinity));
-        if (!isTaken) await this.#until(() => !response.writableNeedDrain || response.closed);
+        if (!isTaken) while (response.writableNeedDrain && !response.closed) await this.#event();
       }
       response.end();
     }
@@ -386,15 +437,16 @@ class Exchange {
     this.#owes = owes;
     try {
       for (;;) {
+        // Asked again at every event: the end of a body is told only to who reads beyond its last byte.
         const chunk = request.read() as Buffer | null;
-        if (chunk !== null) yield chunk;
-        else if (request.readableEnded) return;
-        else {
-          this.#readingSince = this.#clock.now();
-          // Whatever happened, it is read again: a body whose end came after its last piece ends for who reads past it alone.
-          if (!this.#response.closed) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        if (chunk !== null) {
           this.#readingSince = Infinity;
-          if (this.#response.closed && request.readableLength === 0) throw new Error("the client has gone");
+          yield chunk;
+        } else if (request.readableEnded) return;
+        else if (this.#response.closed) throw new Error("the client has gone");
+        else {
+          if (this.#readingSince === Infinity) this.#readingSince = this.#clock.now();
+          await this.#event();
         }
       }
     } finally {
@@ -402,9 +454,9 @@ class Exchange {
     }
   }
 
-  /** Resolves when something has happened to the connection that makes it true. */
-  async #until(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  /** Resolves when something has happened to the connection. */
+  #event(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 }
 

@@ -10,6 +10,7 @@ export {
   HttpServer,
   type HttpTable,
   type HttpUpgrade,
+  movedTo,
   plainAnswer,
   type UpgradeHandler,
 } from "./http.js";

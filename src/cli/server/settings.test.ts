@@ -42,6 +42,22 @@ test("without flags it is etcd's default member, whose log may hold the loop", (
   assert.deepEqual(log, { level: "info", format: "json", outputs: ["default"], rotation: undefined });
 });
 
+test("who may ask over HTTP is said as in etcd", () => {
+  assert.deepEqual(settings().http, { gateway: true, cors: ["*"], hostWhitelist: ["*"] });
+  const given = settings(
+    "--enable-grpc-gateway=false",
+    "--cors=http://a.example:80,https://b:1",
+    "--host-whitelist=a,b",
+  );
+  assert.deepEqual(given.http, {
+    gateway: false,
+    cors: ["http://a.example:80", "https://b:1"],
+    hostWhitelist: ["a", "b"],
+  });
+  refuses(["--cors=http://a.example"], /^--cors: "http:\/\/a.example" must have a host and a port/);
+  refuses(["--cors=a.example:80"], /^--cors: "a.example:80" must start with http/);
+});
+
 test("each flag reaches its option", () => {
   const { member } = settings(
     "--name=m1",

@@ -13,8 +13,7 @@ function head(
     path: "/v3/kv/range",
     query: new URLSearchParams(),
     peer: "127.0.0.1:1",
-    isSecure: true,
-    commonName: "alice",
+    security: { commonName: "alice" },
     header: (name) => headers[name],
     ...rest,
   };
@@ -30,8 +29,8 @@ test("a certificate with a name is refused at the gateway while names are users'
     assert.equal(answer.body, text);
   }
   assert.equal(gate(head({ path: "/version" })).answer, undefined);
-  assert.equal(gate(head({ commonName: undefined })).answer, undefined);
-  assert.equal(gate(head({ commonName: "" })).answer, undefined);
+  assert.equal(gate(head({ security: { commonName: undefined } })).answer, undefined);
+  assert.equal(gate(head({ security: { commonName: "" } })).answer, undefined);
   isNameTaken = false;
   assert.equal(gate(head({})).answer, undefined);
 });
@@ -40,5 +39,5 @@ test("over TLS every host may be asked under any name", () => {
   const gate = createGate({ cors: ["*"], hostWhitelist: ["a.example"] }, () => false);
   const headers = { host: "b.example:2379" };
   assert.equal(gate(head({ headers })).answer, undefined);
-  assert.equal(gate(head({ headers, isSecure: false })).answer?.status, 421);
+  assert.equal(gate(head({ headers, security: undefined })).answer?.status, 421);
 });

@@ -16,4 +16,4 @@ export * from "./requests.js";
 export { isTombstoneKey, mainOf, revisionBytes, subOf, tombstoneBytes, type Revision } from "./revision.js";
 export * from "./store.js";
 export type { WatchEvent } from "./watch-event.js";
-export { Watcher, Watchers, type WatcherOptions, type WatchReceiver } from "./watchers.js";
+export { Watcher, Watchers, type WatcherOptions, type WatchLimits, type WatchReceiver } from "./watchers.js";

@@ -77,6 +77,19 @@ export interface WatchedStore {
   pairBefore(key: string, revision: number): Uint8Array | undefined;
 }
 
+/** How much is given out and read at once; `limits.ts` has the reasons for the defaults. */
+export interface WatchLimits {
+  /** Changes given out in one turn, each counted for each of its watchers. */
+  readonly deliveriesPerTurnMax: number;
+  /** Changes that one walk over the history looks at. */
+  readonly walkRowsMax: number;
+}
+
+const LIMITS: WatchLimits = {
+  deliveriesPerTurnMax: WATCH_DELIVERIES_PER_TURN_MAX,
+  walkRowsMax: WATCH_WALK_ROWS_MAX,
+};
+
 type WatcherState = "in step" | "behind" | "stalled" | "compacted" | "cancelled";
 
 /** What stands below `options` is changed by `Watchers` only. */
@@ -138,12 +151,15 @@ export class Watchers implements Observer {
   readonly #resuming = new Set<WatchReceiver>();
   readonly #pair = new StoredPair();
   readonly #findPrevious: FindPrevious = (key, revision) => this.#store?.pairBefore(key, revision);
-  #deliveriesLeft = WATCH_DELIVERIES_PER_TURN_MAX;
+  readonly #limits: WatchLimits;
+  #deliveriesLeft: number;
   #eventCount = 0;
 
   /** @param onWork there is something to do in a later turn: `catchUp`, while `hasWork`, and `beginTurn` before */
-  constructor(onWork: () => void) {
+  constructor(onWork: () => void, limits: WatchLimits = LIMITS) {
     this.#onWork = onWork;
+    this.#limits = limits;
+    this.#deliveriesLeft = limits.deliveriesPerTurnMax;
   }
 
   /** Watchers that are not over. */
@@ -294,7 +310,7 @@ export class Watchers implements Observer {
   }
 
   #give(watcher: Watcher, events: readonly WatchEvent[], revision: number): void {
-    if (this.#deliveriesLeft === WATCH_DELIVERIES_PER_TURN_MAX) this.#onWork(); // so that the next turn has its own
+    if (this.#deliveriesLeft === this.#limits.deliveriesPerTurnMax) this.#onWork(); // so that the next turn has its own
     this.#deliveriesLeft -= events.length;
     this.#eventCount += events.length;
     watcher.receiver.onEvents(watcher, events, revision);
@@ -302,7 +318,7 @@ export class Watchers implements Observer {
 
   /** Another turn of the loop: as much may be given out as in the one before. */
   beginTurn(): void {
-    this.#deliveriesLeft = WATCH_DELIVERIES_PER_TURN_MAX;
+    this.#deliveriesLeft = this.#limits.deliveriesPerTurnMax;
   }
 
   // ---- those that are behind --------------------------------------------------------------------------------------
@@ -378,7 +394,7 @@ export class Watchers implements Observer {
         compacted.push(watcher);
       } else {
         const from = chosen[0]?.next ?? watcher.next;
-        if (watcher.next < from || watcher.next > from + WATCH_WALK_ROWS_MAX) continue;
+        if (watcher.next < from || watcher.next > from + this.#limits.walkRowsMax) continue;
         chosen.push(watcher);
       }
     }
@@ -403,7 +419,7 @@ export class Watchers implements Observer {
     store.visitHistory(from, (revision, deleted, value, start, end) => {
       if (revision > main) {
         // Only here: of a revision all or nothing is told.
-        if (isEnough(found)) {
+        if (isEnough(found, this.#limits)) {
           reached = revision;
           return false;
         }
@@ -521,11 +537,11 @@ export class Watchers implements Observer {
 }
 
 /** Whether a walk has as much as one turn should give out. */
-function isEnough({ rows, bytes, givenBytes, deliveries, givenBytesMax }: Found): boolean {
+function isEnough({ rows, bytes, givenBytes, deliveries, givenBytesMax }: Found, limits: WatchLimits): boolean {
   return (
-    rows >= WATCH_WALK_ROWS_MAX ||
+    rows >= limits.walkRowsMax ||
     bytes >= WATCH_ANSWER_BYTES_MAX ||
     givenBytes >= givenBytesMax ||
-    deliveries >= WATCH_DELIVERIES_PER_TURN_MAX
+    deliveries >= limits.deliveriesPerTurnMax
   );
 }

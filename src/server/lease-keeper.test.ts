@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { recordingLog, settle, SimClock } from "../../sim/index.js";
-import { REVOCATIONS_IN_FLIGHT_MAX } from "../base/limits.js";
+import { LEASE_CHECKPOINT_MS, REVOCATIONS_IN_FLIGHT_MAX } from "../base/limits.js";
 import { Leases } from "../lease/leases.js";
 import type { LeaseCheckpoint } from "../proto/generated/etcdserverpb/lease.js";
 import { RequestError } from "./errors.js";
@@ -49,7 +49,7 @@ class Play {
           for (const { ID, remainingTTL } of checkpoints) this.leases.checkpoint(ID, remainingTTL);
         },
       },
-      { extendMs: 1_000, revocationsPerSecond: 0, checkpoints: false, ...options },
+      { extendMs: 1_000, revocationsPerSecond: 0, checkpoints: false, checkpointMs: LEASE_CHECKPOINT_MS, ...options },
     );
   }
 

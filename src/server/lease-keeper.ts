@@ -9,12 +9,7 @@
  * - at most `REVOCATIONS_IN_FLIGHT_MAX` revocations are on their way, so that a million leases that run out at once leave room for others.
  */
 import { describeError } from "../base/errors.js";
-import {
-  LEASE_CHECKPOINT_MS,
-  LEASE_CHECKPOINTS_PER_ENTRY,
-  REVOCATIONS_IN_FLIGHT_MAX,
-  SLICE_MS_MAX,
-} from "../base/limits.js";
+import { LEASE_CHECKPOINTS_PER_ENTRY, REVOCATIONS_IN_FLIGHT_MAX, SLICE_MS_MAX } from "../base/limits.js";
 import { LeaseError, type Leases } from "../lease/leases.js";
 import type { Clock, Log, Timer } from "../platform/index.js";
 import type { LeaseCheckpoint } from "../proto/generated/etcdserverpb/lease.js";
@@ -48,6 +43,8 @@ export interface LeaseKeeperOptions {
   readonly revocationsPerSecond: number;
   /** Whether others are told how much time long leases have left. */
   readonly checkpoints: boolean;
+  /** Between two times that they are told; leases of a longer time to live are told of. */
+  readonly checkpointMs: number;
 }
 
 export class LeaseKeeper {
@@ -85,7 +82,7 @@ export class LeaseKeeper {
       return;
     }
     leases.promote(this.#options.extendMs);
-    this.#checkpointAt = this.#d.clock.now() + LEASE_CHECKPOINT_MS;
+    this.#checkpointAt = this.#d.clock.now() + this.#options.checkpointMs;
     this.#timer = this.#d.clock.every(TURN_MS, () => void this.#turn());
     void this.#promote(leases);
   }
@@ -188,11 +185,11 @@ export class LeaseKeeper {
   async #checkpoint(): Promise<void> {
     const { clock } = this.#d;
     if (clock.now() < this.#checkpointAt) return;
-    this.#checkpointAt = clock.now() + LEASE_CHECKPOINT_MS;
+    this.#checkpointAt = clock.now() + this.#options.checkpointMs;
     await this.#d.confirmLeadership();
     const leases = this.#d.leases();
     for (let from: number | undefined = 0; from !== undefined && this.#isPrimary;) {
-      const slice = leases.remaining(from, LEASE_CHECKPOINTS_PER_ENTRY, LEASE_CHECKPOINT_MS / 1000);
+      const slice = leases.remaining(from, LEASE_CHECKPOINTS_PER_ENTRY, this.#options.checkpointMs / 1000);
       if (slice.checkpoints.length > 0) await this.#d.checkpoint(slice.checkpoints);
       else await clock.yield();
       from = slice.next;

@@ -494,6 +494,7 @@ export class Member implements MemberService {
         extendMs: options.electionMs,
         revocationsPerSecond: options.leaseRevocationsPerSecond,
         checkpoints: options.leaseCheckpoint,
+        checkpointMs: options.leaseCheckpointMs,
       },
     );
     this.#versions = new ClusterVersionMonitor({
@@ -527,6 +528,7 @@ export class Member implements MemberService {
       random: platform.random,
       electionMs: options.electionMs,
       progressMs: options.watchProgressMs,
+      limits: { deliveriesPerTurnMax: options.watchDeliveriesPerTurnMax, walkRowsMax: options.watchWalkRowsMax },
       hasLeader: () => this.#leader !== NONE,
       mayWatch: ({ key, end }, context) =>
         this.access.mustRead(

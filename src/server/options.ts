@@ -9,6 +9,7 @@ import {
   CATCH_UP_ENTRIES,
   COMPACTION_BATCH_MAX,
   COMPACTION_PAUSE_MS,
+  LEASE_CHECKPOINT_MS,
   QUOTA_BYTES_DEFAULT,
   REQUEST_BYTES_MAX,
   SEGMENT_BYTES,
@@ -17,7 +18,9 @@ import {
   SNAPSHOT_ENTRIES,
   SNAPSHOTS_KEPT,
   TXN_OPERATIONS_MAX,
+  WATCH_DELIVERIES_PER_TURN_MAX,
   WATCH_PROGRESS_MS,
+  WATCH_WALK_ROWS_MAX,
 } from "../base/limits.js";
 import type { AutoCompaction } from "./auto-compaction.js";
 import { MemberError } from "./errors.js";
@@ -77,6 +80,9 @@ export interface MemberOptions {
   readonly slowApplyMs: number;
   /** Milliseconds between two times that a watcher which asks for it is told that nothing has happened. */
   readonly watchProgressMs: number;
+  /** Changes that watchers are given in one turn of the loop, and that one walk over the history looks at for those that are behind. */
+  readonly watchDeliveriesPerTurnMax: number;
+  readonly watchWalkRowsMax: number;
   /**
    * Whether linearizable reads trust the leader's lease (its clock and the others' must run alike) and skip the confirmation by a
    * majority. etcd never does.
@@ -84,6 +90,8 @@ export interface MemberOptions {
   readonly leaseReads: boolean;
   /** Whether the others are told now and then what long leases have left, so that a new leader does not give them their whole time again. */
   readonly leaseCheckpoint: boolean;
+  /** Milliseconds between two times that they are told. */
+  readonly leaseCheckpointMs: number;
   /** Whether that is kept in `db`, too, for a restart of all. */
   readonly leaseCheckpointPersist: boolean;
   /** Leases that have run out and are revoked in a second at most; 0 for no limit. etcd has 1,000. */
@@ -133,8 +141,11 @@ export function defaultOptions(dataDir: string): MemberOptions {
     compactHashCheckMs: 0,
     slowApplyMs: SLOW_APPLY_MS,
     watchProgressMs: WATCH_PROGRESS_MS,
+    watchDeliveriesPerTurnMax: WATCH_DELIVERIES_PER_TURN_MAX,
+    watchWalkRowsMax: WATCH_WALK_ROWS_MAX,
     leaseReads: false,
     leaseCheckpoint: false,
+    leaseCheckpointMs: LEASE_CHECKPOINT_MS,
     leaseCheckpointPersist: false,
     leaseRevocationsPerSecond: 0,
     syncOnLoop: false,

@@ -20,6 +20,7 @@ import {
   type KeySpan,
   type Store,
   type WatchEvent,
+  type WatchLimits,
   type WatchReceiver,
 } from "../mvcc/index.js";
 import type { Clock, Random, Timer } from "../platform/index.js";
@@ -53,6 +54,8 @@ export interface WatchStreamsDependencies {
   readonly electionMs: number;
   /** Between two times that a watcher is told of its progress. */
   readonly progressMs: number;
+  /** Left out for the usual ones. */
+  readonly limits?: WatchLimits;
   readonly hasLeader: () => boolean;
   /** Throws a coded error, or rejects with it, when the caller may not read the keys. */
   readonly mayWatch: (span: KeySpan, context: CallContext) => void | Promise<void>;
@@ -63,13 +66,14 @@ export interface WatchStreamsDependencies {
 export class WatchStreams {
   readonly #d: WatchStreamsDependencies;
   readonly #leaderLoss: LeaderLoss;
-  readonly #watchers = new Watchers(() => this.#schedule());
+  readonly #watchers: Watchers;
   readonly #streams = new Set<Stream>();
   #isWorking = false;
   #closed: RequestError | undefined;
 
   constructor(d: WatchStreamsDependencies) {
     this.#d = d;
+    this.#watchers = new Watchers(() => this.#schedule(), d.limits);
     this.#leaderLoss = new LeaderLoss(d);
   }
 

@@ -122,6 +122,7 @@ import { CorruptionCheck } from "./corruption-check.js";
 import { Abstention } from "./damaged-end.js";
 import { MemberError, RequestError } from "./errors.js";
 import { whyUnreadable } from "./foreign-proposals.js";
+import { LeaderDoubt } from "./leader-doubt.js";
 import { LeaderLoss } from "./leader-loss.js";
 import { LeaseKeeper } from "./lease-keeper.js";
 import { noMetrics, type Metrics } from "./metrics.js";
@@ -155,8 +156,6 @@ const NO_REQUEST = InternalRaftRequest.decode(EMPTY_BYTES);
 const TICKS_AFTER_REMOVAL = 10;
 /** A member whose first ticks are skipped waits so long for another one to be there (etcd's figure). */
 const ADVANCE_WITHIN_MS = 5_000;
-/** After a longer pause between two ticks a leader asks the others whether it leads still (etcd's figure). */
-const TICKS_WITHOUT_DOUBT = 3;
 /** A heart-beat is late after so many intervals (etcd's figure). */
 const TICKS_OF_LATE_HEARTBEAT = 2;
 /** Pause before a leader that did not answer is asked again (etcd's 50 ms). */
@@ -262,9 +261,7 @@ export class Member implements MemberService {
   readonly #openStreams = new Set<(error: unknown) => void>();
   readonly #leaderLoss: LeaderLoss;
   #streamsEnded: RequestError | undefined;
-  #tickedAt = Infinity;
-  /** The loop stood still for some ticks: another member may lead since, and this one does not know it yet (etcd #15247). */
-  #isInDoubt = false;
+  readonly #doubt: LeaderDoubt;
   #commitIndex = 0;
   /** Ticks until a removed member stops. */
   #ticksLeft: number | undefined;
@@ -333,6 +330,7 @@ export class Member implements MemberService {
     this.#options = options;
     this.#platform = platform;
     this.#booted = booted;
+    this.#doubt = new LeaderDoubt(options.heartbeatMs);
     this.#bootHooks = bootHooks;
     this.#clock = platform.clock;
     this.#log = platform.log;
@@ -653,11 +651,8 @@ export class Member implements MemberService {
 
   #tick(): void {
     if (this.#state !== "running") return;
-    const now = this.#clock.now();
-    const { heartbeatMs } = this.#options;
-    if (now - this.#tickedAt > TICKS_WITHOUT_DOUBT * heartbeatMs) this.#isInDoubt = true;
-    if (now - this.#tickedAt > TICKS_OF_LATE_HEARTBEAT * heartbeatMs) this.#tellLateHeartbeats(now - this.#tickedAt);
-    this.#tickedAt = now;
+    const sinceLastMs = this.#doubt.onTick(this.#clock.now());
+    if (sinceLastMs > TICKS_OF_LATE_HEARTBEAT * this.#options.heartbeatMs) this.#tellLateHeartbeats(sinceLastMs);
     this.#lookAtAbstention();
     if (this.#abstention.countsTime) this.#booted.node.tick();
     this.#maybeAdvanceTicks();
@@ -1466,15 +1461,19 @@ export class Member implements MemberService {
     return { header: this.header(), ids };
   }
 
-  /** Whether this member leads beyond doubt, and has applied all that it knows to be committed: then it may speak of leases' time. */
+  /**
+   * Whether this member leads beyond doubt, and has applied all that it knows to be committed: then it may speak of leases' time. raft itself is
+   * asked for that: while this member's own disk hangs, others commit and apply, and may tell of a lease that is not applied here.
+   */
   #mayTellTime(): boolean {
-    return this.#leader === this.memberId && !this.#isInDoubt && this.#applier.appliedIndex >= this.#commitIndex;
+    if (this.#leader !== this.memberId || this.#doubt.holds(this.#clock.now())) return false;
+    return this.#applier.appliedIndex >= this.#booted.node.basicStatus().commit;
   }
 
   async #confirmLeadership(): Promise<void> {
     await this.linearizableRead();
     if (this.#leader !== this.memberId) throw new RequestError("SERVER_NOT_PRIMARY", "this member does not lead");
-    this.#isInDoubt = false;
+    this.#doubt.onConfirmed();
   }
 
   // ---- watch ------------------------------------------------------------------------------------------------------

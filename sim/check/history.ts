@@ -201,6 +201,8 @@ export interface LoggedRevision {
   readonly revision: number;
   /** In the order of their sub revisions. */
   readonly changes: readonly Change[];
+  /** Left out where a client's request made the revision; else the lease that ended: nobody asked for the revision. */
+  readonly lease?: string;
 }
 
 export type Change = { readonly kind: "put"; readonly kv: KeyValue } | { readonly kind: "delete"; readonly key: Text };
@@ -489,7 +491,7 @@ function checkResponse(value: unknown, where: string): void {
 }
 
 function readLoggedRevision(value: unknown): LoggedRevision {
-  const revision = withFields(value, { revision: "number", changes: "list" }, "revision");
+  const revision = withFields(value, { revision: "number", changes: "list", "lease?": "string" }, "revision");
   for (const change of revision["changes"] as unknown[]) {
     const { kv } = ofKind(change, { put: { kv: "object" }, delete: { key: "string" } }, "a change");
     if (kv !== undefined) withFields(kv, KEY_VALUE_FIELDS, "the pair of a change");

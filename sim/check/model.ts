@@ -5,7 +5,8 @@
  * Laws:
  * - a request that writes something makes one revision, all its changes carry it; one that writes nothing makes none;
  * - compares of a transaction, nested ones included, see the store before it; its operations see what those before them did;
- * - a refused request changes nothing.
+ * - a refused request changes nothing;
+ * - a key hangs on the lease that its newest pair names; the end of a lease deletes what hangs on it, in order and in one revision.
  *
  * Requests are taken as the API lets them through: it has refused empty keys and keys that a transaction writes twice.
  */
@@ -30,7 +31,10 @@ import {
 
 export type Applied<Answer = KeyValueResponse> =
   | { readonly kind: "answered"; readonly response: Answer; readonly changes: readonly Change[] }
-  | { readonly kind: "refused"; readonly reason: "compacted" | "future" };
+  | { readonly kind: "refused"; readonly reason: RefusedAs };
+
+/** Why the store refuses. */
+export type RefusedAs = "compacted" | "future" | "no such lease";
 
 /** One state of a key: a pair, or that it is gone. */
 interface Version {
@@ -51,10 +55,13 @@ export class Model {
   /** Keys in the order in which they were changed. */
   readonly #journal: string[] = [];
   readonly #first: number;
+  readonly #hasLease: (lease: string) => boolean;
   #revision: number;
   #compactRevision = 0;
 
-  constructor(start: HistoryStart) {
+  /** @param hasLease which leases there are; left out, each that a put names */
+  constructor(start: HistoryStart, hasLease: (lease: string) => boolean = () => true) {
+    this.#hasLease = hasLease;
     this.#first = start.revision;
     this.#revision = start.revision;
     const kvs = [...start.kvs].sort((a, b) => a.modRevision - b.modRevision);
@@ -78,7 +85,7 @@ export class Model {
   apply(request: KeyValueRequest): Applied {
     if (isRead(request)) return this.read(request, this.#revision);
     const plan = request.kind === "txn" ? this.#planOf(request) : undefined;
-    const refusal = plan && this.#refusalOf(plan);
+    const refusal = plan === undefined ? this.#refusalOfPut(request) : this.#refusalOf(plan);
     if (refusal !== undefined) return { kind: "refused", reason: refusal };
     const changes: Change[] = [];
     const response =
@@ -112,6 +119,21 @@ export class Model {
     if (revision > this.#revision) return "future";
     this.#compactRevision = revision;
     return undefined;
+  }
+
+  /** The keys that hang on a lease, in byte order. */
+  keysOfLease(lease: string): string[] {
+    const all = this.pairsAt({ key: "", end: "\0" }, this.#revision);
+    return all.filter((kv) => kv.lease === lease).map(({ key }) => key);
+  }
+
+  /** The lease ends. Where keys hang on it, that makes a revision. */
+  endLease(lease: string): readonly Change[] {
+    const keys = this.keysOfLease(lease);
+    if (keys.length === 0) return [];
+    this.#revision++;
+    for (const key of keys) this.#append(key, { revision: this.#revision, kv: undefined });
+    return keys.map((key) => ({ kind: "delete", key }));
   }
 
   /** The pairs of a span as they were at a revision, in byte order. */
@@ -148,17 +170,22 @@ export class Model {
     return { succeeded, steps };
   }
 
-  #refusalOf(plan: Plan): "compacted" | "future" | undefined {
+  #refusalOf(plan: Plan): RefusedAs | undefined {
     for (const { request, nested } of plan.steps) {
       const reason =
-        nested === undefined
-          ? request.kind === "range"
+        nested !== undefined
+          ? this.#refusalOf(nested)
+          : request.kind === "range"
             ? this.#refusalOfRange(request, this.#revision)
-            : undefined
-          : this.#refusalOf(nested);
+            : this.#refusalOfPut(request);
       if (reason !== undefined) return reason;
     }
     return undefined;
+  }
+
+  #refusalOfPut(request: KeyValueRequest): RefusedAs | undefined {
+    const lease = request.kind === "put" ? request.lease : undefined;
+    return lease === undefined || this.#hasLease(lease) ? undefined : "no such lease";
   }
 
   #refusalOfRange({ revision = 0 }: RangeRequest, current: number): "compacted" | "future" | undefined {

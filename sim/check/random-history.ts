@@ -146,7 +146,8 @@ class RandomRun {
       ? this.#model.read(request, this.#applied[member]!)
       : this.#model.apply(request);
     if (applied.kind === "refused") {
-      flight.end = applied.reason;
+      // No request here names a lease.
+      flight.end = applied.reason === "no such lease" ? "refused" : applied.reason;
       return;
     }
     if (!isSerializable(request)) this.#applied[member] = this.#model.revision;

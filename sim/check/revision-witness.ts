@@ -9,7 +9,8 @@
  * 3. Content. The writes go through the model in the order of their revisions; every answer equals the model's, to the byte.
  * 4. Gaps. A revision that no answered write has is one of a request of unknown outcome, which was called before, is used once and
  *    fits all that was seen of it: values in answers, the servers' log where the history has it. Where several fit, one after the
- *    other is tried, within a limit. A refused request never fits.
+ *    other is tried, within a limit. A refused request never fits. Where the log says that the end of a lease made it, exactly what
+ *    hung on the lease is gone.
  * 5. Refusals and compactions. A compaction has the revision that it was answered at, so that what was read above it comes later;
  *    within one revision only time tells.
  *
@@ -217,7 +218,9 @@ class Replay {
     for (const logged of history.log ?? []) {
       const known = this.#log.get(logged.revision);
       if (known !== undefined) this.#contradiction(known, logged);
-      this.#log.set(logged.revision, logged);
+      // Who reads a store does not see why something is gone.
+      const lease = known?.lease ?? logged.lease;
+      this.#log.set(logged.revision, lease === undefined ? logged : { ...logged, lease });
       last = Math.max(last, logged.revision);
     }
     this.#last = last;
@@ -250,7 +253,13 @@ class Replay {
   /** One revision: its write, then what was answered from it. */
   #step(revision: number): Failure[] {
     const writer = this.#writers.get(revision);
-    const failure = writer === undefined ? this.#fill(revision) : this.#write(writer, revision);
+    const lease = this.#log.get(revision)?.lease;
+    const failure =
+      writer !== undefined
+        ? this.#write(writer, revision)
+        : lease === undefined
+          ? this.#fill(revision)
+          : this.#endLease(lease, revision);
     const own = failure === undefined ? [] : [failure];
     return this.model.revision === revision ? [...own, ...this.#judgeOthers(revision)] : own;
   }
@@ -265,6 +274,14 @@ class Replay {
       : differenceOf(operation.outcome.response as KeyValueResponse, applied.response);
     if (different !== undefined) return () => this.#differs(operation, different);
     return this.#compareLog(revision, applied.changes, operation);
+  }
+
+  #endLease(lease: string, revision: number): Failure | undefined {
+    const changes = this.model.endLease(lease);
+    const different = changesDifference(this.#log.get(revision)!.changes, changes);
+    if (different === undefined) return undefined;
+    const detail = `revision ${revision} is the end of lease ${lease}, and not of what hung on it: ${different}`;
+    return () => ({ law: "log-as-the-model", detail, operations: [] });
   }
 
   /** A revision without an answered write: one of the requests of unknown outcome made it. */

@@ -363,6 +363,252 @@ export const CANARIES: readonly Canary[] = [
     what: "a new leader answers reads before it has committed an entry of its term",
     changes: [change("src/raft/leader.js", "else if (core.hasCommittedInTerm()) {", "else if (core.term > 0) {")],
   },
+  // ---- watch ----
+  {
+    name: "watch-event-lost-when-behind",
+    what: "a watcher that cannot take a change loses it (#17529)",
+    changes: [change("src/mvcc/watchers.js", "watcher.next = revision;", "watcher.next = revision + 1;")],
+  },
+  {
+    name: "watch-event-told-again-when-behind",
+    what: "a watcher that falls behind is told once more of the change before",
+    changes: [change("src/mvcc/watchers.js", "watcher.next = revision;", "watcher.next = revision - 1;")],
+  },
+  {
+    name: "watch-begins-one-late",
+    what: "a watch that is resumed misses its first revision",
+    changes: [
+      change(
+        "src/mvcc/watchers.js",
+        "watcher.next = startRevision > 0 ? startRevision : this.revision + 1;",
+        "watcher.next = startRevision > 0 ? startRevision + 1 : this.revision + 1;",
+      ),
+    ],
+  },
+  {
+    name: "watch-rewinds-after-snapshot",
+    what: "after a leader's snapshot watchers are told of the last revision again (#15271)",
+    changes: [
+      change(
+        "src/mvcc/watchers.js",
+        "watcher.next = Math.max(watcher.next, this.#lastRevision + 1);",
+        "watcher.next = Math.max(Math.min(watcher.next, this.#lastRevision), this.#lastRevision);",
+      ),
+    ],
+  },
+  {
+    name: "watch-events-lost-at-snapshot",
+    what: "what a leader's snapshot brought is not told to the watchers that were there before",
+    changes: [change("src/mvcc/watchers.js", "if (watcher.next > store.revision)", "if (watcher.next > 0)")],
+  },
+  {
+    name: "watch-progress-too-early",
+    what: "progress is told although a watcher has not been told of everything (#15220)",
+    changes: [
+      change(
+        "src/mvcc/watchers.js",
+        'return watcher.state === "in step" && this.revision >= watcher.options.startRevision;',
+        "return this.revision >= watcher.options.startRevision;",
+      ),
+    ],
+  },
+  {
+    name: "watch-torn-between-pieces",
+    what: "a piece of the history that ends within a revision is the end of that revision",
+    changes: [
+      change("src/mvcc/watchers.js", "if (revision > main) {", "if (found.rows > 0) {"),
+      change("src/mvcc/watchers.js", "reached = revision;", "reached = revision > main ? revision : revision + 1;"),
+    ],
+  },
+  {
+    name: "watch-compacted-not-told",
+    what: "a watcher whose history is compacted goes on with what is left of it",
+    changes: [change("src/mvcc/watchers.js", "else if (watcher.next < store.compactRevision) {", "else if (false) {")],
+  },
+  {
+    name: "watch-future-told-early",
+    what: "a watcher of a revision to come is told of what comes before (#20221)",
+    changes: [
+      change(
+        "src/mvcc/watchers.js",
+        "if (watcher.next > event.revision)\n                    continue; // it begins later",
+        "",
+      ),
+    ],
+  },
+  {
+    name: "watch-previous-too-old",
+    what: "what was there before a change is looked up one revision too early",
+    changes: [
+      change(
+        "src/mvcc/store.js",
+        "this.#index.visitAt({ key, end: undefined }, revision - 1,",
+        "this.#index.visitAt({ key, end: undefined }, revision - 2,",
+      ),
+    ],
+  },
+  // ---- leases ----
+  {
+    name: "lease-expired-by-follower",
+    what: "every member lets leases run out, and not only the one that hears of renewals",
+    changes: [
+      change(
+        "src/server/member.js",
+        "this.#leaseKeeper.onLeadership(leader === this.memberId);",
+        "this.#leaseKeeper.onLeadership(leader !== NONE);",
+      ),
+      change(
+        "src/server/lease-keeper.js",
+        "await this.#d.confirmLeadership();\n                this.#confirmedAt = asked;",
+        "this.#confirmedAt = asked;",
+      ),
+    ],
+  },
+  {
+    name: "lease-early-after-election",
+    what: "a new leader gives leases half of their time",
+    changes: [
+      change(
+        "src/lease/lease-expiry.js",
+        "now + secondsLeft(this.#rows, row) * 1000 + this.#extendMs",
+        "now + secondsLeft(this.#rows, row) * 500",
+      ),
+    ],
+  },
+  {
+    name: "lease-keys-stay",
+    what: "the keys of a lease stay when it ends",
+    changes: [
+      change(
+        "src/lease/leases.js",
+        "for (const key of this.keysOf(id))\n            txn.deleteRange",
+        "for (const key of [])\n            txn.deleteRange",
+      ),
+    ],
+  },
+  {
+    name: "lease-keys-go-one-by-one",
+    what: "the keys of a lease are deleted each in a revision of its own",
+    changes: [
+      change(
+        "src/lease/leases.js",
+        "const txn = store.write();\n        for (const key of this.keysOf(id))\n            txn.deleteRange({ key: latin1FromBytes(key), end: undefined });\n        txn.end();",
+        "for (const key of this.keysOf(id)) {\n            const txn = store.write();\n            txn.deleteRange({ key: latin1FromBytes(key), end: undefined });\n            txn.end();\n        }",
+      ),
+    ],
+  },
+  {
+    name: "attachment-lost-at-restart",
+    what: "a restart, and a leader's snapshot, forget which keys hang on leases",
+    changes: [change("src/mvcc/store.js", "if (lease !== 0n && this.#leases.attach(lease, key))", "if (lease !== 0n)")],
+  },
+  {
+    name: "lease-not-stored",
+    what: "a lease is kept in memory only: a restart, and a leader's snapshot, lose it",
+    changes: [change("src/lease/leases.js", "this.#store(row);\n        this.#expiry.granted", "this.#expiry.granted")],
+  },
+  {
+    name: "revocation-not-logged",
+    what: "the leader ends leases that have run out in its own tables only",
+    changes: [
+      change(
+        "src/server/member.js",
+        "void (await this.#request({ leaseRevoke: { ID } }, rootOf(this.#tables.auth)))",
+        "void this.#tables.leases.revoke(ID, this.#tables.store)",
+      ),
+    ],
+  },
+  {
+    name: "renewed-without-right",
+    what: "a deposed leader that stood still renews leases as if it led (#15247)",
+    changes: [change("src/server/member.js", "|| this.#doubt.holds(this.#clock.now()))", "|| false)")],
+  },
+  {
+    name: "lease-told-before-applied",
+    what: "a leader whose disk hangs does not find a lease that others have applied and told of (found here)",
+    changes: [
+      change(
+        "src/server/member.js",
+        "return this.#applier.appliedIndex >= this.#booted.node.basicStatus().commit;",
+        "return this.#applier.appliedIndex >= this.#commitIndex;",
+      ),
+    ],
+  },
+  {
+    name: "checkpoint-shortens-renewal",
+    what: "a renewal gives a lease only what the last note left of it (#17132)",
+    changes: [
+      change(
+        "src/server/lease-keeper.js",
+        "this.#options.checkpoints && leases.isShortened(id)",
+        "this.#options.checkpoints && false",
+      ),
+    ],
+  },
+  // ---- authentication ----
+  {
+    name: "rights-kept-after-a-change",
+    what: "what a user may do is not put together anew when users or roles change",
+    changes: [
+      change("src/auth/auth-tables.js", "this.#revision++;\n        this.#rights.clear();", "this.#revision++;"),
+    ],
+  },
+  {
+    name: "rights-kept-over-a-snapshot",
+    what: "users and roles that come with a leader's snapshot do not count (#14571)",
+    changes: [
+      change("src/auth/auth-tables.js", "#rights = new Map();", "#rights;"),
+      change(
+        "src/auth/auth-tables.js",
+        "this.#tokens = tokens;",
+        "this.#tokens = tokens;\n        this.#rights = tokens.rightsKept ??= new Map();",
+      ),
+    ],
+  },
+  {
+    name: "puts-not-asked-when-applied",
+    what: "a put is applied whoever makes it",
+    changes: [change("src/server/applier.js", "this.#dependencies.auth.checks?.put(caller, put);", "")],
+  },
+  {
+    name: "auth-revision-not-compared",
+    what: "a request that was let in before the last change of users is applied as if nothing had changed (#11651)",
+    changes: [change("src/auth/auth-tables.js", "if (revision < this.#revision) {", "if (false) {")],
+  },
+  {
+    name: "token-outlives-its-user",
+    what: "the tokens of a user that is deleted are good for the next one of his name",
+    changes: [
+      change(
+        "src/auth/auth-tables.js",
+        'this.#tokens.invalidate(name);\n        this.#log.info("deleted a user"',
+        'this.#log.info("deleted a user"',
+      ),
+    ],
+  },
+  {
+    name: "nested-transactions-not-asked",
+    what: "what stands in a nested transaction is for everybody",
+    changes: [change("src/auth/request-checks.js", "this.txn(caller, request.value);", "")],
+  },
+  {
+    name: "previous-pair-for-everybody",
+    what: "a put tells what was there before to who may write and not read",
+    changes: [
+      change(
+        "src/auth/request-checks.js",
+        'if (prevKv)\n            this.#tables.assertMay("read", caller, key, EMPTY_BYTES);',
+        "",
+      ),
+    ],
+  },
+  {
+    name: "lease-keys-for-everybody",
+    what: "who may write one key can have another one deleted, by hanging his on its lease",
+    changes: [
+      change("src/auth/request-checks.js", "if (lease !== 0n)\n            this.writesOfLease(caller, lease);", ""),
+    ],
+  },
   // ---- raft ----
   {
     name: "older-terms-committed-by-counting",

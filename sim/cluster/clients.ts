@@ -1,14 +1,23 @@
 /**
  * Clients of the simulated cluster: each has one call at a time, gives up after a while, and then does not know what became of it.
  *
- * What they ask and what they are told goes into the history in the order in which it happens here, on the clients' side.
+ * What they ask and what they are told goes into the history in the order in which it happens here, on the clients' side; what has to do
+ * with leases and rights goes to the witness of the log, which knows when it was true.
+ *
+ * Where authentication may be on, a client has a user: when it is told that its token is none, it asks for another one.
  */
-import { describeError } from "../../src/base/errors.js";
-import type { HistoryRecorder, RecordedCall, Request, Response } from "../check/history.js";
+import { CodedError, describeError } from "../../src/base/errors.js";
+import type { CallContext, Member } from "../../src/server/index.js";
+import type { HistoryRecorder, Request, Response } from "../check/history.js";
+import type { LeaseCall } from "../check/leases.js";
+import type { RightsCall } from "../check/rights.js";
 import type { SimRandom } from "../random.js";
+import type { Accounts } from "./accounts.js";
+import { askOfLease, type LeaseErrand, type LeaseReply } from "./lease-errands.js";
 import type { Counts } from "./counts.js";
 import type { Machine, MemberProcess } from "./machine.js";
 import type { Scheduler, ScheduledEvent } from "./scheduler.js";
+import type { StateWitness } from "./state-witness.js";
 import type { Trace } from "./trace.js";
 import { callMember, refusalReason } from "./translate.js";
 import type { Workload } from "./workload.js";
@@ -31,6 +40,9 @@ export interface ClientWorld {
   readonly counts: Counts;
   readonly recorder: HistoryRecorder;
   readonly machines: readonly Machine[];
+  readonly witness: StateWitness;
+  /** Users and their passwords; undefined where authentication is never on. */
+  readonly accounts: Accounts | undefined;
 }
 
 /** Members that a client tries to connect to, one after the other. */
@@ -39,9 +51,18 @@ const CONNECTS_MAX = 3;
 /** The longest way of a request or an answer. */
 const WAY_MS_MAX = 1;
 
+/** What a client asks for, from its call to its end. */
+interface Errand {
+  readonly kind: string;
+  /** Makes the call; resolves with what to do with the answer when it is back. */
+  send(member: Member): Promise<() => void>;
+  /** It certainly had no effect. @returns false where that cannot be said */
+  refused(error: unknown): boolean;
+  unknown(text: string): void;
+}
+
 interface Pending {
-  readonly call: RecordedCall;
-  readonly request: Request;
+  readonly errand: Errand;
   readonly timeout: ScheduledEvent;
   /** Where it is being worked on; undefined while it is on its way. */
   process: MemberProcess | undefined;
@@ -53,12 +74,26 @@ export class Client {
   readonly #workload: Workload;
   readonly #habits: ClientHabits;
   readonly #random: SimRandom;
+  /** Whom it calls as; undefined where authentication is never on. */
+  readonly #user: string | undefined;
+  #token: string | undefined;
+  /** It was told that it has no token, or none that is one. */
+  #needsToken = false;
   #machine: Machine;
   #pending: Pending | undefined;
   #callsByItself = false;
   #stopped = false;
 
-  constructor(world: ClientWorld, name: string, workload: Workload, habits: ClientHabits, random: SimRandom) {
+  /** @param user undefined for nobody */
+  constructor(
+    world: ClientWorld,
+    name: string,
+    workload: Workload,
+    habits: ClientHabits,
+    random: SimRandom,
+    user?: string,
+  ) {
+    this.#user = user;
     this.name = name;
     this.#world = world;
     this.#workload = workload;
@@ -67,11 +102,15 @@ export class Client {
     this.#machine = random.pick(world.machines);
   }
 
-  /** One call now, of this machine, unless one is under way: of a client that does not call by itself. */
-  callNow(machine: Machine): void {
+  /**
+   * One call now, of this machine, unless one is under way: of a client that does not call by itself.
+   *
+   * @param errand what it asks for; drawn when left out
+   */
+  callNow(machine: Machine, errand?: LeaseErrand): void {
     if (this.isWaiting) return;
     this.#machine = machine;
-    this.#call();
+    this.#call(errand);
   }
 
   /** Begins to call, until `stop`. */
@@ -95,7 +134,7 @@ export class Client {
     if (pending === undefined || pending.process !== process) return;
     this.#world.scheduler.after(this.#way(), undefined, () => {
       if (this.#pending !== pending) return;
-      this.#end(pending, () => pending.call.unknown("the connection was reset"));
+      this.#end(pending, () => pending.errand.unknown("the connection was reset"));
       this.#move();
     });
   }
@@ -106,9 +145,9 @@ export class Client {
     this.#world.scheduler.after(pause, undefined, () => this.#call());
   }
 
-  #call(): void {
+  #call(wanted?: LeaseErrand): void {
     if (this.#stopped) return;
-    const { scheduler, recorder, trace, counts } = this.#world;
+    const { scheduler, trace, counts } = this.#world;
     if (this.#chance(this.#habits.moveOneIn)) this.#move();
     for (let i = 0; i < CONNECTS_MAX && this.#machine.process?.member === undefined; i++) this.#move();
     const machine = this.#machine;
@@ -116,19 +155,18 @@ export class Client {
       this.#callLater(); // nobody takes its connection
       return;
     }
-    const request = this.#workload.next(this.#habits.readsOnly);
     const run = machine.process.number;
-    const call = recorder.call({ client: this.name, member: machine.memberName, run }, request);
+    const errand = this.#nextErrand(machine.process, wanted);
     counts.add("operations");
-    trace.text(request.kind);
+    trace.text(errand.kind);
     const { timeoutMsMin, timeoutMsMax } = this.#habits;
     const timeoutMs = timeoutMsMin + this.#random.below(Math.max(1, timeoutMsMax - timeoutMsMin));
     const timeout = scheduler.after(timeoutMs, undefined, () => {
       counts.add("operations timed out");
-      this.#end(pending, () => call.unknown("no answer in time"));
+      this.#end(pending, () => errand.unknown("no answer in time"));
       this.#move();
     });
-    const pending: Pending = { call, request, timeout, process: undefined };
+    const pending: Pending = { errand, timeout, process: undefined };
     this.#pending = pending;
     if (this.#chance(this.#habits.lossOneIn)) return;
     scheduler.after(this.#way(), machine, () => this.#arrive(machine, pending, run));
@@ -141,28 +179,173 @@ export class Client {
     // A request goes to the process that was connected to, or to none.
     if (this.#pending !== pending) return;
     if (process === undefined || member === undefined || process.number !== run) {
-      this.#answer(process, pending, () => pending.call.refused("other", "nobody serves there"), true);
+      this.#answer(process, pending, () => void pending.errand.refused(NOBODY_SERVES), true);
       return;
     }
     pending.process = process;
-    callMember(member, pending.request).then(
-      (response) => this.#answer(process, pending, () => this.#answered(pending, response), false),
+    pending.errand.send(member).then(
+      (end) => {
+        const answered = (): void => {
+          this.#world.counts.add("operations answered");
+          end();
+        };
+        this.#answer(process, pending, answered, false);
+      },
       (error: unknown) => {
-        const reason = refusalReason(error);
-        const end =
-          reason === undefined
-            ? () => pending.call.unknown(describeError(error))
-            : () => pending.call.refused(reason, describeError(error));
-        this.#answer(process, pending, end, reason === undefined);
+        const isOfToken = this.#isOfToken(error);
+        const end = (): void => {
+          if (isOfToken) this.#loseToken();
+          if (!pending.errand.refused(error)) pending.errand.unknown(describeError(error));
+        };
+        this.#answer(process, pending, end, !isRefusal(error) && !isOfToken);
       },
     );
   }
 
-  #answered(pending: Pending, response: Response): void {
-    this.#world.counts.add("operations answered");
-    this.#world.trace.number(response.header.revision);
-    pending.call.answered(response);
-    this.#workload.learn(pending.request, response);
+  #isOfToken(error: unknown): boolean {
+    return error instanceof CodedError && NO_TOKEN.includes(error.code as string);
+  }
+
+  #loseToken(): void {
+    this.#token = undefined;
+    this.#needsToken = true;
+  }
+
+  // ---- errands -----------------------------------------------------------------------------------------------------
+
+  #nextErrand(process: MemberProcess, wanted: LeaseErrand | undefined): Errand {
+    // Who cannot get a token (the user may be gone) goes on without one.
+    if (this.#needsToken && this.#user !== undefined && !this.#random.oneIn(3)) return this.#authentication(this.#user);
+    const next = wanted ?? this.#workload.next(this.#habits.readsOnly);
+    return "errand" in next ? this.#leaseErrand(next, process) : this.#historyErrand(next, process);
+  }
+
+  #context(): CallContext {
+    return this.#token === undefined ? {} : { token: this.#token };
+  }
+
+  #authentication(user: string): Errand {
+    const { accounts, counts } = this.#world;
+    return {
+      kind: "authenticate",
+      send: async (member) => {
+        const { token } = await member.auth.authenticate({ name: user, password: accounts!.passwordOf(user) });
+        return () => {
+          counts.add("tokens given");
+          this.#token = token;
+          this.#needsToken = false;
+        };
+      },
+      refused: () => {
+        this.#needsToken = !this.#random.oneIn(4);
+        return true;
+      },
+      unknown: () => undefined,
+    };
+  }
+
+  #historyErrand(request: Request, process: MemberProcess): Errand {
+    const { recorder, trace } = this.#world;
+    const asked = { client: this.name, member: process.machine.memberName, run: process.number };
+    const call = recorder.call(asked, request);
+    const context = this.#context();
+    return {
+      kind: request.kind,
+      send: async (member) => {
+        const rights = this.#rightsCall(request, process, member, context);
+        let response: Response;
+        try {
+          if (request.kind === "compact") await member.access.requireAdmin(context); // as the API asks
+          response = await callMember(member, request, context);
+        } catch (error) {
+          judged(rights, process, verdictOf(error));
+          throw error;
+        }
+        judged(rights, process, "let in");
+        return () => {
+          trace.number(response.header.revision);
+          call.answered(response);
+          this.#workload.learn(request, response);
+        };
+      },
+      refused: (error) => {
+        const reason = error === NOBODY_SERVES ? "other" : refusalReason(error);
+        if (reason === undefined) return false;
+        call.refused(reason, describeError(error));
+        return true;
+      },
+      unknown: (text) => call.unknown(text),
+    };
+  }
+
+  /** Reads with a token, and lets what comes of it be judged; resolves in any case. */
+  async readAs(token: string, request: Request, process: MemberProcess, member: Member): Promise<void> {
+    const context = { token };
+    const rights = this.#rightsCall(request, process, member, context);
+    const verdict = await callMember(member, request, context).then(() => "let in" as const, verdictOf);
+    judged(rights, process, verdict);
+  }
+
+  #rightsCall(
+    request: Request,
+    process: MemberProcess,
+    member: Member,
+    { token }: CallContext,
+  ): RightsCall | undefined {
+    const { witness, accounts } = this.#world;
+    if (accounts === undefined || request.kind === "compact" || request.kind === "hash") return undefined;
+    const isLinearizable = request.kind !== "range" || request.serializable !== true;
+    const call: RightsCall = {
+      client: this.name,
+      member: process.machine.name,
+      user: token === undefined ? "" : this.#user!,
+      tokenIndex: token === undefined ? 0 : entryOfToken(token),
+      request,
+      appliedBefore: member.observe().appliedIndex,
+      committedBefore: isLinearizable ? witness.committedTo : 0,
+      verdict: undefined,
+      appliedAfter: 0,
+    };
+    witness.rightsCalls.push(call);
+    return call;
+  }
+
+  #leaseErrand(errand: LeaseErrand, process: MemberProcess): Errand {
+    const { witness, scheduler, trace } = this.#world;
+    const call: LeaseCall | undefined =
+      errand.errand === "renew" || errand.errand === "time" || errand.errand === "revoke"
+        ? {
+            asked: errand.errand,
+            lease: errand.lease,
+            member: process.machine.name,
+            calledMs: scheduler.now,
+            committedBefore: witness.committedTo,
+            answer: undefined,
+            answeredMs: 0,
+            committedAfter: 0,
+          }
+        : undefined;
+    if (call !== undefined) witness.leaseCalls.push(call);
+    const told = (reply: LeaseReply): void => {
+      if (call === undefined || reply.answer === undefined) return;
+      call.answer = reply.answer;
+      call.answeredMs = scheduler.now;
+      call.committedAfter = Math.max(witness.committedTo, process.reachedIndex);
+    };
+    const context = this.#context();
+    return {
+      kind: errand.errand,
+      send: async (member) => {
+        const reply = await askOfLease(member, errand, context);
+        told(reply);
+        return () => {
+          trace.text(reply.text);
+          this.#workload.learnOfLease(errand, reply);
+        };
+      },
+      refused: () => true, // nothing of it is in the history
+      unknown: () => undefined,
+    };
   }
 
   /** Something goes back to the client, when the process comes to it. */
@@ -195,4 +378,31 @@ export class Client {
   #chance(oneIn: number): boolean {
     return oneIn > 0 && this.#random.oneIn(oneIn);
   }
+}
+
+/** Codes that tell of a token: it is none, or there should be one. */
+const NO_TOKEN: readonly string[] = ["AUTH_TOKEN_INVALID", "AUTH_USER_EMPTY"];
+
+/** What a client finds out when it comes to a process that is gone. */
+const NOBODY_SERVES = new Error("nobody serves there");
+
+function isRefusal(error: unknown): boolean {
+  return refusalReason(error) !== undefined;
+}
+
+function judged(call: RightsCall | undefined, process: MemberProcess, verdict: RightsCall["verdict"]): void {
+  if (call === undefined || verdict === undefined) return;
+  call.verdict = verdict;
+  call.appliedAfter = process.reachedIndex;
+}
+
+export function verdictOf(error: unknown): RightsCall["verdict"] {
+  if (!(error instanceof CodedError)) return undefined;
+  const { code } = error as CodedError<string>;
+  return code === "AUTH_PERMISSION_DENIED" ? "denied" : code === "AUTH_USER_EMPTY" ? "nobody" : undefined;
+}
+
+/** A simple token names the entry before the one that made it. */
+export function entryOfToken(token: string): number {
+  return Number(token.slice(token.lastIndexOf(".") + 1)) + 1;
 }

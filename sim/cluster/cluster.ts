@@ -125,6 +125,7 @@ export class Cluster {
   #addMachine(name: string): Machine {
     const machine = new Machine(this.#world, this.#events, name, this.#random);
     machine.diskHabits = this.#plan.disks;
+    machine.tokenSeconds = this.#plan.auth?.tokenSeconds ?? machine.tokenSeconds;
     const { driftMax } = this.#plan;
     if (driftMax > 0) machine.clock.setRate(1 + (this.#random.below(2 * driftMax + 1) - driftMax) / 1000);
     this.machines.push(machine);

@@ -21,6 +21,8 @@ export interface EntryMark {
   readonly term: number;
   /** Checksum of type and data. */
   readonly hash: number;
+  readonly type: EntryType;
+  readonly data: Uint8Array;
 }
 
 export type LogRecord =
@@ -242,7 +244,7 @@ const NONE: SnapshotMark = { index: 0, term: 0 };
 function recordOf(type: number, data: Uint8Array): LogRecord | undefined {
   if (type === RECORD_ENTRY) {
     const entry = decodeEntry(data);
-    const mark = { term: entry.term, hash: crc32c(entry.type, entry.data) };
+    const mark = { term: entry.term, hash: crc32c(entry.type, entry.data), type: entry.type, data: entry.data };
     return { kind: "entry", index: entry.index, mark, changesMembers: entry.type !== EntryType.normal };
   }
   if (type === RECORD_STATE) return { kind: "state", state: decodeHardState(data) };

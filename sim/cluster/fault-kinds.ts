@@ -12,6 +12,7 @@ export const FAULT_KINDS = [
   "clock-skew",
   "partition",
   "clog",
+  "late-reads",
   "slow-disk",
   "sync-error",
   "write-error",

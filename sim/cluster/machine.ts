@@ -14,6 +14,7 @@ import { SimDisk } from "../disk.js";
 import type { FaultKind } from "../faults.js";
 import type { CrashMode, DiskOperation } from "../platter.js";
 import type { SimRandom } from "../random.js";
+import { simCredentials } from "./accounts.js";
 import type { Counts } from "./counts.js";
 import { DurableLog, type ReplacedBy } from "./durable-log.js";
 import { LogRing } from "./log-ring.js";
@@ -103,6 +104,8 @@ export class MemberProcess implements Owner {
   mayFail = false;
   /** It was asked to stop. */
   stopping = false;
+  /** Entries up to here may be in the `db` that a leader's snapshot brought, whatever the snapshot's own index is. */
+  aheadTo = 0;
 
   constructor(machine: Machine, number: number, options: MemberOptions) {
     this.machine = machine;
@@ -112,6 +115,11 @@ export class MemberProcess implements Owner {
 
   get heldUntil(): number {
     return this.machine.heldUntil;
+  }
+
+  /** The last entry that what it serves may have come to; 0 before it serves. */
+  get reachedIndex(): number {
+    return Math.max(this.member?.observe().appliedIndex ?? 0, this.aheadTo);
   }
 }
 
@@ -128,6 +136,8 @@ export class Machine implements NetworkMachine {
   heldUntil = 0;
   disk: SimDisk;
   diskHabits: DiskHabits = CALM_DISK;
+  /** How long a token lives that nobody uses. */
+  tokenSeconds = 300;
   /** Until then all but the log is slow: much is written to the log beside what is done with `db` and the snapshots. */
   slowBesideLogUntil = 0;
   readonly clock: MachineClock;
@@ -200,6 +210,7 @@ export class Machine implements NetworkMachine {
       {
         platform: { disk: this.disk, clock, random, network: noNetwork, log },
         peers: new SimPeerDoor(network, this, process, clock),
+        credentials: simCredentials(clock, random.stream("credentials"), this.tokenSeconds),
       },
       options,
       { onFailure: (error) => this.#failed(process, error) },

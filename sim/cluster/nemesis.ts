@@ -41,6 +41,20 @@ const DEAF_MS_MAX = 300;
 const SLOW_BESIDE_LOG_FOR_MS_MAX = 1_000;
 /** Longest partition and clog. */
 const CUT_MS_MAX = 5_000;
+/** From the moment at which it is decided that a leader stands still to the one at which it does. */
+const FREEZE_AFTER_MS = 200;
+/** How long a follower's reads are late. */
+const LATE_READS_FOR_MS = 4_000;
+
+/** Who comes in the moments in which a mistake would show. */
+export interface Crowds {
+  /** Until a moment many should read from one machine, while many write through another one. */
+  onLateReads(reader: Machine, writer: Machine, until: number): void;
+  /** Leases should be granted and asked for while the leader's disk is slow for so long: the others may have applied what it has not. */
+  onLeaderSlow(leader: Machine, forMs: number): void;
+  /** Leases should be granted now, and renewed at the leader just before it goes on: it stands still after a while, for so long. */
+  onLeaderToFreeze(leader: Machine, afterMs: number, forMs: number): void;
+}
 
 export class Nemesis {
   readonly #world: ClusterWorld;
@@ -48,9 +62,18 @@ export class Nemesis {
   readonly #operator: Operator;
   readonly #plan: SeedPlan;
   readonly #random: SimRandom;
+  readonly #crowds: Crowds;
   #stopped = false;
 
-  constructor(world: ClusterWorld, cluster: Cluster, operator: Operator, plan: SeedPlan, random: SimRandom) {
+  constructor(
+    world: ClusterWorld,
+    cluster: Cluster,
+    operator: Operator,
+    plan: SeedPlan,
+    random: SimRandom,
+    crowds: Crowds,
+  ) {
+    this.#crowds = crowds;
     this.#world = world;
     this.#cluster = cluster;
     this.#operator = operator;
@@ -96,8 +119,10 @@ export class Nemesis {
     "crash-in-boot": (machine) => this.#cluster.crash(machine, this.#random.pick(["kill", ...CRASH_MODES])),
     stop: (machine) => this.#cluster.stopGracefully(machine),
     freeze: (machine) => {
-      machine.freeze(this.#random.oneIn(10) ? this.#upTo(30_000) : 50 + this.#upTo(4_000));
       this.#world.counts.add("freezes");
+      const leader = this.#cluster.leader();
+      if (leader !== undefined && this.#cluster.machines.length > 1 && this.#random.oneIn(2)) this.#freezeApart(leader);
+      else machine.freeze(this.#random.oneIn(10) ? this.#upTo(30_000) : 50 + this.#upTo(4_000));
     },
     "clock-skew": (machine) => {
       machine.clock.setRate(0.95 + this.#upTo(0.1));
@@ -105,6 +130,7 @@ export class Nemesis {
     },
     partition: (machine) => this.#partition(machine),
     clog: (machine) => this.#clog(machine),
+    "late-reads": (machine) => this.#delayReads(machine),
     "slow-disk": (machine) => this.#slowDisk(machine),
     "sync-error": (machine) => this.#failDisk(machine, ["datasync", "sync", "sync-folder"]),
     "write-error": (machine) => this.#failDisk(machine, ["write", "open", "rename", "truncate"]),
@@ -246,6 +272,28 @@ export class Nemesis {
     if (!this.#stopped && this.#plan.faults.length > 0) this.#separate([machine], "both");
   }
 
+  /** A leader stands still, cut off, until another one leads for sure; when it goes on, nobody tells it at first. */
+  #freezeApart(leader: Machine): void {
+    const { network, scheduler } = this.#world;
+    const forMs = (6 + this.#upTo(3)) * (this.#plan.options.electionMs ?? 1_000);
+    this.#crowds.onLeaderToFreeze(leader, FREEZE_AFTER_MS, forMs);
+    scheduler.after(FREEZE_AFTER_MS, undefined, () => {
+      if (this.#stopped) return;
+      this.#world.counts.add("leaders that stood still, cut off");
+      leader.freeze(forMs);
+      for (const other of this.#cluster.machines) {
+        if (other === leader) continue;
+        network.cut(leader.name, other.name);
+        network.cut(other.name, leader.name);
+        scheduler.after(forMs + FREEZE_AFTER_MS, undefined, () => {
+          if (this.#stopped) return; // all is mended then
+          network.mend(leader.name, other.name);
+          network.mend(other.name, leader.name);
+        });
+      }
+    });
+  }
+
   #separate(side: readonly Machine[], direction: "both" | "in" | "out", msMax = CUT_MS_MAX): void {
     const others = this.#cluster.machines.filter((machine) => !side.includes(machine));
     for (const inside of side) {
@@ -277,6 +325,18 @@ export class Nemesis {
     for (const other of clogged) network.clog(machine.name, other.name, until);
   }
 
+  /** A follower's reads are late, and many read from it while others write. */
+  #delayReads(machine: Machine): void {
+    const { scheduler, network } = this.#world;
+    const leader = this.#cluster.leader();
+    const followers = this.#cluster.machines.filter((each) => each !== leader);
+    if (leader === undefined || followers.length === 0) return;
+    const reader = machine === leader ? this.#random.pick(followers) : machine;
+    const until = scheduler.now + LATE_READS_FOR_MS;
+    network.delayReads(reader.name, until);
+    this.#crowds.onLateReads(reader, leader, until);
+  }
+
   /** Each direction heals by itself. */
   #cut(from: Machine, to: Machine, msMax: number): void {
     const { network, scheduler } = this.#world;
@@ -291,7 +351,9 @@ export class Nemesis {
   #slowDisk(machine: Machine): void {
     const stallMsMax = this.#random.pick([100, 1_000, 10_000]);
     machine.diskHabits = { syncMsMin: 1, syncMsMax: 50, stallOneIn: 5, stallMsMax, waitOneIn: 4 };
-    this.#world.scheduler.after(this.#upTo(CUT_MS_MAX), undefined, () => {
+    const forMs = this.#upTo(CUT_MS_MAX);
+    if (machine === this.#cluster.leader()) this.#crowds.onLeaderSlow(machine, forMs);
+    this.#world.scheduler.after(forMs, undefined, () => {
       if (!this.#stopped) machine.diskHabits = this.#plan.disks;
     });
   }

@@ -12,6 +12,7 @@ import type { EntryMark } from "./durable-log.js";
 import type { Machine, MemberProcess } from "./machine.js";
 import type { PeerProcess } from "./peer-network.js";
 import { RaftWitness } from "./raft-witness.js";
+import type { StateWitness } from "./state-witness.js";
 import { ViolationError } from "./violation.js";
 
 /** What was seen of one life of a member. */
@@ -31,8 +32,8 @@ export class Oracle {
   readonly #fail: (violation: ViolationError) => void;
   readonly #witness: RaftWitness;
   readonly #leaders = new Map<number, bigint>();
-  /** Every entry that was ever durable anywhere, by index and term. */
-  readonly #entries = new Map<number, Map<number, number>>();
+  /** Every entry that was ever durable anywhere, by index and term, and when it was first. */
+  readonly #entries = new Map<number, Map<number, { readonly mark: EntryMark; readonly atMs: number }>>();
   /** What is committed: it never changes. */
   readonly #committed = new Map<number, EntryMark>();
   #committedTo = 0;
@@ -40,9 +41,23 @@ export class Oracle {
   /** Durable term, vote and commit of each member, whatever becomes of its processes. */
   readonly #durable = new Map<Machine, { term: number; vote: bigint; commit: number }>();
 
-  /** @param machines all of the cluster, those that come later included */
-  constructor(machines: readonly Machine[], fail: (violation: ViolationError) => void) {
+  readonly #now: () => number;
+  readonly #state: StateWitness;
+
+  /**
+   * @param machines all of the cluster, those that come later included
+   * @param now milliseconds of the world
+   * @param state told of each entry once it is known to be committed
+   */
+  constructor(
+    machines: readonly Machine[],
+    now: () => number,
+    state: StateWitness,
+    fail: (violation: ViolationError) => void,
+  ) {
     this.#machines = machines;
+    this.#now = now;
+    this.#state = state;
     this.#fail = fail;
     this.#witness = new RaftWitness(fail);
   }
@@ -154,12 +169,13 @@ export class Oracle {
   }
 
   /** I2: two entries of the same index and term are the same. */
-  #onEntry(machine: Machine, index: number, { term, hash }: EntryMark): void {
+  #onEntry(machine: Machine, index: number, mark: EntryMark): void {
+    const { term, hash } = mark;
     let terms = this.#entries.get(index);
     if (terms === undefined) this.#entries.set(index, (terms = new Map()));
     const known = terms.get(term);
-    if (known === undefined) terms.set(term, hash);
-    else if (known !== hash) {
+    if (known === undefined) terms.set(term, { mark, atMs: this.#now() });
+    else if (known.mark.hash !== hash) {
       this.#break("I2-log-matching", `${machine.name} has another entry ${index} of term ${term} than one before`);
     }
   }
@@ -267,7 +283,14 @@ export class Oracle {
   #onCommitted(machine: Machine, from: number, to: number, confState: ConfState): void {
     for (let index = from; index <= to; index++) {
       const mark = machine.durableLog.entryAt(index);
-      if (mark === undefined) continue; // behind a snapshot
+      if (index > this.#committedTo) {
+        const entry = this.#entryOf(index, mark);
+        this.#state.onCommitted(index, entry?.mark, entry?.atMs ?? this.#now());
+      }
+      if (mark === undefined) {
+        this.#committedTo = Math.max(this.#committedTo, index); // behind a snapshot
+        continue;
+      }
       const known = this.#committed.get(index);
       if (known === undefined) this.#committed.set(index, mark);
       else if (known.term !== mark.term || known.hash !== mark.hash) {
@@ -281,6 +304,17 @@ export class Oracle {
         this.#checkMajority(index, mark, confState);
       }
     }
+  }
+
+  /** An entry that a member has applied. Behind a snapshot it is the one that anybody had, where there was but one. */
+  #entryOf(
+    index: number,
+    mark: EntryMark | undefined,
+  ): { readonly mark: EntryMark; readonly atMs: number } | undefined {
+    const terms = this.#entries.get(index);
+    if (mark !== undefined) return terms?.get(mark.term) ?? { mark, atMs: this.#now() };
+    const all = [...(terms?.values() ?? [])];
+    return all.length === 1 ? all[0] : undefined;
   }
 
   /**

@@ -86,6 +86,10 @@ interface Link {
 /** How long a request to another member waits for its answer. */
 const REQUEST_MS_MAX = 2_000;
 
+/** What comes late to a machine whose reads are, and by how much at most: some three times what a read waits before it asks again. */
+const LATE_READS: readonly MessageType[] = [MessageType.append, MessageType.readIndexResponse];
+const LATE_READS_MS_MAX = 1_500;
+
 /** The largest piece in which a snapshot's database arrives. */
 const PIECE_BYTES_MAX = 4_096;
 
@@ -99,6 +103,8 @@ export class SimPeerNetwork {
   readonly #machines = new Map<string, NetworkMachine>();
   readonly #processes = new Map<string, PeerProcess>();
   readonly #links = new Map<string, Link>();
+  /** Until when a machine's reads are late. */
+  readonly #lateReads = new Map<string, number>();
   readonly #streams = new Set<SnapshotPipe>();
   /** Snapshots that a member is reading; each resolves when it is done with its stream. */
   readonly #receiving = new Map<SnapshotPipe, Promise<void>>();
@@ -164,6 +170,7 @@ export class SimPeerNetwork {
   }
 
   mendAll(): void {
+    this.#lateReads.clear();
     for (const link of this.#links.values()) {
       link.cuts = 0;
       link.clogUntil = 0;
@@ -197,6 +204,14 @@ export class SimPeerNetwork {
       this.#counts.add("messages repeated");
       this.#deliverLater(from, to, message.type, bytes, link);
     }
+  }
+
+  /**
+   * Until then a machine hears late, and in any order, what was written and up to where it may read: so late that it asks again, and gets
+   * answers to questions that it has forgotten.
+   */
+  delayReads(machine: string, until: number): void {
+    this.#lateReads.set(machine, until);
   }
 
   /** Since when messages of this machine arrive at that one, in that one's local time. */
@@ -286,13 +301,20 @@ export class SimPeerNetwork {
     if (this.#chance(this.habits.lateOneIn))
       arrival += (this.#delay() * this.habits.lateMsMax) / this.habits.delayMsMax;
     arrival = Math.max(arrival, link.clogUntil);
-    if (this.habits.laggards.includes(type) && this.#chance(2)) {
+    if (this.#isLate(to, type)) {
+      arrival += (LATE_READS_MS_MAX * this.#random.below(1024)) / 1024;
+    } else if (this.habits.laggards.includes(type) && this.#chance(2)) {
       arrival += (this.habits.lagMsMax * this.#random.below(1024)) / 1024;
     } else if (!this.habits.reorders) {
       arrival = Math.max(arrival, link.lastArrival);
       link.lastArrival = arrival;
     }
     this.#scheduler.after(arrival - now, this.#machines.get(to), () => this.#deliver(from, to, bytes, link));
+  }
+
+  #isLate(to: string, type: MessageType): boolean {
+    const until = this.#lateReads.get(to);
+    return until !== undefined && until > this.#scheduler.now && LATE_READS.includes(type);
   }
 
   #deliver(from: PeerProcess, to: string, bytes: Uint8Array, link: Link): void {

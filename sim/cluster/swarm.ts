@@ -10,6 +10,7 @@ import { FAULT_KINDS, type FaultKind } from "./fault-kinds.js";
 import type { DiskHabits } from "./machine.js";
 import type { LinkHabits } from "./peer-network.js";
 import { AMBUSHES, type Ambush } from "./situations.js";
+import type { WatchHabits } from "./watch-clients.js";
 import type { Mix, WorkloadOptions } from "./workload.js";
 
 export interface SeedPlan {
@@ -22,6 +23,10 @@ export interface SeedPlan {
   /** Clients that all call the leader in the same moment, now and then: what it cannot commit then makes a long tail. */
   readonly crowd: CrowdPlan;
   readonly workload: WorkloadOptions;
+  /** Clients that watch. */
+  readonly watchers: readonly WatchHabits[];
+  /** Undefined where authentication is never on. */
+  readonly auth: AuthPlan | undefined;
   /** Calls of all clients together, about; fewer when many wait long. */
   readonly operations: number;
   /** How long clients call and things go wrong. */
@@ -33,6 +38,13 @@ export interface SeedPlan {
   readonly faultPauseMsMax: number;
   /** Clocks run up to so many parts in a thousand too fast or too slow. */
   readonly driftMax: number;
+}
+
+export interface AuthPlan {
+  /** Between two changes of users and roles. */
+  readonly pauseMsMax: number;
+  /** How long a token lives that nobody uses. */
+  readonly tokenSeconds: number;
 }
 
 export interface CrowdPlan {
@@ -57,6 +69,8 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
   const operations = options.operations ?? random.pick([200, 400, 400, 800]);
   const chaosMs = random.pick([5_000, 10_000, 20_000, 30_000]);
   const electionMs = random.pick([300, 500, 1000]);
+  const keys = random.pick([2, 4, 8, 20]);
+  const leaseCheckpoint = random.oneIn(3);
   return {
     members: size,
     options: {
@@ -73,12 +87,25 @@ export function drawPlan(random: SimRandom, options: SwarmOptions = {}): SeedPla
       batchWritesMax: random.pick([1, 3, 20, 1_000]),
       syncOnLoop: random.oneIn(2),
       strictReconfigCheck: random.oneIn(2),
+      watchProgressMs: random.pick([100, 500, 2_000]),
+      watchDeliveriesPerTurnMax: random.pick([1, 3, 10_000, 10_000]),
+      watchWalkRowsMax: random.pick([1, 2, 5, 1_000]),
+      leaseCheckpoint,
+      leaseCheckpointPersist: leaseCheckpoint && random.oneIn(2),
+      leaseCheckpointMs: random.pick([500, 1_000, 2_000]),
     },
     links: drawLinks(random),
     disks: drawDisks(random),
     clients: Array.from({ length: clients }, () => drawClient(random, (2 * clients * chaosMs) / operations)),
     crowd: drawCrowd(random),
-    workload: { keys: random.pick([2, 4, 8, 20]), valueBytesMax: random.pick([20, 100, 600]), mix: drawMix(random) },
+    workload: {
+      keys,
+      valueBytesMax: random.pick([20, 100, 600]),
+      leaseSecondsMax: random.pick([2, 4, 6]),
+      mix: drawMix(random),
+    },
+    watchers: Array.from({ length: random.pick([0, 1, 2, 3]) }, () => drawWatcher(random, keys)),
+    auth: random.oneIn(3) ? drawAuth(random) : undefined,
     operations,
     chaosMs,
     faults: drawFaults(random),
@@ -94,6 +121,7 @@ const DRAWN_FAULTS: readonly FaultKind[] = [
   "kill-then-power-loss",
   "kill-then-power-loss",
   "defragment",
+  "late-reads",
 ];
 
 function drawFaults(random: SimRandom): FaultKind[] {
@@ -165,11 +193,38 @@ function drawClient(random: SimRandom, pauseMsMax: number): ClientHabits {
   };
 }
 
+function drawWatcher(random: SimRandom, keys: number): WatchHabits {
+  return {
+    watchers: 1 + random.below(3),
+    pauseMsMax: random.pick([200, 1_000, 3_000]),
+    restMsMax: random.pick([0, 500, 3_000]),
+    keys,
+  };
+}
+
+function drawAuth(random: SimRandom): AuthPlan {
+  return { pauseMsMax: random.pick([300, 1_000, 3_000]), tokenSeconds: random.pick([1, 5, 300]) };
+}
+
 function drawCrowd(random: SimRandom): CrowdPlan {
   return {
     size: random.pick([0, 0, 10, 30]),
     habits: { readsOnly: false, pauseMsMax: 0, timeoutMsMin: 500, timeoutMsMax: 2_000, lossOneIn: 0, moveOneIn: 0 },
     pauseMsMax: random.pick([2_000, 6_000]),
+  };
+}
+
+function drawLeaseMix(
+  random: SimRandom,
+): Pick<Mix, "grant" | "attach" | "renew" | "leaseTime" | "revoke" | "leaseList"> {
+  if (random.oneIn(3)) return { grant: 0, attach: 0, renew: 0, leaseTime: 0, revoke: 0, leaseList: 0 };
+  return {
+    grant: 5,
+    attach: 12,
+    renew: random.pick([5, 15]),
+    leaseTime: 3,
+    revoke: random.pick([0, 1, 3]),
+    leaseList: 1,
   };
 }
 
@@ -187,5 +242,6 @@ function drawMix(random: SimRandom): Mix {
     nested: sometimes(random.pick([4, 10])),
     compact: sometimes(random.pick([2, 6])),
     hash: sometimes(3),
+    ...drawLeaseMix(random),
   };
 }

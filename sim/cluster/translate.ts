@@ -18,7 +18,7 @@ import {
 } from "../../src/proto/generated/etcdserverpb/kv.js";
 import type { ResponseHeader } from "../../src/proto/generated/etcdserverpb/header.js";
 import type { KeyValue as WireKeyValue } from "../../src/proto/generated/mvccpb/kv.js";
-import type { Member } from "../../src/server/index.js";
+import type { CallContext, Member } from "../../src/server/index.js";
 import type {
   Compare,
   DeleteRequest,
@@ -39,18 +39,19 @@ import type {
 } from "../check/history.js";
 
 /** Makes the call; rejects as the member does. */
-export async function callMember(member: Member, request: Request): Promise<Response> {
+export async function callMember(member: Member, request: Request, context: CallContext = {}): Promise<Response> {
   switch (request.kind) {
     case "put":
-      return putResponse(await member.put(wirePut(request)));
+      return putResponse(await member.put(wirePut(request), context));
     case "range":
-      return rangeResponse(await member.range(wireRange(request)));
+      return rangeResponse(await member.range(wireRange(request), context));
     case "delete":
-      return deleteResponse(await member.deleteRange(wireDelete(request)));
+      return deleteResponse(await member.deleteRange(wireDelete(request), context));
     case "txn":
-      return txnResponse(await member.txn(wireTxn(request)));
+      return txnResponse(await member.txn(wireTxn(request), context));
     case "compact": {
-      const { header } = await member.compact({ revision: request.revision, physical: request.physical ?? false });
+      const compaction = { revision: request.revision, physical: request.physical ?? false };
+      const { header } = await member.compact(compaction, context);
       return { kind: "compact", header: headerOf(header) };
     }
     case "hash": {
@@ -68,6 +69,12 @@ export function refusalReason(error: unknown): RefusalReason | undefined {
       return "compacted";
     case "MVCC_FUTURE_REVISION":
       return "future";
+    case "LEASE_NOT_FOUND":
+    case "AUTH_PERMISSION_DENIED":
+    case "AUTH_OLD_REVISION":
+    case "AUTH_USER_EMPTY":
+    case "AUTH_USER_NOT_FOUND":
+    case "AUTH_TOKEN_INVALID":
     case "SERVER_TOO_MANY_REQUESTS":
     case "SERVER_REQUEST_TOO_LARGE":
     case "SERVER_NO_SPACE":
@@ -175,7 +182,7 @@ function headerOf(header: ResponseHeader | undefined): Header {
   };
 }
 
-function keyValue(kv: WireKeyValue): KeyValue {
+export function keyValue(kv: WireKeyValue): KeyValue {
   return {
     key: latin1FromBytes(kv.key),
     value: latin1FromBytes(kv.value),

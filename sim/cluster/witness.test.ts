@@ -1,7 +1,7 @@
 /** What is told to the laws of raft and what is counted as a situation: from log lines, platters and messages. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { makeMessage, MessageType } from "../../src/proto/raft.js";
+import { EntryType, makeMessage, MessageType } from "../../src/proto/raft.js";
 import { Counts } from "./counts.js";
 import type { ClusterWorld } from "./cluster.js";
 import type { EntryMark } from "./durable-log.js";
@@ -12,7 +12,7 @@ import type { ViolationError } from "./violation.js";
 
 /** A machine whose disk holds the state of term 2, and these entries, given by their terms from index 1 on. */
 function machineWith(terms: readonly number[], vote = 0n): Machine {
-  const marks = terms.map((term): EntryMark => ({ term, hash: term }));
+  const marks = terms.map((term): EntryMark => ({ term, hash: term, type: EntryType.normal, data: new Uint8Array(0) }));
   return {
     name: "m1",
     damaged: undefined,

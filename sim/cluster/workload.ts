@@ -1,10 +1,20 @@
 /**
  * What clients ask for: random requests on a few keys, so that they meet. Values are unique, so that a value tells its request.
  *
- * No transaction writes a key twice: the API's checks refuse that before a member sees it.
+ * No transaction writes a key twice: the API's checks refuse that before a member sees it. An ID of a lease
+ * is asked for again now and then: where the lease is there, that is refused.
  */
-import type { Compare, KeyValueRequest, RangeRequest, Request, Response, TxnRequest } from "../check/history.js";
+import type {
+  Compare,
+  KeyValueRequest,
+  PutRequest,
+  RangeRequest,
+  Request,
+  Response,
+  TxnRequest,
+} from "../check/history.js";
 import type { SimRandom } from "../random.js";
+import type { LeaseErrand, LeaseReply } from "./lease-errands.js";
 
 /** How often each kind is asked for, beside the others; 0 never. */
 export interface Mix {
@@ -19,14 +29,29 @@ export interface Mix {
   readonly nested: number;
   readonly compact: number;
   readonly hash: number;
+  readonly grant: number;
+  /** A put that hangs its key on a lease; beside it one in so many puts of transactions does. */
+  readonly attach: number;
+  readonly renew: number;
+  readonly leaseTime: number;
+  readonly revoke: number;
+  readonly leaseList: number;
 }
 
 export interface WorkloadOptions {
   readonly keys: number;
   /** Most bytes that a value is filled up to. */
   readonly valueBytesMax: number;
+  /** What leases are granted for, in seconds, beside the long ones that do not run out in a run. */
+  readonly leaseSecondsMax: number;
   readonly mix: Mix;
 }
+
+/** Of a lease that does not run out in a run. */
+export const LONG_LEASE_SECONDS = 1_000;
+
+/** Leases that one asks for again and again: those that were granted last. */
+const LEASES_REMEMBERED = 6;
 
 /** What one asks for who only reads. */
 const READS: readonly (keyof Mix)[] = ["get", "get", "get", "list", "getSerializable"];
@@ -44,6 +69,9 @@ export class Workload {
   /** Whether the newest revision that answers told is that of a deletion. */
   #newestIsDeletion = false;
   #values = 0;
+  /** Leases that were granted, or may have been: the last ones. */
+  readonly #leases: string[] = [];
+  #leaseIds = 0;
 
   constructor(options: WorkloadOptions, random: SimRandom) {
     this.#options = options;
@@ -54,7 +82,7 @@ export class Workload {
   }
 
   /** @param readsOnly nothing that waits for a write: who only reads is soon at the next member, and sees which of them is behind */
-  next(readsOnly: boolean): Request {
+  next(readsOnly: boolean): Request | LeaseErrand {
     const kind = readsOnly ? this.#random.pick(READS) : this.#kind();
     switch (kind) {
       case "put":
@@ -83,7 +111,48 @@ export class Workload {
         };
       case "hash":
         return { kind: "hash" };
+      case "grant":
+        return this.#grant();
+      case "attach":
+        return { ...this.#put(this.#key()), ...this.#leaseField() };
+      case "renew":
+      case "revoke":
+        return this.#ofLease((lease) => ({ errand: kind, lease }));
+      case "leaseTime":
+        return this.#ofLease((lease) => ({ errand: "time", lease, keys: this.#random.oneIn(2) }));
+      case "leaseList":
+        return { errand: "list" };
     }
+  }
+
+  /** Learns of leases that can be asked for. */
+  learnOfLease(errand: LeaseErrand, { granted }: LeaseReply): void {
+    if (errand.errand === "grant" && errand.lease === "0" && granted !== undefined) this.#remember(granted);
+  }
+
+  #remember(lease: string): void {
+    this.#leases.push(lease);
+    if (this.#leases.length > LEASES_REMEMBERED) this.#leases.shift();
+  }
+
+  #grant(): LeaseErrand {
+    const ttlSeconds = this.#random.oneIn(5)
+      ? LONG_LEASE_SECONDS
+      : 1 + this.#random.below(this.#options.leaseSecondsMax);
+    if (this.#random.oneIn(3)) return { errand: "grant", lease: "0", ttlSeconds };
+    const last = this.#leases.at(-1);
+    if (last !== undefined && this.#random.oneIn(8)) return { errand: "grant", lease: last, ttlSeconds };
+    const lease = String(++this.#leaseIds);
+    this.#remember(lease);
+    return { errand: "grant", lease, ttlSeconds };
+  }
+
+  #ofLease(make: (lease: string) => LeaseErrand): LeaseErrand {
+    return this.#leases.length === 0 ? this.#grant() : make(this.#random.pick(this.#leases));
+  }
+
+  #leaseField(): { lease?: string } {
+    return this.#leases.length === 0 ? {} : { lease: this.#random.pick(this.#leases) };
   }
 
   /** Learns from an answer, so that later compares hit. */
@@ -113,7 +182,7 @@ export class Workload {
     return `k${this.#random.below(this.#options.keys)}`;
   }
 
-  #put(key: string): KeyValueRequest {
+  #put(key: string): PutRequest {
     return { kind: "put", key, value: this.#value(), ...(this.#random.oneIn(3) ? { prevKv: true } : {}) };
   }
 
@@ -164,11 +233,15 @@ export class Workload {
   /** A transaction in a transaction, with a read at a revision that a compaction may have taken. */
   #nested(): TxnRequest {
     const [first, second] = this.#twoKeys();
+    const lease = this.#random.oneIn(4) ? this.#leaseField() : {};
     const past = { kind: "range", key: second, revision: Math.max(1, this.#revision - this.#random.below(6)) } as const;
     const inner: TxnRequest = {
       kind: "txn",
       compares: [{ key: second, target: "version", result: "greater", operand: this.#random.below(3) }],
-      success: [this.#put(second), { kind: "range", key: second }],
+      success: [
+        { ...this.#put(second), ...lease },
+        { kind: "range", key: second },
+      ],
       failure: this.#random.oneIn(3) ? [past] : [{ kind: "range", ...ALL_KEYS, limit: 3 }],
     };
     return {

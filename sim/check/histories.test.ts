@@ -614,3 +614,19 @@ test("there are at least thirty bad histories, and no name twice", () => {
   assert.ok(bad.length >= 30, `${bad.length}`);
   assert.equal(new Set(bad.map(({ name }) => name)).size, bad.length);
 });
+
+test("a revision that is the end of a lease is explained by what hung on it, and by nothing else", () => {
+  const kv = { key: "a", value: "1", createRevision: 2, modRevision: 2, version: 1, lease: "7" };
+  const ends = (lease: string, ...keys: string[]): string => {
+    const verdict = checkHistory({
+      start: { revision: 2, kvs: [kv] },
+      operations: [],
+      log: [{ revision: 3, changes: keys.map((key) => ({ kind: "delete", key })), lease }],
+    });
+    return verdict.violations[0]?.law ?? verdict.kind;
+  };
+  assert.equal(ends("7", "a"), "right");
+  assert.equal(ends("8", "a"), "log-as-the-model");
+  assert.equal(ends("7", "b"), "log-as-the-model");
+  assert.equal(ends("7", "a", "b"), "log-as-the-model");
+});

@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { bytesFromLatin1, latin1FromBytes, utf8FromText } from "../base/text.js";
 import { silentLog } from "../platform/log.js";
 import { Permission_Type as PermissionType, User } from "../proto/generated/authpb/auth.js";
-import { AuthTables } from "./auth-tables.js";
+import { AUTH_USERS_BUCKET, AuthTables } from "./auth-tables.js";
 import { type Caller, NOBODY } from "./caller.js";
 import { AuthError } from "./errors.js";
+import { SimpleTokens } from "./simple-tokens.js";
 import { MemoryTable } from "./testing/memory-table.js";
 
 interface Fixture {
@@ -93,7 +94,7 @@ test("authentication is switched on only for a root that can switch it off", () 
   tables.enable();
   tables.enable();
   assert.equal(reopen().isEnabled, true);
-  assert.deepEqual(told, ["enable", "enable"], "once, and once more when it was opened anew");
+  assert.deepEqual(told, ["enable", "disable", "enable"], "once, and once more when it was opened anew");
 });
 
 test("users are kept as etcd keeps them", () => {
@@ -319,4 +320,23 @@ test("tables that come with a snapshot count at once: nothing is remembered of t
     refusal(() => reopen().assertMay("read", caller, bytes("b"), NOTHING)),
     "AUTH_PERMISSION_DENIED",
   );
+});
+
+test("tables that are opened anew end all tokens: they may be of users that are gone, or have another password", () => {
+  const table = new MemoryTable();
+  const tokens = new SimpleTokens({ now: () => 0 }, { below: () => 0 });
+  const tables = new AuthTables(table, tokens, silentLog);
+  populate(tables);
+  tables.enable();
+  const token = tokens.assign("alice", "prefix", 7);
+  assert.equal(tokens.find(token)?.username, "alice");
+  // As a snapshot brings it: the entry that changed the password is never applied here.
+  table.put(
+    AUTH_USERS_BUCKET,
+    bytes("alice"),
+    User.encode({ ...tables.mustUser("alice"), password: bytes("new") }).finish(),
+  );
+  assert.equal(new AuthTables(table, tokens, silentLog).isEnabled, true);
+  assert.equal(tokens.find(token), undefined);
+  assert.notEqual(tokens.find(tokens.assign("alice", "prefix", 8)), undefined);
 });

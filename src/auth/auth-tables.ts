@@ -67,8 +67,9 @@ export class AuthTables {
     this.#log = log;
     this.#isEnabled = table.get(AUTH_BUCKET, ENABLED_KEY)?.[0] === 1;
     this.#revision = this.#storedRevision();
+    // Tables that a leader's snapshot brought may have other users, and other passwords, under the names of those whose tokens are known here.
+    tokens.disable();
     if (this.#isEnabled) tokens.enable();
-    else tokens.disable();
     if (this.#revision === 0) this.#changed();
   }
 

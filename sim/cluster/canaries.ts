@@ -554,18 +554,6 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
-    name: "rights-kept-over-a-snapshot",
-    what: "users and roles that come with a leader's snapshot do not count (#14571)",
-    changes: [
-      change("src/auth/auth-tables.js", "#rights = new Map();", "#rights;"),
-      change(
-        "src/auth/auth-tables.js",
-        "this.#tokens = tokens;",
-        "this.#tokens = tokens;\n        this.#rights = tokens.rightsKept ??= new Map();",
-      ),
-    ],
-  },
-  {
     name: "puts-not-asked-when-applied",
     what: "a put is applied whoever makes it",
     changes: [change("src/server/applier.js", "this.#dependencies.auth.checks?.put(caller, put);", "")],
@@ -600,13 +588,6 @@ export const CANARIES: readonly Canary[] = [
         'if (prevKv)\n            this.#tables.assertMay("read", caller, key, EMPTY_BYTES);',
         "",
       ),
-    ],
-  },
-  {
-    name: "lease-keys-for-everybody",
-    what: "who may write one key can have another one deleted, by hanging his on its lease",
-    changes: [
-      change("src/auth/request-checks.js", "if (lease !== 0n)\n            this.writesOfLease(caller, lease);", ""),
     ],
   },
   // ---- raft ----

@@ -171,6 +171,12 @@ export const PEER_ANSWER_BYTES_MAX = mebibytes(4);
 /** Connections to the peer port. A member of a large cluster has about ten to each other one: two streams, pipeline, probes. */
 export const PEER_CONNECTIONS_MAX = 512;
 
+/**
+ * Open files that clients' connections leave to the member: its log, `db`, what it listens on (etcd's 150). Without a reserve, whoever opens enough
+ * connections keeps the log from its next segment, and the member fails.
+ */
+export const FILES_RESERVED = 150;
+
 /** Heads of requests: etcd's are under 1 KiB. */
 export const PEER_HEADER_BYTES_MAX = kibibytes(16);
 

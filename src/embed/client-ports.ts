@@ -13,8 +13,10 @@ import {
   serveClientPort,
   serveMetricsPort,
 } from "../api/index.js";
-import { BoundPort, type PortTls, type SharedPort } from "../grpc/index.js";
+import { FILES_RESERVED, PEER_CONNECTIONS_MAX } from "../base/limits.js";
+import { BoundPort, type PortLimits, type PortTls, type SharedPort } from "../grpc/index.js";
 import type { Address, Log, Platform } from "../platform/index.js";
+import { openFilesMax } from "../platform/node/index.js";
 import { loadTls, logRefusal, type TlsSettings, whyNoHttp2 } from "../tls/index.js";
 import { checkCommon, type ClientTls, makesItsOwn, refuseOptions, tlsSettings } from "./tls.js";
 
@@ -39,6 +41,8 @@ export interface ClientPortsOptions {
   readonly clientLimits: ClientLimits | undefined;
   /** The gateway, and who may ask over HTTP. */
   readonly http: Partial<ClientHttpOptions> | undefined;
+  /** Whether other members have connections of this process, too. */
+  readonly servesPeers: boolean;
 }
 
 /** A port, and which URLs it stands for. */
@@ -197,7 +201,9 @@ export class BoundClientPorts {
   static async bind(options: ClientPortsOptions, dataDir: string, platform: Platform): Promise<BoundClientPorts> {
     const bound: BoundPlace[] = [];
     try {
-      for (const place of placesOf(options)) bound.push({ ...place, port: await BoundPort.bind(place.address) });
+      const places = placesOf(options);
+      const limits = connectionLimits(places.length, options.servesPeers, platform);
+      for (const place of places) bound.push({ ...place, port: await BoundPort.bind(place.address, limits) });
       const tls = await settingsOf(options, dataDir, platform);
       return new BoundClientPorts(options, bound, tls, platform.log);
     } catch (error) {
@@ -231,6 +237,31 @@ export class BoundClientPorts {
   async close(): Promise<void> {
     await closeAll(this.#places);
   }
+}
+
+/** Between two warnings that connections are turned away. */
+const TOLD_EVERY_MS = 60_000;
+/** Of the files that may be open, where the reserve is nearly all of them. */
+const SHARE_MIN = 1 / 4;
+
+/** What one of so many ports may hold, so that the member always has files for its log and for other members. */
+function connectionLimits(ports: number, servesPeers: boolean, { clock, log }: Platform): PortLimits {
+  const filesMax = openFilesMax();
+  if (filesMax === undefined) return {};
+  const reserved = FILES_RESERVED + (servesPeers ? PEER_CONNECTIONS_MAX : 0);
+  const connectionsMax = Math.max(1, Math.floor(Math.max(filesMax - reserved, filesMax * SHARE_MIN) / ports));
+  let toldAt = -Infinity;
+  const onFull = (): void => {
+    if (clock.now() - toldAt < TOLD_EVERY_MS) return;
+    toldAt = clock.now();
+    log.warn(
+      "connections of clients are turned away: there are as many as the limit of open files allows (ulimit -n)",
+      {
+        "max-connections": connectionsMax,
+      },
+    );
+  };
+  return { connectionsMax, onFull };
 }
 
 const isSecure = ({ urls }: Place): boolean => urls.some((url) => url.secure);

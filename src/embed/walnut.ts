@@ -142,6 +142,7 @@ async function start(
     clientTls: options.clientTls,
     clientLimits: options.clientLimits,
     http: options.http,
+    servesPeers: (options.listenPeerUrls ?? []).length > 0,
   };
   checkClientPorts(clientOptions);
   checkPeerPort({ listenPeerUrls: options.listenPeerUrls ?? [], peerTls: options.peerTls });

@@ -431,6 +431,39 @@ test("who comes before the port serves waits, and is served; a port that is give
   await (await BoundPort.bind(given.address)).close();
 });
 
+test("a port that has as many connections as it may have turns others away, and takes one when one has gone", async (t) => {
+  let turnedAway = 0;
+  const address = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
+  const bound = await BoundPort.bind(address, { connectionsMax: 2, onFull: () => turnedAway++ });
+  const table = new Map([["/here", () => plainAnswer(200, "served")]]);
+  const http = new HttpServer({ bodyBytesMax: 1 }, { clock: testClock, table });
+  const served = bound.serve({ clock: testClock, http });
+  t.after(() => served.stop(0));
+  const { port } = bound.address as { port: number };
+  const connected = async (): Promise<net.Socket> => {
+    const socket = net.connect(port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    await once(socket, "connect");
+    return socket;
+  };
+  const ask = async (socket: net.Socket): Promise<string> => {
+    let answer = "";
+    socket.on("data", (chunk: Buffer) => (answer += chunk.toString("latin1")));
+    socket.write("GET /here HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    if (!socket.closed) await once(socket, "close");
+    return answer;
+  };
+  const [first, second] = [await connected(), await connected()];
+  assert.equal(await ask(await connected()), "");
+  assert.equal(turnedAway, 1);
+  assert.match(await ask(first), / 200 /);
+  // The port hears of the end of a connection a moment later.
+  let answer = "";
+  while (answer === "") answer = await ask(await connected());
+  assert.match(answer, / 200 /);
+  assert.match(await ask(second), / 200 /);
+});
+
 test("a socket file that a killed process left is taken over; one that is served, or no socket, is not", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "walnut-port-"));
   t.after(() => rmSync(folder, { recursive: true }));

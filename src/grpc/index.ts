@@ -14,6 +14,13 @@ export {
   plainAnswer,
   type UpgradeHandler,
 } from "./http.js";
-export { BoundPort, PortError, type PortTls, SharedPort, type SharedPortDependencies } from "./port.js";
+export {
+  BoundPort,
+  PortError,
+  type PortLimits,
+  type PortTls,
+  SharedPort,
+  type SharedPortDependencies,
+} from "./port.js";
 export { GRPC_SERVER_DEFAULTS, GrpcServer, type GrpcServerDependencies, type GrpcServerOptions } from "./server.js";
 export { GRPC_STATUS_NAMES, GrpcError, GrpcStatus } from "./status.js";

@@ -68,6 +68,13 @@ function speechOf(first: Buffer): Speech | undefined {
   return /^[A-Za-z]/.test(first.toString("latin1", 0, 1)) ? "http1" : "other";
 }
 
+export interface PortLimits {
+  /** Connections at the same time; any number when left out. One more is closed at once. */
+  readonly connectionsMax?: number | undefined;
+  /** Told of each that was closed for that. */
+  readonly onFull?: () => void;
+}
+
 /** Connections that may wait for a port to serve; more are closed, and come again. */
 const WAITING_MAX = 1_024;
 
@@ -93,9 +100,11 @@ export class BoundPort {
   }
 
   /** @throws PortError `PORT_IN_USE`, `PORT_UNUSABLE` with the address and what to do */
-  static async bind(address: Address): Promise<BoundPort> {
+  static async bind(address: Address, { connectionsMax, onFull }: PortLimits = {}): Promise<BoundPort> {
     // Nothing is read of a connection before there is someone to serve it.
     const server = net.createServer({ noDelay: true, pauseOnConnect: true });
+    if (connectionsMax !== undefined) server.maxConnections = connectionsMax;
+    if (onFull !== undefined) server.on("drop", onFull);
     try {
       await listen(server, address);
     } catch (error) {

@@ -14,6 +14,7 @@ export { NodeDisk } from "./disk.js";
 export { LineWriter, nodeLog, NodeLog, type LineSink, type LogOptions } from "./log.js";
 export type { LogRotation } from "./rotating-file.js";
 export { NodeNetwork } from "./network.js";
+export { openFilesMax } from "./open-files.js";
 export { NodeRandom } from "./random.js";
 export { lowerRuntimeThreads } from "./runtime-threads.js";
 

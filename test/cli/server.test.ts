@@ -133,7 +133,7 @@ test("flags that cannot be are refused with etcd's exit code, and nothing is mad
     [["--nosuch"], 2, /FLAG_UNKNOWN: --nosuch is not a flag/],
     [["--snapshot-count=abc"], 2, /FLAG_INVALID: --snapshot-count/],
     [["extra"], 1, /ARGUMENT_UNEXPECTED: "extra"/],
-    [["--enable-v2"], 1, /FLAG_UNSUPPORTED: --enable-v2: known, but not supported yet/],
+    [["--enable-v2"], 1, /FLAG_UNSUPPORTED: --enable-v2: known, but the v2 API is not served .*; leave it out/],
     [["--listen-client-urls=http://127.0.0.1:0"], 1, /FLAG_INVALID: --advertise-client-urls is required/],
     [["--heartbeat-interval=0"], 1, /OPTIONS_INVALID: --heartbeat-interval/],
     [["--election-timeout=400"], 1, /OPTIONS_INVALID: --election-timeout\[400ms\] should be at least as 5 times/],

@@ -5,7 +5,7 @@
  *   node dist/test/compat/hostile-clients.js [--server under-test] [--scale 1] [--only PART-OF-A-NAME] [--seed N]
  *
  * Laws, after each play: the member runs, its keys are what they were but for what was acknowledged; no call of the good clients failed, and half
- * of them took less than 5 ms; memory and descriptors come back. `--scale 1` is 100,000 connections with heads that never end.
+ * of them took less than 20 ms; memory and descriptors come back. `--scale 1` is 100,000 connections with heads that never end.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -30,7 +30,8 @@ const TXN = "/etcdserverpb.KV/Txn";
 
 const OWN_SCRIPT = join(PROJECT, "dist/test/compat/hostile-clients.js");
 
-const P50_MS_MAX = 5;
+/** Attackers and good clients share two processors with the member. */
+const P50_MS_MAX = 20;
 /** A heap grows with what is thrown at it and is swept when its owner pleases. */
 const MEMORY_SLACK_BYTES = 96 * 2 ** 20;
 const DESCRIPTORS_SLACK = 4;

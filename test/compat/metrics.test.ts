@@ -4,16 +4,24 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { etcd, PROJECT, type ServerBinary, skipReason, underTest } from "../support/binaries.js";
+import { eventually } from "../support/cluster.js";
 import { Stage } from "../support/servers.js";
 
 /** Of the runtimes, not of etcd. */
 const RUNTIMES = /^(go|nodejs|process|promhttp)_/;
 
+const SHOWN_WITHIN_MS = 10_000;
+
 async function metricsOf(stage: Stage, binary: ServerBinary): Promise<string> {
   const server = await stage.start(binary, await stage.seat(), { flags: ["--metrics=extensive"] });
   await server.client.put("a", "b");
   await fetch(`http://${server.address}/readyz`);
-  return (await fetch(`http://${server.address}/metrics`)).text();
+  // What follows a member's state is shown from its first tick on.
+  const { exposition } = await eventually("the figures to be shown", SHOWN_WITHIN_MS, async () => {
+    const exposition = await (await fetch(`http://${server.address}/metrics`)).text();
+    return /^etcd_server_proposals_applied_total [1-9]/m.test(exposition) ? { exposition } : "nothing was applied";
+  });
+  return exposition;
 }
 
 const namesIn = (exposition: string): Set<string> =>

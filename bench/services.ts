@@ -70,6 +70,7 @@ async function keepAlives(server: Server, seconds: number): Promise<number> {
     if (connection.error !== undefined) throw connection.error;
     connection.close();
   }
+  for (let ID = 1; ID <= STREAMS; ID++) await server.client.call("LeaseRevoke", { ID }); // the next round grants them anew
   return perSecond;
 }
 

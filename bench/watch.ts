@@ -14,7 +14,9 @@ import { serverNamed, underTest, walnut, type ServerBinary } from "../test/suppo
 import type { Message } from "../test/support/messages.js";
 import { Stage } from "../test/support/servers.js";
 import { describeMachine } from "./figures.js";
+import { LoadConnection, type Load } from "./load/connection.js";
 import { Histogram } from "./load/histogram.js";
+import { keyOf, kvRequest, RequestMaker } from "./load/requests.js";
 import { Cursor, WatchReader, type StreamPlan } from "./load/watch-reader.js";
 import { cpuSeconds } from "./process-stats.js";
 
@@ -71,10 +73,61 @@ interface Outcome {
   readonly cpuMs: number;
 }
 
-/** The number of a stored pair's value. */
-const PAIR_VALUE = 5;
+/** The number of a stored pair's field. */
+const PAIR_MOD_REVISION = 3;
+/** The store's first one is 1, and nothing but these puts writes. */
+const FIRST_REVISION = 2;
 
-const keyOf = (number: number): Uint8Array => Buffer.from(`watched-${String(number).padStart(4, "0")}`);
+/** All puts of a play on one connection, which keeps their order: the revision tells which one an event is of. */
+class Puts implements Load {
+  /** When each was sent. */
+  readonly sentAt: number[] = [];
+  readonly #connection: LoadConnection;
+  readonly #count: number;
+  #ended = 0;
+  #error: Error | undefined;
+  #over: () => void = () => undefined;
+
+  constructor(address: string, { puts, keys }: WatchPlay) {
+    this.#count = puts;
+    const message = { key: keyOf(0), value: Buffer.alloc(VALUE_BYTES, 7) };
+    const maker = new RequestMaker(kvRequest("Put", message, { kind: "cycle", count: keys }), 1);
+    this.#connection = new LoadConnection(address, IN_FLIGHT, [maker], this);
+  }
+
+  /** @throws when one went wrong */
+  async make(): Promise<void> {
+    await this.#connection.ready();
+    const over = new Promise<void>((resolve) => (this.#over = resolve));
+    this.#connection.start();
+    await over;
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  next(): number | undefined {
+    if (this.sentAt.length >= this.#count) return undefined;
+    this.sentAt.push(performance.now());
+    return 0;
+  }
+
+  ended(_request: number, _startedAt: number, _now: number, problem: string | undefined): void {
+    if (problem !== undefined) this.broke(new Error(`a put went wrong: ${problem}`));
+    if (++this.#ended === this.#count) this.#over();
+  }
+
+  turned(): void {
+    // nothing is measured by the turn
+  }
+
+  broke(error: Error): void {
+    this.#error ??= error;
+    this.#over();
+  }
+}
 
 /** The streams of all watchers: watcher `i` watches key `i` modulo their number. */
 function plansOf({ watchers, perStream, keys }: WatchPlay): StreamPlan[] {
@@ -88,15 +141,13 @@ function plansOf({ watchers, perStream, keys }: WatchPlay): StreamPlan[] {
 
 async function play(stage: Stage, binary: ServerBinary, scenario: WatchPlay): Promise<Outcome> {
   const server = await stage.start(binary, await stage.seat());
-  const sentAt: number[] = [];
   const delays = new Histogram();
   const cursor = new Cursor();
+  const puts = new Puts(server.address, scenario);
   const probe = (stream: number, bytes: Uint8Array, start: number, end: number): void => {
     if (stream % PROBED_EVERY !== 0) return;
-    cursor.find(bytes, start, end, PAIR_VALUE);
-    const { at } = cursor;
-    const number = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
-    delays.record(performance.now() - sentAt[number]!);
+    cursor.find(bytes, start, end, PAIR_MOD_REVISION);
+    delays.record(performance.now() - puts.sentAt[cursor.value - FIRST_REVISION]!);
   };
   const plans = plansOf(scenario);
   const readers: WatchReader[] = [];
@@ -109,17 +160,7 @@ async function play(stage: Stage, binary: ServerBinary, scenario: WatchPlay): Pr
     await until(() => sum(({ created }) => created) === scenario.watchers, readers);
     const cpuBefore = cpuSeconds(server.pid);
     const began = performance.now();
-    let next = 0;
-    const putOn = async (): Promise<void> => {
-      while (next < scenario.puts) {
-        const number = next++;
-        const value = Buffer.alloc(VALUE_BYTES, 7);
-        value.writeUInt32BE(number, 0);
-        sentAt[number] = performance.now();
-        await server.client.put(keyOf(number % scenario.keys), value);
-      }
-    };
-    await Promise.all(Array.from({ length: IN_FLIGHT }, putOn));
+    await puts.make();
     const putMs = performance.now() - began;
     const expected = (scenario.puts * scenario.watchers) / scenario.keys;
     await until(() => sum(({ events }) => events) >= expected, readers);
@@ -135,6 +176,7 @@ async function play(stage: Stage, binary: ServerBinary, scenario: WatchPlay): Pr
     };
   } finally {
     for (const reader of readers) reader.close();
+    puts.close();
     await server.stop();
   }
 }

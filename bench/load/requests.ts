@@ -22,7 +22,9 @@ export type KeyChoice =
   /** Any of `[0, count)`, each as likely. */
   | { readonly kind: "random"; readonly count: number }
   /** 0, `step`, `2 * step`, ... */
-  | { readonly kind: "sequence"; readonly step: number };
+  | { readonly kind: "sequence"; readonly step: number }
+  /** 0, 1, ..., `count - 1`, and again. */
+  | { readonly kind: "cycle"; readonly count: number };
 
 /** One kind of request. It can be sent to another thread or process. */
 export interface RequestKind {
@@ -84,6 +86,8 @@ export class RequestMaker {
         return Math.floor((this.#uint32() / 2 ** 32) * this.#keys.count);
       case "sequence":
         return this.#keys.step * this.#sequence++;
+      case "cycle":
+        return this.#sequence++ % this.#keys.count;
     }
   }
 

@@ -263,15 +263,11 @@ class SeedRun {
       ...this.#cluster.everyMachine.map((each) => each.heldLast),
     );
     await this.#passUntil((next) => next > lateUntil);
-    const boundMs = HEAL_MS + HEAL_ELECTIONS * (this.#plan.options.electionMs ?? 1_000);
+    const boundMs = this.#healMs;
     await this.#until("the operator's change ends", boundMs, () => !this.#operator.isBusy);
     await this.#ends("a member serves, and members and machines are the same", this.#operator.settle(), boundMs);
     this.#cluster.endGivenUp();
-    await this.#until(
-      "all members serve",
-      boundMs,
-      () => this.#cluster.serving.length === this.#cluster.machines.length,
-    );
+    await this.#allServe();
     await this.#until(
       "all calls end",
       boundMs,
@@ -287,6 +283,20 @@ class SeedRun {
       }
       return this.#scheduler.now - restingSince > QUIET_MS;
     });
+  }
+
+  /** What a healed cluster may take to come to rest. */
+  get #healMs(): number {
+    return HEAL_MS + HEAL_ELECTIONS * (this.#plan.options.electionMs ?? 1_000);
+  }
+
+  /** A disk that was full shows late, when the log comes to the segment that could not be prepared: its member begins once more. */
+  async #allServe(): Promise<void> {
+    await this.#until(
+      "all members serve",
+      this.#healMs,
+      () => this.#cluster.serving.length === this.#cluster.machines.length,
+    );
   }
 
   /** Leader and last entry, where all members serve and agree on them. */
@@ -317,6 +327,7 @@ class SeedRun {
     const longest = Math.max(0, ...mayRunOut.map(({ ttlSeconds }) => ttlSeconds));
     const boundMs = longest * 1_000 + LEASES_MS + 2 * (this.#plan.options.electionMs ?? 1_000);
     await this.#until("leases run out", boundMs, () => mayRunOut.every(({ revokedAt }) => revokedAt !== undefined));
+    await this.#allServe();
     const { name, process } = this.#random.stream("audit").pick(this.#cluster.machines);
     const { member } = process!;
     const context = await this.#rootOn(member!);
@@ -366,6 +377,7 @@ class SeedRun {
 
   /** Every member is asked for all it has, as a client asks. */
   async #audit(): Promise<void> {
+    await this.#allServe();
     const hashes: { readonly name: string; readonly text: string }[] = [];
     for (const { memberName: name, process } of this.#cluster.machines) {
       const { member, number: run } = process!;

@@ -56,7 +56,9 @@ test("check perf that is interrupted tells what it has found by then, and delete
     seen.push(shown(ended));
     assert.equal(await count(server), 0);
   }
-  assert.deepEqual(seen[1], seen[0]);
+  // Whether etcdctl comes to tell the end of its defragmentation, once it was interrupted, is a question of time.
+  const [expected, found] = seen.map((lines) => lines.filter((line) => !line.startsWith("Defragmented")));
+  assert.deepEqual(found, expected);
 });
 
 test("check datascale tells the memory that ten thousand pairs took", { skip }, async (t) => {

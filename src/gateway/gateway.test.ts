@@ -16,7 +16,7 @@ import {
   type MessageStream,
   SharedPort,
 } from "../grpc/index.js";
-import type { Clock } from "../platform/clock.js";
+import { testClock } from "../grpc/testing/fixture.js";
 import {
   LeaseKeepAliveResponse,
   RangeRequest,
@@ -27,20 +27,6 @@ import {
 } from "../proto/index.js";
 import { Gateway } from "./gateway.js";
 import { GatewaySockets } from "./websocket.js";
-
-const clock: Clock = {
-  now: () => performance.now(),
-  wallNow: () => Date.now(),
-  after: (delayMs, run) => {
-    const timer = setTimeout(run, delayMs).unref();
-    return { cancel: () => clearTimeout(timer) };
-  },
-  every: (intervalMs, run) => {
-    const timer = setInterval(run, intervalMs).unref();
-    return { cancel: () => clearInterval(timer) };
-  },
-  yield: () => new Promise((resolve) => void setImmediate(resolve)),
-};
 
 const WATCH = "/etcdserverpb.Watch/Watch";
 const RANGE = "/etcdserverpb.KV/Range";
@@ -66,21 +52,24 @@ async function gateway(
     started: () => void started++,
     ended: (path: string, _: string, status: number) => void ended.push([path, status]),
   };
-  const served = new Gateway({ messageBytesMax: 100_000 }, { clock, handlers: table, mapError, observer });
-  const sockets = new GatewaySockets(served, clock);
+  const served = new Gateway({ messageBytesMax: 100_000 }, { clock: testClock, handlers: table, mapError, observer });
+  const sockets = new GatewaySockets(served, testClock);
   const server = new HttpServer(
     {
       bodyBytesMax: 1_000,
       upgrade: (upgrade) => sockets.accept(upgrade),
       limits: { sweepMs: 20, requestStallMs: stallMs, answerStallMs: stallMs },
     },
-    { clock, table: served },
+    { clock: testClock, table: served },
   );
   const grpc = new GrpcServer(
     { ...GRPC_SERVER_DEFAULTS, messageBytesMax: 100_000 },
-    { clock, handlers: table, mapError, plain: server },
+    { clock: testClock, handlers: table, mapError, plain: server },
   );
-  const shared = await SharedPort.listen({ kind: "tcp", host: "127.0.0.1", port: 0 }, { clock, grpc, http: server });
+  const shared = await SharedPort.listen(
+    { kind: "tcp", host: "127.0.0.1", port: 0 },
+    { clock: testClock, grpc, http: server },
+  );
   t.after(async () => {
     await shared.stop(1_000);
     await until(() => ended.length === started);

@@ -127,7 +127,7 @@ export function checked(name: FlagName, value: string, source: Source): string {
   }
   if (!isSupported(name, text)) {
     const unless = usual === "" ? "" : ` (or at its default, ${usual})`;
-    const detail = `${source.where}: known, but ${refusal ?? "not supported yet"}; leave it out${unless}`;
+    const detail = `${source.where}: known, but ${refusal ?? "it does nothing here"}; leave it out${unless}`;
     throw new ArgumentError("FLAG_UNSUPPORTED", detail);
   }
   return text;

@@ -1,7 +1,7 @@
 /**
  * etcd 3.5's server flags: which there are, what they default to, and which of them do something here. A flag that is known and
- * not supported yet may be given with its default value; with another one it is refused by name, for a server that ignores
- * what it was told is worse than one that does not start.
+ * does nothing may be given with its default value; with another one it is refused by name and with the reason, for a server that
+ * ignores what it was told is worse than one that does not start.
  */
 import { parseDuration } from "./go-values.js";
 
@@ -10,11 +10,11 @@ interface FlagDescription {
   readonly kind: "text" | "number" | "integer" | "boolean" | "duration" | "urls" | "list";
   /** As etcd's help shows it; empty where there is none. */
   readonly default: string;
-  /** What the help says; undefined marks a flag that is not supported yet. */
+  /** What the help says; undefined marks a flag that does nothing here. */
   readonly help?: string;
   /** The only values there are. */
   readonly choices?: readonly string[];
-  /** Why another value than the default is refused, and what to do instead; undefined for "not yet". */
+  /** Why another value than the default is refused, and what to do instead; undefined where `accepted` has all that etcd takes. */
   readonly refusal?: string;
   /** Values that may be given though the flag does nothing here. */
   readonly accepted?: readonly string[];

@@ -30,7 +30,7 @@ export function serverHelp(): string {
     "Flags of the server:",
     ...flags,
     "",
-    "etcd 3.5's other flags are known, and refused as not supported yet when they are given another value than their default.",
+    "etcd 3.5's other flags are known, and refused with the reason when they are given another value than their default.",
     "",
   ].join("\n");
 }

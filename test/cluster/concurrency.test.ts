@@ -5,7 +5,7 @@ import { reference, skipReason, underTest } from "../support/binaries.js";
 import type { Answer } from "../support/client.js";
 import { Cluster, type ClusterMember, eventually } from "../support/cluster.js";
 import { beginCall, messageOf, observe } from "../support/concurrency.js";
-import { decode, type Message } from "../support/messages.js";
+import type { Message } from "../support/messages.js";
 import { Stage } from "../support/servers.js";
 
 const skip = skipReason();
@@ -51,7 +51,7 @@ for (const binary of skip === false ? [reference(), underTest()] : []) {
     messageOf("Resign", await beginCall(one.client, "Resign", { leader: led }).answer);
     assert.ok(messageOf("Campaign", await candidate.answer)["leader"]);
     await observer.count(2);
-    const seen = observer.messages.map((message) => (decode("LeaderResponse", message)["kv"] as Message)["value"]);
+    const seen = observer.answers.map((answer) => (answer["kv"] as Message)["value"]);
     assert.deepEqual(
       seen.map((value) => Buffer.from(value as Uint8Array).toString()),
       ["first", "second"],

@@ -4,11 +4,11 @@
  *
  * A script goes on when the store shows that a call has begun to wait, so the order of all is the script's, and revisions are equal.
  */
+import type { AnswerStream } from "../support/answer-stream.js";
 import type { Answer, BeginOptions, EtcdClient, PendingCall } from "../support/client.js";
 import { keyValue } from "../support/client.js";
 import { beginCall, messageOf, observe, type ConcurrencyCall } from "../support/concurrency.js";
-import type { MessageReader } from "../support/message-reader.js";
-import { decode, describeMessage, type Message, type Value } from "../support/messages.js";
+import { describeMessage, type Message, type Value } from "../support/messages.js";
 
 const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
 const hex = (lease: number): string => lease.toString(16);
@@ -40,7 +40,7 @@ export class Scene {
   /** What is compared. */
   readonly notes: string[] = [];
   readonly #asked = new Map<string, Asked>();
-  readonly #readers: MessageReader[] = [];
+  readonly #readers: AnswerStream<Message>[] = [];
   #leases = 0;
 
   constructor({ client, address }: Served, number: number, base: number) {
@@ -157,16 +157,16 @@ export class Scene {
     }
   }
 
-  observe(name = this.name()): MessageReader {
+  observe(name = this.name()): AnswerStream<Message> {
     const reader = observe(this.client, name);
     this.#readers.push(reader);
     return reader;
   }
 
   /** Notes what an observer was told. */
-  noteObserved(label: string, reader: MessageReader): void {
-    for (const message of reader.messages) {
-      this.notes.push(`${label} sees ${this.#shown(decode("LeaderResponse", message))}`);
+  noteObserved(label: string, reader: AnswerStream<Message>): void {
+    for (const message of reader.answers) {
+      this.notes.push(`${label} sees ${this.#shown(message)}`);
     }
   }
 
@@ -522,13 +522,13 @@ export const SCRIPTS: readonly Script[] = [
       // It may not watch yet: what it sees first is one of these puts.
       await s.client.put(key, "1");
       await reader.count(1);
-      const { kv } = decode("LeaderResponse", reader.messages[0]!);
+      const { kv } = reader.answers[0]!;
       s.notes.push(describeMessage(keyValue(kv as Message).key));
     },
   },
 ];
 
-async function hungUp(reader: MessageReader): Promise<string> {
+async function hungUp(reader: AnswerStream<Message>): Promise<string> {
   reader.close();
   return reader.end();
 }

@@ -9,11 +9,11 @@
  * the seed tells.
  */
 import { setTimeout as pause } from "node:timers/promises";
-import { parseArgs } from "node:util";
-import { reference, serverNamed, underTest, type ServerBinary } from "../support/binaries.js";
+import type { ServerBinary } from "../support/binaries.js";
 import { METHODS, revisionOf, type Answer, type EtcdClient } from "../support/client.js";
+import { describeRefusals, Disagreement, runComparison } from "../support/comparison-command.js";
 import { decode, describeMessage, encode, wireFields, type Message } from "../support/messages.js";
-import { chooseSeed, SeededRandom } from "../support/random.js";
+import { SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
 import { nextRequest, type Request } from "./requests.js";
 
@@ -26,21 +26,6 @@ export interface Comparison {
   /** Each refusal seen, by its text, with its count: says how far the mistakes reached. */
   readonly refusals: ReadonlyMap<string, number>;
   readonly revision: number;
-}
-
-/** Two servers answered the same request differently. */
-export class Mismatch extends Error {
-  constructor(seed: number, number: number, request: Request, left: string, right: string) {
-    super(
-      [
-        `request ${number} of seed ${seed} is answered differently.`,
-        `repeat: node dist/test/compat/differential.js --seed ${seed} --requests ${number}`,
-        `request: ${request.method} ${describeMessage(request.message)}`,
-        `reference:  ${left}`,
-        `under test: ${right}`,
-      ].join("\n"),
-    );
-  }
 }
 
 /** gRPC's code for "the server cannot be reached". */
@@ -57,7 +42,7 @@ export class ServerGone extends Error {
 const HASH_ATTEMPTS = 40;
 const HASH_PAUSE_MS = 50;
 
-/** Sends `requests` random requests to both servers. @throws Mismatch at the first difference */
+/** Sends `requests` random requests to both servers. @throws Disagreement at the first difference */
 export async function compareServers(
   options: { readonly seed: number; readonly requests: number },
   left: EtcdClient,
@@ -87,10 +72,9 @@ export async function compareServers(
       }
     }
     if (comparable(request, first) !== comparable(request, second)) {
-      throw new Mismatch(
-        options.seed,
-        number,
-        request,
+      throw new Disagreement(
+        { play: "differential", ...options, requests: number },
+        `${request.method} ${describeMessage(request.message)}`,
         describeAnswer(request, first),
         describeAnswer(request, second),
       );
@@ -222,32 +206,12 @@ export async function compareFresh(
   });
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string" },
-      requests: { type: "string", default: "2000" },
-      left: { type: "string" },
-      right: { type: "string" },
-    },
-  });
-  const left = values.left === undefined ? reference() : serverNamed(values.left);
-  const right = values.right === undefined ? underTest() : serverNamed(values.right);
-  const seed = chooseSeed(values.seed ?? process.env["WALNUT_SEED"]);
-  console.log(`${values.requests} requests of seed ${seed}: ${left.name} (right) against ${right.name} (under test)`);
-  const result = await compareFresh({ seed, requests: Number(values.requests) }, left, right);
-  for (const [text, count] of [...result.refusals].sort(([a], [b]) => (a < b ? -1 : 1)))
-    console.log(`  ${count} x ${text}`);
-  console.log(
-    `equal: ${result.requests} requests, ${result.refused} of them refused alike, revision ${result.revision}`,
-  );
-}
-
 if (process.argv[1] === import.meta.filename) {
-  try {
-    await main();
-  } catch (error) {
-    console.error(error instanceof Mismatch || error instanceof ServerGone ? error.message : error);
-    process.exitCode = 1;
-  }
+  await runComparison({ requests: 2_000 }, async ({ left, right, ...options }) => {
+    const { requests, refused, refusals, revision } = await compareFresh(options, left, right);
+    return [
+      ...describeRefusals(refusals),
+      `equal: ${requests} requests, ${refused} of them refused alike, revision ${revision}`,
+    ];
+  });
 }

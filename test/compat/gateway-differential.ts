@@ -6,10 +6,10 @@
  *
  * What is compared is told in `test/support/gateway.ts`. The first request whose answers differ ends the run.
  */
-import { parseArgs } from "node:util";
-import { reference, serverNamed, underTest, type ServerBinary } from "../support/binaries.js";
+import type { ServerBinary } from "../support/binaries.js";
+import { Disagreement, runComparison } from "../support/comparison-command.js";
 import { askGateway, describeGatewayAnswer, type GatewayRequest } from "../support/gateway.js";
-import { chooseSeed, SeededRandom } from "../support/random.js";
+import { SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
 
 export interface GatewayComparison {
@@ -18,21 +18,7 @@ export interface GatewayComparison {
   readonly statuses: ReadonlyMap<number, number>;
 }
 
-export class GatewayMismatch extends Error {
-  constructor(seed: number, number: number, { path, body }: GatewayRequest, left: string, right: string) {
-    super(
-      [
-        `request ${number} of seed ${seed} is answered differently.`,
-        `repeat: node dist/test/compat/gateway-differential.js --seed ${seed} --requests ${number}`,
-        `request: ${path} ${JSON.stringify(Buffer.from(body ?? "").toString("latin1")).slice(0, 2_000)}`,
-        `reference:  ${left}`,
-        `under test: ${right}`,
-      ].join("\n"),
-    );
-  }
-}
-
-/** @throws GatewayMismatch at the first difference */
+/** @throws Disagreement at the first difference */
 export async function compareGateways(
   options: { readonly seed: number; readonly requests: number },
   left: string,
@@ -44,7 +30,11 @@ export async function compareGateways(
     const request = nextGatewayRequest(random);
     const answers = await Promise.all([askGateway(left, request), askGateway(right, request)]);
     const [expected, found] = answers.map((answer) => describeGatewayAnswer(answer, request.masked));
-    if (expected !== found) throw new GatewayMismatch(options.seed, number, request, expected!, found!);
+    if (expected !== found) {
+      const body = JSON.stringify(Buffer.from(request.body ?? "").toString("latin1")).slice(0, 2_000);
+      const run = { play: "gateway-differential", ...options, requests: number };
+      throw new Disagreement(run, `${request.path} ${body}`, expected!, found!);
+    }
     const { status } = answers[0];
     statuses.set(status, (statuses.get(status) ?? 0) + 1);
   }
@@ -256,28 +246,9 @@ export async function compareFreshGateways(
   });
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string" },
-      requests: { type: "string", default: "2000" },
-      left: { type: "string" },
-      right: { type: "string" },
-    },
-  });
-  const left = values.left === undefined ? reference() : serverNamed(values.left);
-  const right = values.right === undefined ? underTest() : serverNamed(values.right);
-  const seed = chooseSeed(values.seed ?? process.env["WALNUT_SEED"]);
-  console.log(`${values.requests} requests of seed ${seed}: ${left.name} (right) against ${right.name} (under test)`);
-  const { requests, statuses } = await compareFreshGateways({ seed, requests: Number(values.requests) }, left, right);
-  console.log(`equal: ${requests} requests; by status: ${JSON.stringify(Object.fromEntries(statuses))}`);
-}
-
 if (process.argv[1] === import.meta.filename) {
-  try {
-    await main();
-  } catch (error) {
-    console.error(error instanceof GatewayMismatch ? error.message : error);
-    process.exitCode = 1;
-  }
+  await runComparison({ requests: 2_000 }, async ({ left, right, ...options }) => {
+    const { requests, statuses } = await compareFreshGateways(options, left, right);
+    return [`equal: ${requests} requests; by status: ${JSON.stringify(Object.fromEntries(statuses))}`];
+  });
 }

@@ -134,23 +134,26 @@ interface SocketPlay {
   readonly headers?: Readonly<Record<string, string>>;
   /** Frames to wait for before this side closes; without it the server ends the conversation. */
   readonly closeAfter?: number;
+  /** Each frame waits for the answer to the one before: etcd answers requests for progress and others in an order of chance. */
+  readonly inTurns?: true;
 }
 
 /** A conversation as text. */
 async function converse(
   { address }: Server,
-  { path, frames, protocols = [], headers = {}, closeAfter }: SocketPlay,
+  { path, frames, protocols = [], headers = {}, closeAfter, inTurns }: SocketPlay,
 ): Promise<string> {
   const socket = new WebSocket(`ws://${address}${path}`, [...protocols], { headers });
   const told: string[] = [];
   socket.on("upgrade", (response) => told.push(`protocol ${String(response.headers["sec-websocket-protocol"])}`));
   socket.on("open", () => {
-    for (const frame of frames) socket.send(frame);
+    for (const frame of inTurns === true ? frames.slice(0, 1) : frames) socket.send(frame);
   });
   let count = 0;
   socket.on("message", (data, isBinary) => {
     told.push(`${isBinary ? "binary" : "text"} ${describeJson((data as Buffer).toString())}`);
     if (++count === closeAfter) socket.close(1000);
+    else if (inTurns === true && frames[count] !== undefined) socket.send(frames[count]!);
   });
   socket.on("unexpected-response", (_, response) => {
     told.push(`refused ${response.statusCode}`);
@@ -170,6 +173,7 @@ test("websockets are those of real etcd", { skip: skipReason() }, async (t) => {
       path: "/v3/watch",
       frames: [create, '{"progress_request":{}}', '{"cancel_request":{"watch_id":0}}'],
       closeAfter: 3,
+      inTurns: true,
     },
     { path: "/v3/watch", frames: [JSON.stringify(CREATE)], closeAfter: 2 },
     { path: "/v3/watch", frames: ['{"create_request":', `{"key":"Zm9v"}}${create}`], closeAfter: 2 },

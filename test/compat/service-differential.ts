@@ -7,13 +7,13 @@
  * Each server has its own tokens; answers are compared as `differential.ts` compares them, what watchers are told as `watch-differential.ts` does.
  * Of answers in JSON the body is compared, names and order of its fields included, but for what belongs to one member or one moment.
  */
-import { parseArgs } from "node:util";
-import { reference, serverNamed, underTest, type ServerBinary } from "../support/binaries.js";
+import type { ServerBinary } from "../support/binaries.js";
 import { AUTH_CALLS, authPath, describeAuthAnswer, type AuthCall } from "../support/auth.js";
 import { METHODS, revisionOf, type Answer, type EtcdClient } from "../support/client.js";
+import { describeRefusals, runComparison } from "../support/comparison-command.js";
 import { JSON_PATHS, toJson } from "../support/json.js";
 import { decode, describeMessage, encode, type Message, type MessageName } from "../support/messages.js";
-import { chooseSeed, SeededRandom } from "../support/random.js";
+import { SeededRandom } from "../support/random.js";
 import { Stage, type Server } from "../support/servers.js";
 import { comparable, OF_ONE_MEMBER } from "./differential.js";
 import { key, nextRequest, rangeEnd, type StoreView } from "./requests.js";
@@ -487,34 +487,13 @@ export async function compareServices(
   });
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string" },
-      requests: { type: "string", default: "5000" },
-      left: { type: "string" },
-      right: { type: "string" },
-      json: { type: "string", default: "4" },
-    },
-  });
-  const left = values.left === undefined ? reference() : serverNamed(values.left);
-  const right = values.right === undefined ? underTest() : serverNamed(values.right);
-  const seed = chooseSeed(values.seed ?? process.env["WALNUT_SEED"]);
-  const options = { seed, requests: Number(values.requests), jsonShare: Number(values.json) };
-  const result = await compareServices(options, left, right);
-  for (const [text, count] of [...result.refusals].sort(([a], [b]) => (a < b ? -1 : 1)))
-    console.log(`  ${count} x ${text}`);
-  console.log(
-    `equal: ${result.requests} requests of seed ${seed}, ${result.inJson} in JSON, ${result.guarded} answered while authentication was on, ` +
-      `${result.events} events told alike`,
-  );
-}
-
 if (process.argv[1] === import.meta.filename) {
-  try {
-    await main();
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+  await runComparison({ requests: 5_000, own: { json: "4" } }, async ({ left, right, own, ...options }) => {
+    const result = await compareServices({ ...options, jsonShare: Number(own("json")) }, left, right);
+    return [
+      ...describeRefusals(result.refusals),
+      `equal: ${result.requests} requests, ${result.inJson} in JSON, ${result.guarded} answered while authentication was on, ` +
+        `${result.events} events told alike`,
+    ];
+  });
 }

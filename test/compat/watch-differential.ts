@@ -11,11 +11,11 @@
  * that is behind still finds is a question of time.
  */
 import { setTimeout as pause } from "node:timers/promises";
-import { parseArgs } from "node:util";
-import { reference, serverNamed, underTest, type ServerBinary } from "../support/binaries.js";
+import type { ServerBinary } from "../support/binaries.js";
 import { METHODS, revisionOf, type EtcdClient } from "../support/client.js";
+import { Disagreement, runComparison } from "../support/comparison-command.js";
 import { decode, describeMessage, encode, type Message } from "../support/messages.js";
-import { chooseSeed, SeededRandom } from "../support/random.js";
+import { SeededRandom } from "../support/random.js";
 import { Stage } from "../support/servers.js";
 import { countEvents, eventsOf, type WatchStream } from "../support/watch-stream.js";
 import { key, nextRequest, rangeEnd, type StoreView } from "./requests.js";
@@ -29,20 +29,6 @@ export interface WatchComparison {
   readonly compacted: number;
   readonly events: number;
   readonly revision: number;
-}
-
-/** Watchers were told different things. */
-export class WatchMismatch extends Error {
-  constructor(seed: number, number: number, what: string, left: string, right: string) {
-    super(
-      [
-        `after request ${number} of seed ${seed}, ${what} was told differently.`,
-        `repeat: node dist/test/compat/watch-differential.js --seed ${seed} --requests ${number}`,
-        `reference:  ${left}`,
-        `under test: ${right}`,
-      ].join("\n"),
-    );
-  }
 }
 
 /** Live watchers of a stream: more are cancelled again. */
@@ -220,7 +206,13 @@ export async function compareWatches(
     view = { ...view, revision: revision! };
     for (const pair of [present, future]) await pair.seen(view.revision);
     for (const found of [await present.agree(view.revision), await future.agreeOnTold()]) {
-      if (found !== undefined) throw new WatchMismatch(seed, number, found.what, found.left, found.right);
+      if (found === undefined) continue;
+      throw new Disagreement(
+        { play: "watch-differential", seed, requests: number },
+        found.what,
+        found.left,
+        found.right,
+      );
     }
   };
   try {
@@ -318,27 +310,8 @@ export function describeComparison(result: WatchComparison): string {
   );
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string" },
-      requests: { type: "string", default: "2000" },
-      left: { type: "string" },
-      right: { type: "string" },
-    },
-  });
-  const left = values.left === undefined ? reference() : serverNamed(values.left);
-  const right = values.right === undefined ? underTest() : serverNamed(values.right);
-  const seed = chooseSeed(values.seed ?? process.env["WALNUT_SEED"]);
-  console.log(`${values.requests} requests of seed ${seed}: ${left.name} (right) against ${right.name} (under test)`);
-  console.log(describeComparison(await compareFreshWatches({ seed, requests: Number(values.requests) }, left, right)));
-}
-
 if (process.argv[1] === import.meta.filename) {
-  try {
-    await main();
-  } catch (error) {
-    console.error(error instanceof WatchMismatch ? error.message : error);
-    process.exitCode = 1;
-  }
+  await runComparison({ requests: 2_000 }, async ({ left, right, ...options }) => [
+    describeComparison(await compareFreshWatches(options, left, right)),
+  ]);
 }

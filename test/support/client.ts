@@ -2,8 +2,8 @@
  * A thin client that speaks etcd's gRPC API in bytes: what was sent and what came back stays visible to the test.
  */
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { AnswerStream } from "./answer-stream.js";
 import { decode, encode, type Message, type MessageName } from "./messages.js";
-import { MessageReader } from "./message-reader.js";
 import { WatchStream } from "./watch-stream.js";
 
 /** What a server answered: the bytes of the response, or gRPC's code and text. */
@@ -140,10 +140,16 @@ export class EtcdClient {
   }
 
   /** Sends one request that is answered with many messages. @param fields metadata */
-  read(path: string, request: Uint8Array, fields: Readonly<Record<string, string>> = {}): MessageReader {
+  read<Answer>(
+    path: string,
+    request: Uint8Array,
+    decode: (bytes: Buffer) => Answer,
+    fields: Readonly<Record<string, string>> = {},
+  ): AnswerStream<Answer> {
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
-    return new MessageReader(this.#client.makeServerStreamRequest(path, same, same, Buffer.from(request), metadata));
+    const call = this.#client.makeServerStreamRequest(path, same, same, Buffer.from(request), metadata);
+    return new AnswerStream(call, decode);
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The calls of the Lock and Election services, as plays make them. */
+import type { AnswerStream } from "./answer-stream.js";
 import type { Answer, BeginOptions, EtcdClient, PendingCall } from "./client.js";
-import type { MessageReader } from "./message-reader.js";
 import { decode, encode, type Message, type MessageName } from "./messages.js";
 
 export const CONCURRENCY_CALLS = {
@@ -35,6 +35,7 @@ export function observe(
   client: EtcdClient,
   name: Uint8Array,
   fields: Readonly<Record<string, string>> = {},
-): MessageReader {
-  return client.read(OBSERVE, encode("LeaderRequest", { name }), fields);
+): AnswerStream<Message> {
+  const read = (bytes: Buffer): Message => decode("LeaderResponse", bytes);
+  return client.read(OBSERVE, encode("LeaderRequest", { name }), read, fields);
 }

@@ -25,9 +25,17 @@ const GRPC_PREFIX_BYTES = 5;
 export type OnMessage = (stream: number, bytes: Uint8Array, start: number, end: number) => void;
 
 interface OpenStream {
-  /** The beginning of a message whose end has not come. */
+  /** The beginning of a message whose end has not come, `held[0, heldBytes)`: only such a message is copied. */
   held: Uint8Array;
+  heldBytes: number;
   unfilled: number;
+}
+
+/** Room for at least so many bytes, with those that are there. */
+function grown(bytes: Uint8Array, size: number): Uint8Array {
+  const larger = new Uint8Array(Math.max(size, 2 * bytes.length));
+  larger.set(bytes);
+  return larger;
 }
 
 export class StreamConnection {
@@ -35,7 +43,12 @@ export class StreamConnection {
   readonly #address: string;
   readonly #onMessage: OnMessage;
   readonly #streams: readonly OpenStream[];
-  #held: Uint8Array = new Uint8Array(0);
+  /** A frame's head, and what follows it where that is not data. */
+  #frame: Uint8Array = new Uint8Array(64);
+  #frameBytes = 0;
+  /** Of the data of a frame, what has not come, and of which stream. */
+  #dataLeft = 0;
+  #dataStream = 0;
   #unfilled = 0;
   #out = new FrameBuffer();
   #error: Error | undefined;
@@ -44,7 +57,7 @@ export class StreamConnection {
   constructor(address: string, path: string, streams: number, onMessage: OnMessage) {
     this.#address = address;
     this.#onMessage = onMessage;
-    this.#streams = Array.from({ length: streams }, () => ({ held: new Uint8Array(0), unfilled: 0 }));
+    this.#streams = Array.from({ length: streams }, () => ({ held: new Uint8Array(0), heldBytes: 0, unfilled: 0 }));
     const [host, port] = address.split(":");
     this.#socket = connect({ host: host!, port: Number(port), noDelay: true });
     this.#socket.on("data", (chunk) => this.#read(chunk));
@@ -105,7 +118,7 @@ export class StreamConnection {
   #read(chunk: Uint8Array): void {
     if (this.#error !== undefined) return;
     try {
-      this.#frames(this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]));
+      this.#frames(chunk);
     } catch (error) {
       this.#error = error as Error;
       this.#socket.destroy();
@@ -120,28 +133,39 @@ export class StreamConnection {
 
   #frames(bytes: Uint8Array): void {
     let at = 0;
-    while (bytes.length - at >= FRAME_HEAD_BYTES) {
-      const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-      const start = at + FRAME_HEAD_BYTES;
-      const end = start + length;
-      if (end > bytes.length) break;
-      this.#frame(bytes[at + 3]!, bytes[at + 4]!, readUint32(bytes, at + 5) & 0x7fff_ffff, bytes, start, end);
-      at = end;
+    while (at < bytes.length) {
+      if (this.#dataLeft > 0) {
+        const end = Math.min(bytes.length, at + this.#dataLeft);
+        this.#dataLeft -= end - at;
+        this.#data(this.#dataStream, bytes, at, end);
+        at = end;
+        continue;
+      }
+      this.#frame[this.#frameBytes++] = bytes[at++]!;
+      if (this.#frameBytes < FRAME_HEAD_BYTES) continue;
+      const frame = this.#frame;
+      const length = (frame[0]! << 16) | (frame[1]! << 8) | frame[2]!;
+      const stream = readUint32(frame, 5) & 0x7fff_ffff;
+      if (frame[3] === FrameType.data) {
+        this.#dataLeft = length;
+        this.#dataStream = stream;
+      } else {
+        const end = FRAME_HEAD_BYTES + length;
+        if (end > frame.length) this.#frame = grown(frame, end);
+        if (this.#frameBytes < end) continue;
+        this.#control(frame[3]!, frame[4]!, stream, frame.subarray(FRAME_HEAD_BYTES, end));
+      }
+      this.#frameBytes = 0;
     }
-    this.#held = at === bytes.length ? new Uint8Array(0) : bytes.slice(at);
   }
 
-  #frame(type: number, flags: number, stream: number, bytes: Uint8Array, start: number, end: number): void {
+  #control(type: number, flags: number, stream: number, payload: Uint8Array): void {
     switch (type) {
-      case FrameType.data:
-        this.#unfilled += end - start;
-        this.#data(stream, bytes, start, end);
-        return;
       case FrameType.settings:
         if ((flags & Flag.ack) === 0) this.#out.head(FrameType.settings, Flag.ack, 0, 0);
         return;
       case FrameType.ping:
-        if ((flags & Flag.ack) === 0) this.#out.frame(FrameType.ping, Flag.ack, 0, bytes.subarray(start, end));
+        if ((flags & Flag.ack) === 0) this.#out.frame(FrameType.ping, Flag.ack, 0, payload);
         return;
       case FrameType.headers:
         if ((flags & Flag.endStream) !== 0) throw new Error(`stream ${stream} ended`);
@@ -156,20 +180,43 @@ export class StreamConnection {
   #data(stream: number, bytes: Uint8Array, start: number, end: number): void {
     const number = (stream - 1) / 2;
     const state = this.#streams[number]!;
+    this.#unfilled += end - start;
     state.unfilled += end - start;
     if (state.unfilled >= STREAM_REFILL_BYTES) {
       this.#out.windowUpdate(stream, state.unfilled);
       state.unfilled = 0;
     }
-    const all =
-      state.held.length === 0 ? bytes.subarray(start, end) : Buffer.concat([state.held, bytes.subarray(start, end)]);
-    let at = 0;
-    while (all.length - at >= GRPC_PREFIX_BYTES) {
-      const to = at + GRPC_PREFIX_BYTES + readUint32(all, at + 1);
-      if (to > all.length) break;
-      this.#onMessage(number, all, at + GRPC_PREFIX_BYTES, to);
-      at = to;
+    let at = start;
+    while (at < end) {
+      if (state.heldBytes > 0) at = this.#hold(number, state, bytes, at, end);
+      else {
+        const to = end - at < GRPC_PREFIX_BYTES ? Infinity : at + GRPC_PREFIX_BYTES + readUint32(bytes, at + 1);
+        if (to > end) at = this.#hold(number, state, bytes, at, end);
+        else {
+          this.#onMessage(number, bytes, at + GRPC_PREFIX_BYTES, to);
+          at = to;
+        }
+      }
     }
-    state.held = at === all.length ? new Uint8Array(0) : all.slice(at);
+  }
+
+  /** Keeps bytes until a message is whole. Answers where the next begins. */
+  #hold(number: number, state: OpenStream, bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    const keepTo = (size: number): boolean => {
+      const count = Math.max(0, Math.min(size - state.heldBytes, end - at));
+      if (state.held.length < size) state.held = grown(state.held, size);
+      state.held.set(bytes.subarray(at, at + count), state.heldBytes);
+      state.heldBytes += count;
+      at += count;
+      return state.heldBytes >= size;
+    };
+    if (!keepTo(GRPC_PREFIX_BYTES)) return at;
+    const size = GRPC_PREFIX_BYTES + readUint32(state.held, 1);
+    if (keepTo(size)) {
+      state.heldBytes = 0;
+      this.#onMessage(number, state.held, GRPC_PREFIX_BYTES, size);
+    }
+    return at;
   }
 }

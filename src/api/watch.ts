@@ -13,7 +13,7 @@ import { REQUEST_OVERHEAD_BYTES, WATCH_QUEUE_BYTES_MAX, WATCH_QUEUE_BYTES_PER_WA
 import type { Call, Handler, MessageStream } from "../grpc/handler.js";
 import { GRPC_STATUS_NAMES, GrpcError, GrpcStatus } from "../grpc/status.js";
 import { spanOf, type Watcher, type WatchEvent } from "../mvcc/index.js";
-import { WatchAnswerEncoder } from "../proto/fast/watch-answers.js";
+import { type WatchAnswer, WatchAnswerEncoder } from "../proto/fast/watch-answers.js";
 import {
   type WatchCreateRequest,
   WatchCreateRequest_FilterType as FilterType,
@@ -28,7 +28,7 @@ import { admit, contextOf, type ServiceDependencies } from "./service.js";
 
 export function watchHandlers(dependencies: ServiceDependencies): [string, Handler][] {
   const { member } = dependencies;
-  const encoder = new WatchAnswerEncoder(member.clusterId, member.memberId);
+  const encoding = new Encoding(member.clusterId, member.memberId);
   return [
     [
       "/etcdserverpb.Watch/Watch",
@@ -36,11 +36,33 @@ export function watchHandlers(dependencies: ServiceDependencies): [string, Handl
         kind: "bidirectional",
         handle: (stream, call) => {
           admit(dependencies, call, "stream", false);
-          new WatchCall(stream, dependencies, encoder).begin(call);
+          new WatchCall(stream, dependencies, encoding).begin(call);
         },
       },
     ],
   ];
+}
+
+/** What all streams of a member share: the events encoded last, for many watchers get the same. */
+class Encoding {
+  readonly encoder: WatchAnswerEncoder;
+  #events: readonly WatchEvent[] | undefined;
+  #withPrevious = false;
+  #encoded: readonly Uint8Array[] = [];
+
+  constructor(clusterId: bigint, memberId: bigint) {
+    this.encoder = new WatchAnswerEncoder(clusterId, memberId);
+  }
+
+  /** The same array for the same events. */
+  of(events: readonly WatchEvent[], withPrevious: boolean): readonly Uint8Array[] {
+    if (events !== this.#events || withPrevious !== this.#withPrevious) {
+      this.#encoded = events.map((event) => event.encoded(withPrevious));
+      this.#events = events;
+      this.#withPrevious = withPrevious;
+    }
+    return this.#encoded;
+  }
 }
 
 /** Between two looks at a connection that is full. */
@@ -54,18 +76,18 @@ class WatchCall implements WatchStreamReceiver {
   #nextLook: Timer | undefined;
   readonly #stream: MessageStream;
   readonly #member: MemberService;
-  readonly #encoder: WatchAnswerEncoder;
+  readonly #encoding: Encoding;
   readonly #fragmentBytesMax: number;
   /** Watchers that were made and that the client has not cancelled. */
   #watcherCount = 0;
   #roomFor = 0;
   #watch: WatchStream | undefined;
 
-  constructor(stream: MessageStream, { member, clock }: ServiceDependencies, encoder: WatchAnswerEncoder) {
+  constructor(stream: MessageStream, { member, clock }: ServiceDependencies, encoding: Encoding) {
     this.#stream = stream;
     this.#clock = clock;
     this.#member = member;
-    this.#encoder = encoder;
+    this.#encoding = encoding;
     this.#fragmentBytesMax = member.limits.requestBytesMax + REQUEST_OVERHEAD_BYTES;
   }
 
@@ -121,17 +143,19 @@ class WatchCall implements WatchStreamReceiver {
   onEvents({ id, options }: Watcher, events: readonly WatchEvent[], revision: number): void {
     this.#guarded(() => {
       const { raftTerm } = this.#member.header();
-      const encoder = this.#encoder;
+      const { encoder } = this.#encoding;
       this.#makeRoom();
       if (events.length === 1) {
-        this.#send(encoder.one(revision, raftTerm, id, events[0]!.encoded(options.withPrevious)));
+        this.#sendAnswer(encoder.one(revision, raftTerm, id, events[0]!.encoded(options.withPrevious)));
         return;
       }
-      const encoded = events.map((event) => event.encoded(options.withPrevious));
-      const answers = options.inFragments
-        ? encoder.fragments(revision, raftTerm, id, encoded, this.#fragmentBytesMax)
-        : [encoder.many(revision, raftTerm, id, encoded)];
-      for (const answer of answers) this.#send(answer);
+      const encoded = this.#encoding.of(events, options.withPrevious);
+      if (!options.inFragments) this.#sendAnswer(encoder.many(revision, raftTerm, id, encoded));
+      else {
+        for (const answer of encoder.fragments(revision, raftTerm, id, encoded, this.#fragmentBytesMax)) {
+          this.#sendAnswer(answer);
+        }
+      }
     });
   }
 
@@ -169,6 +193,10 @@ class WatchCall implements WatchStreamReceiver {
 
   #send(answer: Uint8Array): void {
     if (!this.#stream.send(answer)) this.#isOpen = false;
+  }
+
+  #sendAnswer({ head, body }: WatchAnswer): void {
+    if (!this.#stream.sendPieces(head, body)) this.#isOpen = false;
   }
 
   #guarded(work: () => void): void {

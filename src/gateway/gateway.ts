@@ -223,16 +223,18 @@ export class Gateway implements HttpTable {
         begin({});
         lines.end();
       };
+      const send = (message: Uint8Array): boolean => {
+        if (call.isOver) return false;
+        const more = lines.put(lineOf(jsonOf(route.response, message)));
+        begin(SERVED);
+        return more;
+      };
       const stream: MessageStream = {
         onMessage: () => undefined,
         onEnd: () => undefined,
         onDrain: () => undefined,
-        send: (message) => {
-          if (call.isOver) return false;
-          const more = lines.put(lineOf(jsonOf(route.response, message)));
-          begin(SERVED);
-          return more;
-        },
+        send,
+        sendPieces: (head, body) => send(Buffer.concat([head, body])),
         get isCongested() {
           return lines.isFull;
         },

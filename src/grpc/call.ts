@@ -23,6 +23,8 @@ import { GrpcError, GrpcStatus } from "./status.js";
 const OK_TRAILERS = OutgoingFields.constant(["grpc-status", "0"]);
 /** The prefix under way: it is copied into the output, or by its queue, before the next is written. */
 const sharedPrefix = messagePrefix(0);
+/** The same with the first piece of a message behind it; a longer piece is joined with the second. */
+const sharedBeginning = new Uint8Array(256);
 
 /** What signals are aborted with. Made once: the place where an error is made tells nothing here, and finding it out costs. */
 const OVER = new Error("the call is over");
@@ -362,6 +364,7 @@ export class ServerCall extends WheelEntry implements UnaryCall {
     this.waitsSince = Infinity;
     const messages = new Messages(
       (message) => this.#state === "running" && this.#send(message),
+      (head, body) => this.#state === "running" && this.#sendPieces(head, body),
       (error) => {
         if (error !== undefined) this.refuse(error);
         else if (this.#state === "running") {
@@ -412,7 +415,23 @@ export class ServerCall extends WheelEntry implements UnaryCall {
 
   #sendFrame(bytes: Uint8Array, compressed: boolean): boolean {
     writePrefix(sharedPrefix, bytes.length, compressed);
-    const more = this.#connection.send(this.#stream, sharedPrefix, bytes);
+    return this.#queue(sharedPrefix, bytes);
+  }
+
+  #sendPieces(head: Uint8Array, body: Uint8Array): boolean {
+    if (head.length === 0) return this.#send(body);
+    const beginning = PREFIX_BYTES + head.length;
+    if (this.#route.gzip || beginning > sharedBeginning.length) return this.#send(Buffer.concat([head, body]));
+    this.#sendHead();
+    const size = head.length + body.length;
+    this.#connection.traffic.sentBytes += size;
+    writePrefix(sharedBeginning, size, false);
+    for (let i = 0; i < head.length; i++) sharedBeginning[PREFIX_BYTES + i] = head[i]!;
+    return this.#queue(sharedBeginning.subarray(0, beginning), body);
+  }
+
+  #queue(prefix: Uint8Array, body: Uint8Array): boolean {
+    const more = this.#connection.send(this.#stream, prefix, body);
     this.#connection.flushSoon();
     return more;
   }
@@ -522,6 +541,7 @@ class Messages implements MessageStream {
   onEnd: () => void = () => undefined;
   onDrain: () => void = () => undefined;
   readonly send: (message: Uint8Array) => boolean;
+  readonly sendPieces: (head: Uint8Array, body: Uint8Array) => boolean;
   readonly raiseQueueMark: (bytes: number) => void;
   readonly #end: (error?: unknown) => void;
   readonly #pause: (paused: boolean) => void;
@@ -530,12 +550,14 @@ class Messages implements MessageStream {
 
   constructor(
     send: (message: Uint8Array) => boolean,
+    sendPieces: (head: Uint8Array, body: Uint8Array) => boolean,
     end: (error?: unknown) => void,
     pause: (paused: boolean) => void,
     congested: () => boolean,
     raiseQueueMark: (bytes: number) => void,
   ) {
     this.send = send;
+    this.sendPieces = sendPieces;
     this.raiseQueueMark = raiseQueueMark;
     this.#end = end;
     this.#pause = pause;

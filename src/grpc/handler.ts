@@ -43,6 +43,8 @@ export interface MessageStream {
   onDrain: () => void;
   /** Queues a message. False means: wait for `onDrain` before more. After the end nothing is sent. */
   send(message: Uint8Array): boolean;
+  /** The same for a message in two pieces. The first is copied; the second, which other streams may be sent as well, must stay as it is. */
+  sendPieces(head: Uint8Array, body: Uint8Array): boolean;
   /**
    * Whether so much waits to be read on the connection, over all its calls, that no more should be made. For who makes messages unasked:
    * nothing tells when it has changed.

@@ -102,7 +102,7 @@ export class Watcher {
   /** The first revision of which it may not have seen everything. */
   next = 0;
   state: WatcherState = "cancelled";
-  /** What the walk or the transaction under way has found for it. */
+  /** What the transaction under way has found for it. */
   found: WatchEvent[] | undefined = undefined;
 
   constructor(id: number, span: KeySpan, receiver: WatchReceiver, options: WatcherOptions) {
@@ -123,6 +123,50 @@ const LOOKS_PER_WALK_MAX = 4_096;
 
 /** Stalled watchers of one receiver that come back to the queue together. */
 const BROUGHT_BACK_MAX = 32;
+
+/**
+ * Watchers of a walk that lack the same: they watch the same, from the same revision on. What is found for them is found once, and is one array,
+ * so that it is encoded once as well.
+ */
+class Lot {
+  readonly span: KeySpan;
+  readonly next: number;
+  readonly watchers: [Watcher, ...Watcher[]];
+  readonly found: WatchEvent[] = [];
+
+  constructor(first: Watcher) {
+    this.span = first.span;
+    this.next = first.next;
+    this.watchers = [first];
+  }
+
+  /** Whether a watcher of the same first key lacks the same. */
+  suits({ span, next, options }: Watcher): boolean {
+    const first = this.watchers[0].options;
+    return (
+      span.end === this.span.end &&
+      next === this.next &&
+      options.withoutPuts === first.withoutPuts &&
+      options.withoutDeletes === first.withoutDeletes
+    );
+  }
+}
+
+/** Those chosen by what they lack. Of a key the last lot is looked at only: those who fell behind together stand together. */
+function lotsOf(chosen: readonly Watcher[]): Lot[] {
+  const lots: Lot[] = [];
+  const byKey = new Map<string, Lot>();
+  for (const watcher of chosen) {
+    let lot = byKey.get(watcher.span.key);
+    if (lot?.suits(watcher) === true) lot.watchers.push(watcher);
+    else {
+      lot = new Lot(watcher);
+      lots.push(lot);
+      byKey.set(watcher.span.key, lot);
+    }
+  }
+  return lots;
+}
 
 /** What a walk has found so far. */
 interface Found {
@@ -330,7 +374,11 @@ export class Watchers implements Observer {
     for (const receiver of this.#resuming) this.#bringBack(receiver);
     const compacted: Watcher[] = [];
     const chosen = this.#choose(store, compacted);
-    if (chosen.length > 0) this.#giveFound(store, chosen, this.#walk(store, chosen));
+    if (chosen.length > 0) {
+      const lots = lotsOf(chosen);
+      const reached = this.#walk(store, chosen, lots);
+      for (const lot of lots) this.#giveFound(store, lot, reached);
+    }
     for (const watcher of compacted) {
       // It may have been cancelled by what another watcher of its receiver was given.
       if (watcher.state === "compacted") watcher.receiver.onCompacted(watcher, store.compactRevision);
@@ -359,19 +407,17 @@ export class Watchers implements Observer {
   }
 
   /** @param reached the first revision that the walk did not come to */
-  #giveFound(store: WatchedStore, chosen: readonly Watcher[], reached: number): void {
-    for (const watcher of chosen) {
-      const { found } = watcher;
-      watcher.found = undefined;
+  #giveFound(store: WatchedStore, { watchers, found }: Lot, reached: number): void {
+    for (const watcher of watchers) {
       // It may have been cancelled, and its receiver may be full, by what another watcher of the receiver was given.
       if (watcher.state !== "behind" || watcher.next > reached) continue;
-      if (found !== undefined && !watcher.receiver.isReady) {
+      if (found.length > 0 && !watcher.receiver.isReady) {
         this.#stall(watcher);
         continue;
       }
       watcher.next = reached;
       if (reached > store.revision) this.#putInStep(watcher);
-      if (found === undefined) continue;
+      if (found.length === 0) continue;
       this.#eventCount += found.length;
       watcher.receiver.onEvents(watcher, found, store.revision);
     }
@@ -406,10 +452,10 @@ export class Watchers implements Observer {
     return chosen;
   }
 
-  /** Finds the changes for those chosen from a revision on; answers the first revision that it did not come to. */
-  #walk(store: WatchedStore, chosen: readonly Watcher[]): number {
-    const watchers = new WatcherGroups<Watcher>();
-    for (const watcher of chosen) watchers.add(watcher);
+  /** Finds the changes for those chosen, who stand in lots, from a revision on; answers the first revision that it did not come to. */
+  #walk(store: WatchedStore, chosen: readonly Watcher[], lots: readonly Lot[]): number {
+    const groups = new WatcherGroups<Lot>();
+    for (const lot of lots) groups.add(lot);
     const from = chosen[0]!.next;
     const receivers = new Set(chosen.map(({ receiver }) => receiver)).size;
     const givenBytesMax = Math.min(WATCH_WALK_BYTES_MAX, receivers * WATCH_ANSWER_BYTES_MAX);
@@ -425,7 +471,7 @@ export class Watchers implements Observer {
         }
         main = revision;
       }
-      this.#find(watchers, revision, deleted, value, start, end, found);
+      this.#find(groups, revision, deleted, value, start, end, found);
       return true;
     });
     return reached;
@@ -433,7 +479,7 @@ export class Watchers implements Observer {
 
   /** Notes a change for those chosen who watch its key. */
   #find(
-    watchers: WatcherGroups<Watcher>,
+    lots: WatcherGroups<Lot>,
     revision: number,
     deleted: boolean,
     value: Uint8Array,
@@ -445,17 +491,17 @@ export class Watchers implements Observer {
     const pair = this.#pair;
     pair.read(value, start, end);
     const key = latin1FromBytes(pair.bytes, pair.keyStart, pair.keyEnd);
-    const groups = watchers.groupsOf(key);
+    const groups = lots.groupsOf(key);
     if (groups === undefined) return;
     let event: WatchEvent | undefined;
     for (const group of groups) {
-      for (const watcher of group) {
-        if (watcher.next > revision) continue;
+      for (const { next, watchers, found } of group) {
+        if (next > revision) continue;
         event ??= this.#eventInHistory(key, revision, deleted, value, start, end);
-        if (!watcher.wants(event)) continue;
-        (watcher.found ??= []).push(event);
-        sum.deliveries++;
-        sum.givenBytes += event.pair.length;
+        if (!watchers[0].wants(event)) continue;
+        found.push(event);
+        sum.deliveries += watchers.length;
+        sum.givenBytes += event.pair.length * watchers.length;
       }
     }
     sum.bytes += event?.pair.length ?? 0;

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { WatchResponse } from "../generated/etcdserverpb/watch.js";
 import { Event } from "../generated/mvccpb/kv.js";
 import { encodeKeyValue } from "./key-value.js";
-import { encodeEvent, WatchAnswerEncoder } from "./watch-answers.js";
+import { encodeEvent, type WatchAnswer, WatchAnswerEncoder } from "./watch-answers.js";
 
 const number = fc.oneof(fc.maxSafeNat(), fc.nat(300), fc.constantFrom(0, 127, 128, 2 ** 31, 2 ** 32, 2 ** 53 - 1));
 const watchId = fc.oneof(fc.nat(5), number, fc.maxSafeInteger(), fc.constantFrom(-1, -(2 ** 53 - 1)));
@@ -31,6 +31,8 @@ const answer = fc.record({
   events: fc.array(event, { minLength: 1, maxLength: 4 }),
 });
 
+const whole = ({ head, body }: WatchAnswer): Uint8Array => Uint8Array.from([...head, ...body]);
+
 const encodedOf = ({
   type,
   kv,
@@ -48,21 +50,34 @@ test("an event and the answers with events are the bytes that the generated code
         const header = { clusterId, memberId, revision, raftTerm };
         const expected = WatchResponse.encode(WatchResponse.fromPartial({ header, watchId, events })).finish();
         const encoded = events.map(encodedOf);
-        assert.deepEqual(encoder.many(revision, raftTerm, watchId, encoded), expected);
-        assert.deepEqual(encoder.many(revision, raftTerm, watchId, encoded), expected, "once more");
+        assert.deepEqual(whole(encoder.many(revision, raftTerm, watchId, encoded)), expected);
+        assert.deepEqual(whole(encoder.many(revision, raftTerm, watchId, encoded)), expected, "once more");
+        if (encoded.length > 1) continue;
+        for (let again = 0; again < 3; again++) {
+          assert.deepEqual(whole(encoder.one(revision, raftTerm, watchId, encoded[0]!)), expected, `call ${again}`);
+        }
       }
     }),
   );
 });
 
-test("one change for many watchers of the same number is one answer", () => {
+test("the same changes for many watchers are one body", () => {
   const encoder = new WatchAnswerEncoder(1n, 2n);
-  const event = encodeEvent(false, Uint8Array.of(1, 2, 3), undefined);
-  const first = encoder.one(5, 2, 0, event);
-  assert.equal(encoder.one(5, 2, 0, event), first);
-  assert.notDeepEqual(encoder.one(5, 2, 1, event), first);
-  assert.deepEqual(encoder.one(5, 2, 0, event), first);
-  assert.notDeepEqual(encoder.one(6, 2, 0, event), first);
+  const events = [1, 2, 3].map((byte) => encodeEvent(false, Uint8Array.of(byte), undefined));
+  assert.equal(encoder.one(5, 2, 0, events[0]!).body, events[0]);
+  assert.equal(encoder.one(5, 2, 1, events[0]!).body, events[0]);
+  const repeated = encoder.one(5, 2, 1, events[0]!);
+  assert.equal(repeated.head.length, 0);
+  assert.equal(encoder.one(5, 2, 1, events[0]!), repeated);
+  assert.equal(encoder.one(5, 2, 1, events[1]!).body, events[1]);
+  const { body } = encoder.many(5, 2, 0, events);
+  assert.equal(encoder.many(5, 2, 1, events).body, body);
+  assert.equal(encoder.many(6, 2, 2, events).body, body);
+  const part = encoder.many(6, 2, 2, events, 0, 2, true);
+  assert.deepEqual(part.body, body.subarray(0, part.body.length));
+  assert.ok(part.body.length < body.length);
+  assert.deepEqual(encoder.many(5, 2, 0, events).body, body);
+  assert.deepEqual(encoder.many(5, 2, 0, events.slice(1)).body, body.subarray(body.length - part.body.length));
 });
 
 const pairOf = (length: number): Uint8Array =>
@@ -81,11 +96,11 @@ test("fragments stay below the limit unless one event is larger, and are whole t
     fc.property(sizes, fc.integer({ min: 1, max: 200 }), (lengths, bytesMax) => {
       const encoder = new WatchAnswerEncoder(1n, 2n);
       const events = lengths.map((length, i) => encodeEvent(i % 2 === 1, pairOf(length), undefined));
-      const answers = encoder.fragments(9, 2, 3, events, bytesMax);
+      const answers = Array.from(encoder.fragments(9, 2, 3, events, bytesMax), whole);
       const parts = answers.map((bytes) => WatchResponse.decode(bytes));
       assert.deepEqual(
         parts.flatMap(({ events }) => events.map((event) => Event.encode(event).finish())),
-        WatchResponse.decode(encoder.many(9, 2, 3, events)).events.map((event) => Event.encode(event).finish()),
+        WatchResponse.decode(whole(encoder.many(9, 2, 3, events))).events.map((event) => Event.encode(event).finish()),
       );
       for (const [i, part] of parts.entries()) {
         assert.equal(part.fragment, i < parts.length - 1);

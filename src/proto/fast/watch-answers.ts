@@ -2,10 +2,9 @@
  * What watchers are sent, written in one go: `mvccpb.Event` around a stored pair, and the `WatchResponse` that carries events. Equal to
  * the generated codecs, which a property test proves.
  *
- * A change that a thousand streams get is the same bytes for all of them whose watcher has the same number, and most streams' first watcher
- * has: the answer made last is kept, and given out again for the same events.
+ * A change that a thousand watchers get is the same bytes for all of them behind a head of some forty, and so are the changes that those who
+ * are behind get together: what is the same is made once.
  */
-import { Arena } from "../../base/arena.js";
 import { invariant } from "../../base/errors.js";
 import { BinaryWriter } from "../binary.js";
 import { varintSize, writeVarint } from "./varint.js";
@@ -26,6 +25,10 @@ const TAG_EVENTS = 0x5a;
 const HEADER_BYTES_MAX = 2 * 11 + 2 * 9;
 /** Tag and number of a watcher, at its longest: a negative number takes ten bytes. */
 const WATCH_ID_BYTES_MAX = 1 + 10;
+/** That more follows, and tag and length of an event. */
+const BEFORE_BODY_BYTES_MAX = 2 + 1 + 5;
+
+const NO_BYTES = new Uint8Array(0);
 
 /**
  * An encoded `mvccpb.Event`.
@@ -46,20 +49,33 @@ export function encodeEvent(deleted: boolean, pair: Uint8Array, previous: Uint8A
   return event;
 }
 
+/**
+ * A `WatchResponse` in two pieces, which together are the message: the head is a watcher's own, and the encoder's until it encodes the next;
+ * the body is shared by all who get the same events, and must not be changed.
+ */
+export interface WatchAnswer {
+  readonly head: Uint8Array;
+  readonly body: Uint8Array;
+}
+
 /** Encodes the `WatchResponse`s of one member that carry events. */
 export class WatchAnswerEncoder {
   /** The header's IDs, which are always the same. */
   readonly #ids: Uint8Array;
-  /** Header and number of the watcher, as last written. */
-  readonly #head = new Uint8Array(2 + HEADER_BYTES_MAX + WATCH_ID_BYTES_MAX);
+  /** Header and number of the watcher, as last written, and what comes before the body. */
+  readonly #head = new Uint8Array(2 + HEADER_BYTES_MAX + WATCH_ID_BYTES_MAX + BEFORE_BODY_BYTES_MAX);
   #headBytes = 0;
   #revision = -1;
   #term = -1;
   #watchId = -1;
-  readonly #answers = new Arena();
-  /** The answer made last, and the only event in it. */
+  /** The body made last of several events, and of which. */
+  #lastBody = NO_BYTES;
+  #lastEvents: readonly Uint8Array[] | undefined;
+  #lastFrom = 0;
+  #lastTo = 0;
+  /** The event that went alone behind the head as it is, and the whole answer where it was asked for again. */
   #lastEvent: Uint8Array | undefined;
-  #lastAnswer: Uint8Array | undefined;
+  #lastWhole: WatchAnswer | undefined;
 
   constructor(clusterId: bigint, memberId: bigint) {
     const writer = new BinaryWriter();
@@ -68,19 +84,36 @@ export class WatchAnswerEncoder {
     this.#ids = writer.finish().slice();
   }
 
-  /** An answer with one event: the usual one. It must not be changed. */
-  one(revision: number, raftTerm: number, watchId: number, event: Uint8Array): Uint8Array {
+  /**
+   * An answer with one event: the usual one. Most streams have a watcher of the same number, and a thousand of them get the same answer:
+   * from the second on it is one piece, with an empty head, for a copy of forty bytes costs more than that.
+   */
+  one(revision: number, raftTerm: number, watchId: number, event: Uint8Array): WatchAnswer {
     const isSameHead = this.#setHead(revision, raftTerm, watchId);
-    if (isSameHead && event === this.#lastEvent) return this.#lastAnswer!;
-    const answer = this.#answers.take(this.#headBytes + messageSize(event));
-    this.#copyHead(answer);
-    writeMessage(answer, this.#headBytes, TAG_EVENTS, event);
+    if (isSameHead && event === this.#lastEvent) return (this.#lastWhole ??= this.#wholeOf(event));
     this.#lastEvent = event;
-    this.#lastAnswer = answer;
-    return answer;
+    this.#lastWhole = undefined;
+    return this.#oneBehind(this.#headBytes, event);
   }
 
-  /** An answer with the events `[from, to)`; `more` says that the rest of them follows in another one. */
+  #wholeOf(event: Uint8Array): WatchAnswer {
+    const { head, body } = this.#oneBehind(this.#headBytes, event);
+    const whole = new Uint8Array(head.length + body.length);
+    whole.set(head);
+    whole.set(body, head.length);
+    return { head: NO_BYTES, body: whole };
+  }
+
+  #oneBehind(start: number, event: Uint8Array): WatchAnswer {
+    const head = this.#head;
+    head[start] = TAG_EVENTS;
+    return { head: head.subarray(0, writeVarint(head, start + 1, event.length)), body: event };
+  }
+
+  /**
+   * An answer with the events `[from, to)`; `more` says that the rest of them follows in another one. The same array is the same events: it
+   * must not be changed.
+   */
   many(
     revision: number,
     raftTerm: number,
@@ -89,50 +122,61 @@ export class WatchAnswerEncoder {
     from = 0,
     to = events.length,
     more = false,
-  ): Uint8Array {
-    if (to - from === 1 && !more) return this.one(revision, raftTerm, watchId, events[from]!);
+  ): WatchAnswer {
     this.#setHead(revision, raftTerm, watchId);
-    let size = this.#headBytes + (more ? 2 : 0);
-    for (let i = from; i < to; i++) size += messageSize(events[i]!);
-    const answer = this.#answers.take(size);
-    this.#copyHead(answer);
-    let at = this.#headBytes;
+    let headBytes = this.#headBytes;
     if (more) {
-      answer[at++] = TAG_FRAGMENT;
-      answer[at++] = 1;
+      this.#head[headBytes++] = TAG_FRAGMENT;
+      this.#head[headBytes++] = 1;
     }
-    for (let i = from; i < to; i++) at = writeMessage(answer, at, TAG_EVENTS, events[i]!);
-    return answer;
+    if (to - from === 1) return this.#oneBehind(headBytes, events[from]!);
+    return { head: this.#head.subarray(0, headBytes), body: this.#bodyOf(events, from, to) };
+  }
+
+  #bodyOf(events: readonly Uint8Array[], from: number, to: number): Uint8Array {
+    if (events === this.#lastEvents && from === this.#lastFrom && to === this.#lastTo) return this.#lastBody;
+    let size = 0;
+    for (let i = from; i < to; i++) size += messageSize(events[i]!);
+    const body = new Uint8Array(size);
+    let at = 0;
+    for (let i = from; i < to; i++) at = writeMessage(body, at, TAG_EVENTS, events[i]!);
+    this.#lastEvents = events;
+    this.#lastFrom = from;
+    this.#lastTo = to;
+    this.#lastBody = body;
+    return body;
   }
 
   /**
    * The answers with these events to a watcher that takes them in parts, cut where etcd cuts: an answer of more than one event stays below
-   * `bytesMax`.
+   * `bytesMax`. Each is to be taken before the next is asked for.
    */
-  fragments(
+  *fragments(
     revision: number,
     raftTerm: number,
     watchId: number,
     events: readonly Uint8Array[],
     bytesMax: number,
-  ): Uint8Array[] {
+  ): Generator<WatchAnswer, void, undefined> {
     this.#setHead(revision, raftTerm, watchId);
-    let whole = this.#headBytes;
+    const headBytes = this.#headBytes;
+    let whole = headBytes;
     for (const event of events) whole += messageSize(event);
-    if (whole < bytesMax || events.length < 2) return [this.many(revision, raftTerm, watchId, events)];
-    const answers: Uint8Array[] = [];
+    if (whole < bytesMax || events.length < 2) {
+      yield this.many(revision, raftTerm, watchId, events);
+      return;
+    }
     let from = 0;
     while (from < events.length) {
-      let size = this.#headBytes + 2 + messageSize(events[from]!);
+      let size = headBytes + 2 + messageSize(events[from]!);
       let to = from + 1;
       for (; to < events.length; to++) {
         size += messageSize(events[to]!);
         if (size >= bytesMax) break;
       }
-      answers.push(this.many(revision, raftTerm, watchId, events, from, to, to < events.length));
+      yield this.many(revision, raftTerm, watchId, events, from, to, to < events.length);
       from = to;
     }
-    return answers;
   }
 
   /** Answers whether it was the head already. */
@@ -141,7 +185,6 @@ export class WatchAnswerEncoder {
     this.#revision = revision;
     this.#term = raftTerm;
     this.#watchId = watchId;
-    this.#lastEvent = undefined;
     const head = this.#head;
     head.set(this.#ids, 2);
     let at = 2 + this.#ids.length;
@@ -158,12 +201,8 @@ export class WatchAnswerEncoder {
     head[1] = at - 2;
     if (watchId !== 0) at = writeWatchId(head, at, watchId);
     this.#headBytes = at;
+    this.#lastEvent = undefined;
     return false;
-  }
-
-  #copyHead(answer: Uint8Array): void {
-    const head = this.#head;
-    for (let i = 0; i < this.#headBytes; i++) answer[i] = head[i]!;
   }
 }
 

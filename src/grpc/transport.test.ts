@@ -145,6 +145,39 @@ test("gzip: calls of all kinds, in their order; where it is off it is refused", 
   assert.deepEqual(seen, sent);
 });
 
+test("a message in two pieces is one message, compressed or not, whatever the pieces' sizes; the first may change at once", async (t) => {
+  const sizes = [0, 1, 40, 250, 251, 252, 5_000, 70_000];
+  const pieces = sizes.flatMap((first) => sizes.map((second) => [first, second] as const));
+  const { port } = await grpcFixture(t, {
+    "/t.T/Pieces": {
+      kind: "bidirectional",
+      handle: (stream) => {
+        stream.onEnd = () => {
+          const head = new Uint8Array(70_000);
+          for (const [first, second] of pieces) {
+            stream.sendPieces(head.subarray(0, first).fill(1), new Uint8Array(second).fill(2));
+            head.fill(9);
+          }
+          stream.end();
+        };
+      },
+    },
+  });
+  for (const options of [{}, GZIP]) {
+    const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), options);
+    t.after(() => client.close());
+    const call = client.makeBidiStreamRequest("/t.T/Pieces", same, same);
+    call.write(Buffer.alloc(1)); // of which the server learns how the client compresses
+    call.end();
+    const seen: Buffer[] = [];
+    for await (const message of call as AsyncIterable<Buffer>) seen.push(message);
+    assert.deepEqual(
+      seen,
+      pieces.map(([first, second]) => Buffer.concat([Buffer.alloc(first, 1), Buffer.alloc(second, 2)])),
+    );
+  }
+});
+
 const ENCODED = [...REQUEST, ["grpc-encoding", "gzip"]] as const;
 const compressed = (bytes: Uint8Array): Uint8Array => joined(messagePrefix(bytes.length, true), bytes);
 

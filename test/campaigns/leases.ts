@@ -15,6 +15,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Client, credentials } from "@grpc/grpc-js";
 import { underTest } from "../support/binaries.js";
+import { answerOf } from "../support/child-answer.js";
 import { EtcdClient } from "../support/client.js";
 import { encode, type Message } from "../support/messages.js";
 import { Stage, type Server } from "../support/servers.js";
@@ -65,10 +66,8 @@ class SteadyPuts {
   }
 
   async end(): Promise<number[]> {
-    this.#child.send("stop");
-    const [tookMs] = (await once(this.#child, "message")) as [number[]];
-    await once(this.#child, "exit");
-    return tookMs;
+    if (this.#child.connected) this.#child.send("stop");
+    return answerOf<number[]>(this.#child, "steady puts");
   }
 }
 

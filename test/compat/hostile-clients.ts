@@ -21,6 +21,7 @@ import { ascii, data, headers, joined, settings, settingsAck } from "../../src/h
 import { attack } from "../grpc/hostile.js";
 import { HOSTILE_SCRIPTS } from "../grpc/hostile-table.js";
 import { PROJECT, serverNamed, type ServerBinary } from "../support/binaries.js";
+import { answerOf } from "../support/child-answer.js";
 import { EtcdClient, type Answer } from "../support/client.js";
 import { memoryInUse, withMemoryProbe } from "../support/memory-in-use.js";
 import { encode, type Message } from "../support/messages.js";
@@ -301,21 +302,16 @@ async function slowHeads({ port, share }: Scene): Promise<string> {
   const total = share(100_000);
   let opened = 0;
   let address = 2;
-  const order = async (count: number): Promise<void> => {
+  const order = async (wanted: number): Promise<void> => {
     const child = fork(OWN_SCRIPT, ["--slow"], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-    child.send({ port, from: `127.0.0.${address++}`, count, holdMs: SLOW_WAVE_MS } satisfies SlowOrder);
-    opened += await answerOf(child);
+    child.send({ port, from: `127.0.0.${address++}`, count: wanted, holdMs: SLOW_WAVE_MS } satisfies SlowOrder);
+    const count = await answerOf<number>(child, "slow connections"); // several are waited for at once
+    opened += count;
   };
   const perWave = Math.min(total, SLOW_PER_PROCESS);
   for (let left = total - perWave; left > 0; left -= perWave) await order(Math.min(left, perWave));
   await Promise.all([order(perWave), order(perWave), order(perWave)]);
   return `${opened} connections, up to ${perWave * 3} at the same time`;
-}
-
-async function answerOf(child: ChildProcess): Promise<number> {
-  const [answer] = (await once(child, "message")) as [number];
-  await once(child, "exit");
-  return answer;
 }
 
 // ---- the member meanwhile, and afterwards -----------------------------------------------------------------------------
@@ -329,10 +325,8 @@ class GoodClients {
   }
 
   async stop(): Promise<Fared> {
-    this.#child.send("stop");
-    const [fared] = (await once(this.#child, "message")) as [Fared];
-    await once(this.#child, "exit");
-    return fared;
+    if (this.#child.connected) this.#child.send("stop");
+    return answerOf<Fared>(this.#child, "good clients");
   }
 }
 

@@ -16,5 +16,8 @@ export async function memoryInUse(socket: string): Promise<number> {
   let text = "";
   connection.setEncoding("latin1").on("data", (part: string) => (text += part));
   await once(connection, "close");
+  // No figure must not pass for none in use.
+  if (!/^\d+$/.test(text))
+    throw new Error(`the memory probe on ${socket} told '${text}', where a number of bytes is due`);
   return Number(text);
 }

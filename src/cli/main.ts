@@ -14,7 +14,7 @@ import { isClientCommand, unknownCommand } from "./commands/arrange.js";
 import { describeUnknown, resolveCommand } from "./commands/names.js";
 import { isOfflineCommand } from "./offline/names.js";
 import { parseArguments } from "./server/arguments.js";
-import { exitCodeOfRefusal } from "./server/exit-codes.js";
+import { EXIT_BUG, exitCodeOfRefusal } from "./server/exit-codes.js";
 import { serverHelp } from "./server/help.js";
 
 async function main(args: readonly string[]): Promise<void> {
@@ -69,14 +69,27 @@ function tellHelp(): void {
   process.stdout.write(serverHelp());
 }
 
-main(process.argv.slice(2)).catch((error: unknown) => {
-  // A coded error says what to do; anything else is a bug, whose stack is the clue.
-  const text =
-    error instanceof CodedError
-      ? describeError(error)
-      : error instanceof Error
-        ? (error.stack ?? error.message)
-        : String(error);
-  process.stderr.write(`walnut: ${text}\n`);
-  process.exit(exitCodeOfRefusal(error));
-});
+// Node ends a process that has nothing left to wake it with success, whatever was still awaited. That must not pass for work done.
+function unfinished(): void {
+  process.stderr.write(
+    "walnut: nothing was left to wait for before the work was done: this is a bug of Walnut, and nothing can be said of the " +
+      "outcome. What was asked may be asked again; please report it with the command line\n",
+  );
+  process.exit(EXIT_BUG);
+}
+process.once("beforeExit", unfinished);
+
+main(process.argv.slice(2)).then(
+  () => process.off("beforeExit", unfinished),
+  (error: unknown) => {
+    // A coded error says what to do; anything else is a bug, whose stack is the clue.
+    const text =
+      error instanceof CodedError
+        ? describeError(error)
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
+    process.stderr.write(`walnut: ${text}\n`);
+    process.exit(exitCodeOfRefusal(error));
+  },
+);

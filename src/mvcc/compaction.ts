@@ -251,7 +251,7 @@ export class Compactor {
   async #pause(): Promise<void> {
     if (this.#closed) return;
     await new Promise<void>((resolve) => {
-      const timer = this.#d.clock.after(this.#pauseMs, resolve);
+      const timer = this.#d.clock.after(this.#pauseMs, resolve, "process");
       this.#wake = () => {
         timer.cancel();
         resolve();

@@ -32,8 +32,8 @@ export class RestingClock implements Clock {
     return this.#clock.wallNow();
   }
 
-  after(delayMs: number, run: () => void): Timer {
-    return this.#clock.after(delayMs, run);
+  after(delayMs: number, run: () => void, holds?: "process"): Timer {
+    return this.#clock.after(delayMs, run, holds);
   }
 
   every(intervalMs: number, run: () => void): Timer {
@@ -54,7 +54,7 @@ export class RestingClock implements Clock {
 
   #rest(restMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = this.#clock.after(restMs, resolve);
+      const timer = this.#clock.after(restMs, resolve, "process");
       this.#wake = () => {
         timer.cancel();
         resolve();

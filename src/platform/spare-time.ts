@@ -42,6 +42,6 @@ export class SpareTime {
     const ended = this.#clock.now();
     await this.#clock.yield();
     if (this.#clock.now() - ended <= BUSY_TURN_MS) return;
-    await new Promise<void>((resolve) => void this.#clock.after(workedMs * this.#restPerMs, resolve));
+    await new Promise<void>((resolve) => void this.#clock.after(workedMs * this.#restPerMs, resolve, "process"));
   }
 }

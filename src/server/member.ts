@@ -1450,7 +1450,7 @@ export class Member implements MemberService {
           ? new RequestError("SERVER_NO_LEADER", "nobody leads who would know of the lease")
           : new RequestError("SERVER_TIMEOUT", `the leader ${memberIdText(this.#leader)} does not tell of the lease`);
       }
-      await new Promise<void>((resolve) => void this.#clock.after(restMs, resolve));
+      await new Promise<void>((resolve) => void this.#clock.after(restMs, resolve, "process"));
     }
   }
 
@@ -1733,7 +1733,7 @@ export class Member implements MemberService {
       if (this.#clock.now() - began > requestTimeoutMs(this.#options)) {
         throw new RequestError("SERVER_TIMEOUT_LEADER_TRANSFER", `${memberIdText(target)} does not lead yet`);
       }
-      await new Promise<void>((resolve) => void this.#clock.after(this.#options.heartbeatMs, resolve));
+      await new Promise<void>((resolve) => void this.#clock.after(this.#options.heartbeatMs, resolve, "process"));
     }
     this.#log.info("leadership transfer finished", fields);
   }

@@ -14,7 +14,7 @@ import { etcd, reference, type ServerBinary, skipReason, walnut } from "../suppo
 import { freePort, type Seat, type Server, Stage, type StartOptions } from "../support/servers.js";
 import { run } from "../support/tools.js";
 import { runHere, shown } from "./command-lines.js";
-import { type Door, hear, type Knock, knock, type Served } from "../support/tls-client.js";
+import { approach, type Door, hear, type Knock, knock, type Served } from "../support/tls-client.js";
 
 const skip = skipReason();
 
@@ -395,6 +395,10 @@ test("plain and secure URLs, unix sockets, HTTP and metrics on ports of their ow
       ];
     });
     for (const server of [pair.walnut, pair.etcd]) {
+      // etcd may say that it is ready before it listens here.
+      await until(() =>
+        server.log.filter((line) => line.includes('"serving metrics"')).length === 2 ? true : undefined,
+      );
       const [http, https, metrics, secureMetrics] = ports.get(server.seat)!.map((port) => ({ port })) as [
         Door,
         Door,
@@ -411,10 +415,6 @@ test("plain and secure URLs, unix sockets, HTTP and metrics on ports of their ow
       assert.deepEqual(await traits(secureMetrics), ["https 404", "https2 404"], name);
       assert.match(await hear(metrics, get), /^HTTP\/1\.1 404/, name);
       assert.doesNotMatch(await hear(metrics, get.replace("/version", "/health")), /access-control/i, name);
-      assert.ok(
-        server.log.some((line) => line.includes('"serving metrics"')),
-        name,
-      );
     }
   });
 });
@@ -696,30 +696,33 @@ test("who is turned away is told in the log, in etcd's words", { skip }, async (
       "--client-cert-allowed-hostname=good.example.com",
     ),
   );
-  const knocks: Record<string, (door: Door) => Promise<unknown>> = {
-    "no TLS": (door) => hear(door, "GET / HTTP/1.1\r\n\r\n"),
-    "an old version": (door) => knock(door, { version: "TLSv1.1" }),
-    "a protocol": (door) => knock(door, { alpn: ["spdy/3"] }),
-    "no cipher": (door) => knock(door, { version: "TLSv1.2", ciphers: "AES128-SHA" }),
-    "no certificate": (door) => knock(door),
-    "a strange one": (door) => knock(door, { certificate: stranger.issue() }),
-    "an old one": (door) => knock(door, { certificate: authority.issue({ notAfter: Date.now() - 1_000 }) }),
-    "one for servers": (door) => knock(door, { certificate: authority.issue({ uses: ["server"] }) }),
-    "one that is revoked": (door) => knock(door, { certificate: revoked }),
-    "one that is not allowed": (door) => knock(door, { certificate: authority.issue({ hosts: ["a.b"] }) }),
+  const knocks: Record<string, Knock | string> = {
+    "no TLS": "GET / HTTP/1.1\r\n\r\n",
+    "an old version": { version: "TLSv1.1" },
+    "a protocol": { alpn: ["spdy/3"] },
+    "no cipher": { version: "TLSv1.2", ciphers: "AES128-SHA" },
+    "no certificate": {},
+    "a strange one": { certificate: stranger.issue() },
+    "an old one": { certificate: authority.issue({ notAfter: Date.now() - 1_000 }) },
+    "one for servers": { certificate: authority.issue({ uses: ["server"] }) },
+    "one that is revoked": { certificate: revoked },
+    "one that is not allowed": { certificate: authority.issue({ hosts: ["a.b"] }) },
   };
-  for (const [name, play] of Object.entries(knocks)) {
+  for (const [name, words] of Object.entries(knocks)) {
     const told = async (server: Server): Promise<Record<string, unknown>> => {
-      const before = server.log.length;
-      await play(doorOf(server));
-      const line = await until(() => server.log.slice(before).find((text) => text.includes("rejected connection")));
+      const over = await approach(doorOf(server));
+      // By its port: etcd's own gateway knocks here as well, again and again, and is turned away as it shows the server's certificate.
+      const from = `"remote-addr":"127.0.0.1:${over.localPort}"`;
+      await (typeof words === "string" ? hear(over, words) : knock(doorOf(server), { ...words, over }));
+      const line = await until(() =>
+        server.log.find((text) => text.includes("rejected connection") && text.includes(from)),
+      );
       return JSON.parse(line) as Record<string, unknown>;
     };
     const [ours, theirs] = [await told(pair.walnut), await told(pair.etcd)];
     assert.equal(ours["msg"], "rejected connection on client endpoint");
     assert.equal(ours["msg"], theirs["msg"]);
     assert.equal(ours["level"], theirs["level"], name);
-    assert.match(String(ours["remote-addr"]), /^127\.0\.0\.1:\d+$/, name);
     assert.equal(ours["server-name"], theirs["server-name"], name);
     // Go adds what it found or what it offers; Walnut, whom it does not know.
     const [our, their] = [String(ours["error"]), String(theirs["error"])];
@@ -736,7 +739,7 @@ async function until<Found>(look: () => Found | undefined): Promise<Found> {
     if (found !== undefined) return found;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  throw new Error("nothing came");
+  throw new Error("nothing came within ten seconds");
 }
 
 async function speaksHttp2(door: Door, preface: string): Promise<boolean> {

@@ -68,10 +68,10 @@ export class Running {
     return this.#stderr;
   }
 
-  /** Waits until the output has this, or it ended. @throws when neither comes in time */
-  async printed(pattern: RegExp | undefined): Promise<void> {
+  /** Waits until one of its outputs has this, or it ended. @throws when neither comes in time */
+  async printed(pattern: RegExp | undefined, where: "stdout" | "stderr" = "stdout"): Promise<void> {
     const deadline = Date.now() + WITHIN_MS;
-    const hasCome = (): boolean => this.#hasEnded || (pattern !== undefined && pattern.test(this.#stdout));
+    const hasCome = (): boolean => this.#hasEnded || (pattern !== undefined && pattern.test(this[where]));
     while (!hasCome()) {
       await new Promise<void>((resolve, reject) => {
         const timer = setTimeout(() => {

@@ -95,9 +95,16 @@ async function say(socket: net.Socket, words: string | Uint8Array): Promise<stri
   return heard;
 }
 
-/** What a client without TLS hears until the end of the connection. */
-export async function hear(door: Door, words: string | Uint8Array): Promise<string> {
+/** A connection on which nothing has been said. */
+export async function approach(door: Door): Promise<net.Socket> {
   const socket = net.connect("port" in door ? { ...door, host: "127.0.0.1" } : door);
+  await once(socket, "connect");
+  return socket;
+}
+
+/** What a client without TLS hears until the end of the connection. */
+export async function hear(door: Door | net.Socket, words: string | Uint8Array): Promise<string> {
+  const socket = door instanceof net.Socket ? door : await approach(door);
   socket.setTimeout(PATIENCE_MS, () => socket.destroy());
   return say(socket, words);
 }

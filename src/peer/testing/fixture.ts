@@ -26,13 +26,17 @@ class CountingClock implements Clock {
     return this.#clock.wallNow();
   }
 
-  after(delayMs: number, run: () => void): Timer {
+  after(delayMs: number, run: () => void, holds?: "process"): Timer {
     const mark = {};
     this.timers.add(mark);
-    const timer = this.#clock.after(delayMs, () => {
-      this.timers.delete(mark);
-      run();
-    });
+    const timer = this.#clock.after(
+      delayMs,
+      () => {
+        this.timers.delete(mark);
+        run();
+      },
+      holds,
+    );
     return this.#forget(timer, mark);
   }
 
@@ -61,7 +65,7 @@ export function wrongWallClock(clock: Clock, aheadMs: number): Clock {
   return {
     now: () => clock.now(),
     wallNow: () => clock.wallNow() + aheadMs,
-    after: (delayMs, run) => clock.after(delayMs, run),
+    after: (delayMs, run, holds) => clock.after(delayMs, run, holds),
     every: (intervalMs, run) => clock.every(intervalMs, run),
     yield: () => clock.yield(),
   };

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { nextDue, NodeClock } from "./clock.js";
 import { installFastChecksum } from "./index.js";
 import { NodeRandom } from "./random.js";
 
-/** Timers do not keep a process alive; a test that waits for one does. */
+/** Timers do not keep a process alive by themselves; a test that waits for one does. */
 async function kept<Value>(run: (resolve: (value: Value) => void) => void): Promise<Value> {
   const alive = setInterval(() => undefined, 1000);
   try {
@@ -28,6 +30,19 @@ test("timers ring once or again and again, and not when cancelled", async () => 
     });
   });
   assert.equal(rung, 3);
+});
+
+test("only a timer that is told to holds the process, and a cancelled one does not", async () => {
+  const clock = JSON.stringify(new URL("clock.js", import.meta.url).href);
+  const runs = async (body: string): Promise<string> => {
+    const script = `import { NodeClock } from ${clock}; const clock = new NodeClock(); ${body}`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
+    return stdout;
+  };
+  const rings = 'clock.after(50, () => console.log("rang")';
+  assert.equal(await runs(`${rings})`), "");
+  assert.equal(await runs(`${rings}, "process")`), "rang\n");
+  assert.equal(await runs(`clock.after(600_000, () => console.log("rang"), "process").cancel()`), "");
 });
 
 test("a timer that rings late rings the next time as if it had not, and leaves out what it missed", () => {

@@ -1,4 +1,4 @@
-/** The real clock: monotonic time, and timers that do not keep the process alive. */
+/** The real clock: monotonic time, and timers that keep the process alive only where they are told to. */
 import { performance } from "node:perf_hooks";
 import type { Clock, Timer } from "../clock.js";
 
@@ -14,12 +14,12 @@ export class NodeClock implements Clock {
     return Date.now();
   }
 
-  after(delayMs: number, run: () => void): Timer {
+  after(delayMs: number, run: () => void, holds?: "process"): Timer {
     let timer: NodeJS.Timeout;
     const sleep = (leftMs: number): void => {
       const turn = Math.min(leftMs, TIMER_MS_MAX);
       timer = setTimeout(() => (leftMs > turn ? sleep(leftMs - turn) : run()), turn);
-      timer.unref();
+      if (holds === undefined) timer.unref();
     };
     sleep(Math.max(0, delayMs));
     return { cancel: () => clearTimeout(timer) };

@@ -39,7 +39,7 @@ export class ServerGone extends Error {
   }
 }
 
-const HASH_ATTEMPTS = 40;
+const HASH_ATTEMPTS = 1_200; // a minute: on a busy disk a compaction takes seconds
 const HASH_PAUSE_MS = 50;
 
 /** Sends `requests` random requests to both servers. @throws Disagreement at the first difference */

@@ -9,7 +9,6 @@
  * `--scale 1` is 100,000 connections with heads that never end.
  */
 import { fork, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
@@ -97,7 +96,7 @@ async function throwAt(port: number, bytes: Uint8Array, waitMs: number): Promise
   const socket = net.connect({ port, host: "127.0.0.1" });
   socket.on("error", () => undefined);
   socket.resume();
-  const closed = once(socket, "close");
+  const closed = new Promise((resolve) => socket.once("close", resolve)); // `once` of node:events would throw at a reset
   socket.write(bytes);
   await Promise.race([closed, pause(waitMs)]);
   socket.destroy();

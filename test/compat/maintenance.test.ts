@@ -25,9 +25,9 @@ async function sameAs<Story>(
 }
 
 /** What a call came to, in a form that two servers can share: without IDs, terms and sizes. */
-async function verdict(client: EtcdClient, method: Method, request: Message): Promise<unknown> {
+async function verdict(client: EtcdClient, method: Method, request: Message, deadlineMs?: number): Promise<unknown> {
   const { path, request: requestName, response } = METHODS[method];
-  const answer = await client.send(path, encode(requestName, request));
+  const answer = await client.send(path, encode(requestName, request), deadlineMs);
   if (answer.kind === "error") return `${answer.code} ${answer.text}`;
   const { header, alarms, ...rest } = decode(response, answer.bytes);
   const { revision } = (header ?? {}) as Message;
@@ -314,17 +314,24 @@ test("the limits of request size, operations and nesting are etcd's", { skip: sk
   });
 });
 
+const CHANGED_WITHIN_MS = 20_000;
 const peerUrl = (port: number): string => `http://127.0.0.1:${port}`;
 
 /** Changes of a cluster of one member, none of which adds a voter: it would wait for a member that does not come. */
 test("members are added, changed and removed on one member with etcd's refusals", { skip: skipReason() }, async (t) => {
   const stage = Stage.for(t);
-  await sameAs(stage, [], async (server) => {
+  await sameAs(stage, [], async (server, { family }) => {
     const { client, seat } = server;
     const self = (await client.status()).memberId;
     const told: unknown[] = [];
     const ask = async (method: Method, request: Message): Promise<void> => {
-      const answer = await verdict(client, method, request);
+      // etcd answers a change before its raft knows that it is applied, drops the next one that comes before that, and leaves its caller waiting.
+      const attempts = family === "etcd" ? 4 : 1;
+      let answer: unknown;
+      for (let attempt = 1; attempt <= attempts; attempt++) {
+        answer = await verdict(client, method, request, CHANGED_WITHIN_MS);
+        if (!String(answer).startsWith("4 Deadline exceeded")) break;
+      }
       // IDs and ports are chance's.
       told.push([method, typeof answer === "string" ? answer : shapeOf(answer as Message)]);
     };
@@ -334,8 +341,15 @@ test("members are added, changed and removed on one member with etcd's refusals"
     await ask("MemberAdd", { peerURLs: ["ftp://127.0.0.1:1"] });
     await ask("MemberAdd", { peerURLs: [peerUrl(seat.peerPort)] });
     await ask("MemberAdd", { peerURLs: [peerUrl(seat.peerPort)], isLearner: true });
+    const second = (): number => Math.floor(Date.now() / 1_000);
+    const began = second();
     await ask("MemberAdd", { peerURLs: [peerUrl(1)], isLearner: true });
-    await ask("MemberAdd", { peerURLs: [peerUrl(1)], isLearner: true });
+    // A member's ID comes of its URLs and the second in which it is added.
+    const again = await verdict(client, "MemberAdd", { peerURLs: [peerUrl(1)], isLearner: true });
+    const inTheSameSecond = second() === began;
+    if (inTheSameSecond || again !== "9 etcdserver: Peer URLs already exists") {
+      assert.equal(again, "9 etcdserver: member ID already exist");
+    }
     await ask("MemberAdd", { peerURLs: [peerUrl(2)], isLearner: true });
     const members = (await client.call("MemberList", {}))["members"] as readonly Message[];
     const learner = members.find(({ isLearner }) => isLearner === true)!["ID"] as bigint;

@@ -91,7 +91,8 @@ async function say(socket: net.Socket, words: string | Uint8Array): Promise<stri
   socket.on("data", (bytes: Buffer) => (heard += bytes.toString("latin1")));
   socket.on("error", () => undefined);
   socket.write(words);
-  if (!socket.closed) await once(socket, "close");
+  // Not by `once`, which throws at an error: the end may well be a reset.
+  if (!socket.closed) await new Promise((resolve) => socket.once("close", resolve));
   return heard;
 }
 

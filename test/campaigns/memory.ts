@@ -20,7 +20,7 @@ import { InternalRaftRequest } from "../../src/proto/generated/etcdserverpb/raft
 import type { Entry } from "../../src/proto/raft.js";
 import { openWal } from "../../src/wal/index.js";
 import { walnut } from "../support/binaries.js";
-import { freePort } from "../support/servers.js";
+import { freePort } from "../support/ports.js";
 
 const ENTRY_BYTES = 300;
 const BATCH = 1_000;

@@ -16,7 +16,8 @@ import { serverNamed, type ServerBinary } from "../support/binaries.js";
 import { idOf } from "../support/client.js";
 import { all, Cluster, eventually, versionDecided, type ClusterMember } from "../support/cluster.js";
 import type { Message } from "../support/messages.js";
-import { describeExit, freePort, Stage } from "../support/servers.js";
+import { freePort } from "../support/ports.js";
+import { describeExit, Stage } from "../support/servers.js";
 import { describeReply, shoot, type Reply } from "./hostile-requests.js";
 import {
   COMPARED,

@@ -18,7 +18,8 @@ import { asBytes, CallError, idOf } from "../support/client.js";
 import { all, Cluster, eventually, type ClusterMember } from "../support/cluster.js";
 import { Connection } from "../support/load.js";
 import type { Message } from "../support/messages.js";
-import { freePort, peerUrl, Stage, type Seat, type Server } from "../support/servers.js";
+import { freePort } from "../support/ports.js";
+import { peerUrl, Stage, type Seat, type Server } from "../support/servers.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 
 export interface LearnerOptions {

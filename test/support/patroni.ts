@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "./servers.js";
+import { freePort } from "./ports.js";
 
 const DEBIAN_POSTGRES = "/usr/lib/postgresql";
 /** Whom Debian's package makes for it. */

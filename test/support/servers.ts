@@ -5,12 +5,13 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative, sep } from "node:path";
 import { createInterface } from "node:readline";
 import type { ServerBinary } from "./binaries.js";
 import { EtcdClient } from "./client.js";
+import { freePort } from "./ports.js";
 
 /** etcd's message for the moment from which clients are served; Walnut says the same. */
 const READY = "ready to serve client requests";
@@ -310,29 +311,6 @@ export function filesBelow(folder: string): string[] {
     .filter((entry) => !entry.isDirectory())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join("/"))
     .sort();
-}
-
-/** Below the ports that the kernel hands out by itself, so that an outgoing connection does not take one between two starts. */
-const PORTS = { low: 15_000, high: 32_000 };
-const handedOut = new Set<number>();
-
-/** A port of 127.0.0.1 that nobody listens on. */
-export async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const port = PORTS.low + Math.floor(Math.random() * (PORTS.high - PORTS.low));
-    if (handedOut.has(port) || !(await canListen(port))) continue;
-    handedOut.add(port);
-    return port;
-  }
-  throw new Error(`found no free port in [${PORTS.low}, ${PORTS.high}) in 100 attempts`);
-}
-
-async function canListen(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen({ port, host: "127.0.0.1", exclusive: true }, () => probe.close(() => resolve(true)));
-  });
 }
 
 async function listens(port: number): Promise<boolean> {

@@ -39,6 +39,32 @@ test("a sort target that etcd dies of is refused, and the member lives", { skip:
   assert.equal(await server.client.put("a", "2"), 3);
 });
 
+test(
+  "a put that keeps what its transaction has deleted is refused, and nothing is deleted",
+  { skip: skipReason() },
+  async (t) => {
+    const stage = Stage.for(t);
+    const server = await stage.start(underTest(), await stage.seat());
+    await server.client.put("k", "1");
+    const request = encode("TxnRequest", {
+      success: [
+        { request_delete_range: { key: Buffer.from("a"), range_end: Buffer.from("\0") } },
+        { request_put: { key: Buffer.from("k"), ignore_value: true } },
+      ],
+    });
+    const answer = await server.client.send(METHODS.Txn.path, request);
+    if (server.binary.family === "etcd") {
+      assert.equal(answer.kind === "error" && answer.code, 14, "etcd's process ends");
+      await server.exited();
+      return;
+    }
+    assert.deepEqual(answer, { kind: "error", code: 3, text: "etcdserver: key not found" });
+    const { kvs } = await server.client.call("Range", { key: Buffer.from("k") });
+    assert.equal(describeMessage((kvs as readonly Message[])[0]!["value"]), '"1"');
+    assert.equal(await server.client.put("k", "2"), 3);
+  },
+);
+
 test("an unknown method is refused as real etcd refuses it", { skip: skipReason() }, async (t) => {
   const stage = Stage.for(t);
   const [right, judged] = await Promise.all([

@@ -129,7 +129,6 @@ class Play {
   async #store(): Promise<void> {
     const request = nextRequest(this.#random, this.#view);
     if (request.method === "HashKV" || request.method === "Alarm") return; // their answers take turns of their own
-    if (mayEndEtcd(request.message)) return;
     const { path, request: name, response } = METHODS[request.method];
     const answers = await this.#ask({
       text: `${request.method} ${describeMessage(request.message)}`,
@@ -447,12 +446,6 @@ const showPlain =
     const { header, ...rest } = decode(response, answer.bytes);
     return describeMessage({ revision: (header as Message | undefined)?.["revision"], ...rest });
   };
-
-/** A put that keeps what a deletion before it, "from the key on", has taken: etcd dies of it, where Walnut refuses it. */
-function mayEndEtcd(message: Message): boolean {
-  const text = describeMessage(message);
-  return text.includes("request_delete_range") && /ignore_(value|lease): true/.test(text);
-}
 
 /** @throws at the first difference, with what repeats it */
 export async function compareServices(

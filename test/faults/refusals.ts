@@ -154,7 +154,7 @@ export interface Refusal {
   readonly dataDir: string;
 }
 
-const WITHIN_MS = 8_000;
+const WITHIN_MS = 30_000;
 
 /** Starts a server in a scene and tells how it took it. */
 export async function play(stage: Stage, scene: Scene, binary: ServerBinary): Promise<Refusal> {

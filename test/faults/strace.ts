@@ -70,7 +70,7 @@ const SNAPSHOT_COUNT = 10;
 const PUTS = 24;
 const POOL_OF_ONE = { UV_THREADPOOL_SIZE: "1" };
 const REQUEST_WITHIN_MS = 8_000;
-const READY_WITHIN_MS = 20_000;
+const READY_WITHIN_MS = 60_000;
 
 /** The smoke run's requests; gives what was acknowledged and what was refused. */
 async function smoke(server: Server): Promise<{ acknowledged: Map<string, number>; refused: string[] }> {

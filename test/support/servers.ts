@@ -62,7 +62,7 @@ export class StartError extends Error {
   readonly log: readonly string[];
 
   constructor(binary: ServerBinary, pid: number, exit: Exit, log: readonly string[]) {
-    super(`${binary.name} did not come up: ${describeExit(exit)}; its last lines:\n${log.slice(-15).join("\n")}`);
+    super(`${binary.name} did not come up: ${describeExit(exit)}; its last lines:\n${lastWords(log)}`);
     this.pid = pid;
     this.exit = exit;
     this.log = log;
@@ -87,6 +87,12 @@ export function seatFlags(seat: Seat, founding: Founding = { seats: [seat], stat
     "--initial-cluster-state": founding.state,
   };
   return Object.entries(flags).flat();
+}
+
+/** The end of a log, and before it why its process died, where a Go panic says so. */
+function lastWords(log: readonly string[]): string {
+  const why = log.find((line) => line.includes('"level":"panic"') || line.startsWith("panic: "));
+  return [...(why === undefined ? [] : [why]), ...log.slice(-15)].join("\n");
 }
 
 /** A server that runs. */
@@ -121,9 +127,7 @@ export class Server {
     if (outcome !== "late") throw new StartError(binary, running.child.pid!, outcome, running.log);
     running.child.kill("SIGKILL");
     await running.exited;
-    throw new Error(
-      `${binary.name} did not serve within ${within} ms; its last lines:\n${running.log.slice(-15).join("\n")}`,
-    );
+    throw new Error(`${binary.name} did not serve within ${within} ms; its last lines:\n${lastWords(running.log)}`);
   }
 
   get pid(): number {
@@ -159,7 +163,7 @@ export class Server {
     }
     // etcd raises the signal once more after its own clean-up, so a clean end is either of the two.
     if (exit.code !== 0 && exit.signal !== "SIGTERM") {
-      throw new Error(`${this.binary.name} ended with ${describeExit(exit)}:\n${this.#log.slice(-15).join("\n")}`);
+      throw new Error(`${this.binary.name} ended with ${describeExit(exit)}:\n${lastWords(this.#log)}`);
     }
     return exit;
   }
@@ -252,11 +256,17 @@ export class Stage {
   /** Runs a command's body on a stage of its own. */
   static async with<T>(body: (stage: Stage) => Promise<T>): Promise<T> {
     const stage = new Stage();
+    let found: T;
     try {
-      return await body(stage);
-    } finally {
-      await stage.clear();
+      found = await body(stage);
+    } catch (error) {
+      await stage.clear().catch((left: unknown) => {
+        throw new Error(`${String(error)}\nand what was left: ${String(left)}`, { cause: error });
+      });
+      throw error;
     }
+    await stage.clear();
+    return found;
   }
 
   /** A new member's place. */

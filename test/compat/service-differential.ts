@@ -226,7 +226,7 @@ class Play {
     const end = rangeEnd(random, first);
     const creation = {
       key: first,
-      range_end: end.length === 1 && end[0] === 0 ? first : end,
+      range_end: end.length === 1 && end[0] === 0 ? new Uint8Array() : end,
       prev_kv: random.oneIn(2),
     };
     const [path, request, response, message, stream] = random.pick<

@@ -155,6 +155,17 @@ test("data waits for the client's windows, and goes on as they open", () => {
   assert.equal(peer.connection.streamCount, 0);
 });
 
+test("a window that would pass the largest ends the connection, and no stream's window passes it meanwhile", () => {
+  const peer = TestPeer.greeted();
+  const most = 2 ** 31 - 1;
+  peer.send(headers(1, REQUEST, ENDED), headers(3, REQUEST, ENDED), windowUpdate(3, most - DEFAULT_WINDOW_BYTES));
+  const [first, second] = [peer.stream(1), peer.stream(3)];
+  assert.deepEqual([first.sendWindow, second.sendWindow], [DEFAULT_WINDOW_BYTES, most]);
+  peer.send(settings([SettingId.initialWindowSize, DEFAULT_WINDOW_BYTES + 1]));
+  assert.equal(peer.fault, "flowControlError");
+  assert.equal(second.sendWindow, most);
+});
+
 test("streams take turns, a frame each", () => {
   const peer = TestPeer.greeted();
   peer.send(windowUpdate(0, 1 << 20), headers(1, REQUEST, ENDED), headers(3, REQUEST, ENDED));

@@ -208,15 +208,16 @@ export class Sender<User> {
     this.#ring.push(stream);
   }
 
-  /** False when the window would pass the protocol's largest (a FLOW_CONTROL_ERROR of the client). */
+  /** False, and nothing done, when the window would pass the protocol's largest (a FLOW_CONTROL_ERROR of the client). */
   growWindow(increment: number, max: number): boolean {
+    if (this.#window + increment > max) return false;
     this.#window += increment;
-    return this.#window <= max;
+    return true;
   }
 
   growStreamWindow(stream: Http2Stream<User>, increment: number, max: number): boolean {
+    if (stream.sendWindow + increment > max) return false;
     stream.sendWindow += increment;
-    if (stream.sendWindow > max) return false;
     if (stream.hasQueue) this.#enterRing(stream);
     return true;
   }

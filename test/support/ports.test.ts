@@ -11,10 +11,8 @@ test("processes that look for ports at once get different ones, and may listen",
     `import { freePort } from ${module}; import { once } from "node:events";` +
     "const ports = await Promise.all(Array.from({ length: 150 }, () => freePort())); console.log(ports.join());" +
     "process.stdin.resume(); await once(process.stdin, 'end');";
-  const others = Array.from({ length: 3 }, () => {
-    const running = promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
-    return running;
-  });
+  const start = () => promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
+  const others = [start(), start(), start()];
   // All have chosen before any ends.
   const told = others.map(async ({ child }) => new Promise<string>((resolve) => child.stdout!.once("data", resolve)));
   const theirs = (await Promise.all(told)).flatMap((line) => line.trim().split(",").map(Number));

@@ -1,12 +1,13 @@
 /**
  * Walnut beside real etcd on the same machine in the same run: `npm run bench`.
  *
- *     node dist/bench/bench.js [--scenarios put,get,txn] [--rounds 3] [--seconds 2] [--servers 3.5.16,3.5.30,walnut] [--judged walnut]
- *         [--keys 1000000] [--entries 1000000] [--json FILE] [--from FILE] [--write] [--list]
+ *     node dist/bench/bench.js [--scenarios put,get,txn] [--rounds 3] [--seconds 2] [--settle 0.2] [--servers 3.5.16,3.5.30,walnut]
+ *         [--judged walnut] [--keys 1000000] [--entries 1000000] [--json FILE] [--from FILE] [--write] [--list]
  *
  * The servers take turns, round by round, one at a time; medians are compared, with the better etcd, and the spread is told. The load
  * comes from the project's own generator (`load/`); its ceiling and `h2load`'s stand beside. `--scenarios` takes beginnings of names;
- * `--list` prints them. `--write` puts tables and picture into `docs/`, `--json` keeps the figures; `--from` takes kept ones and plays nothing.
+ * `--list` prints them. `--settle` is how many seconds of a round are played before those that count. `--write` puts tables and picture
+ * into `docs/`, `--json` keeps the figures; `--from` takes kept ones and plays nothing.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +19,7 @@ import { inTurns, SeatedContestant } from "./comparison.js";
 import { describeMachine, describeSpread, readable, spread } from "./figures.js";
 import { H2loadPlay, putBody } from "./h2load.js";
 import { playEntries, playKeys, type SizeRow } from "./large-stores.js";
-import { BENCH_FLAGS, LoadTable, type LoadFigures } from "./load-play.js";
+import { BENCH_FLAGS, LoadTable, SETTLE_SECONDS, type LoadFigures } from "./load-play.js";
 import { measureCeiling, type Ceiling } from "./load/ceiling.js";
 import { LoadGenerator } from "./load/generator.js";
 import { picture } from "./picture.js";
@@ -44,17 +45,23 @@ interface BenchOptions {
   readonly judged: string;
   readonly rounds: number;
   readonly seconds: number;
+  readonly settleSeconds: number;
   readonly keys: number;
   readonly entries: number;
 }
 
 /** Plays all that is wanted. */
 async function play(stage: Stage, generator: LoadGenerator, options: BenchOptions): Promise<Report> {
-  const { servers, judged, rounds, seconds, wanted } = options;
+  const { servers, judged, rounds, seconds, settleSeconds, wanted } = options;
   const machine = describeMachine(stage.folder);
   console.log(machine);
   const ceilings = wanted("ceiling") ? await playCeilings(stage, generator) : [];
-  const table = new LoadTable(stage, generator, servers, { rounds, seconds, warmUpSeconds: WARM_UP_SECONDS });
+  const table = new LoadTable(stage, generator, servers, {
+    rounds,
+    seconds,
+    settleSeconds,
+    warmUpSeconds: WARM_UP_SECONDS,
+  });
   const loads: LoadRow[] = [];
   for (const scenario of LOAD_SCENARIOS.filter(({ name, onRequest }) => wanted(name, onRequest))) {
     const { name, title } = scenario;
@@ -77,6 +84,7 @@ async function play(stage: Stage, generator: LoadGenerator, options: BenchOption
     machine,
     rounds,
     seconds,
+    settleSeconds,
     servers: servers.map(({ name }) => name),
     judged,
     ceilings,
@@ -152,6 +160,7 @@ function optionsOf(values: {
   readonly judged?: string | undefined;
   readonly rounds: string;
   readonly seconds: string;
+  readonly settle: string;
   readonly keys: string;
   readonly entries: string;
 }): BenchOptions {
@@ -166,6 +175,7 @@ function optionsOf(values: {
     judged,
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
+    settleSeconds: Number(values.settle),
     keys: Number(values.keys),
     entries: Number(values.entries),
   };
@@ -177,6 +187,7 @@ async function main(): Promise<void> {
       scenarios: { type: "string" },
       rounds: { type: "string", default: "3" },
       seconds: { type: "string", default: "2" },
+      settle: { type: "string", default: String(SETTLE_SECONDS) },
       servers: { type: "string", default: "3.5.16,3.5.30,walnut" },
       judged: { type: "string" },
       keys: { type: "string", default: "1000000" },

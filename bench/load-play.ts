@@ -18,8 +18,8 @@ export const BENCH_FLAGS: readonly string[] = ["--quota-backend-bytes", String(8
 
 /** So many calls at a time warm a server up, however few are then measured. */
 const WARM_UP_IN_FLIGHT = 100;
-/** From the first call of a run to the time measured: connections are new, and all calls begin at once. */
-const SETTLE_SECONDS = 0.2;
+/** From the first call of a run to the time measured, unless told otherwise: connections are new, and all calls begin at once. */
+export const SETTLE_SECONDS = 0.2;
 
 /** What the rounds of one server gave. */
 export interface LoadFigures {
@@ -34,6 +34,8 @@ export interface LoadFigures {
 export interface LoadOptions {
   readonly rounds: number;
   readonly warmUpSeconds: number;
+  /** The first seconds of a round, which are played and not counted. */
+  readonly settleSeconds: number;
   readonly seconds: number;
 }
 
@@ -103,7 +105,7 @@ export class LoadTable {
   }
 
   #playOf({ name, inFlight, calls, keysBefore, secure = false }: LoadScenario): Play<LoadResult> {
-    const { warmUpSeconds, seconds } = this.#options;
+    const { warmUpSeconds, settleSeconds, seconds } = this.#options;
     const run = async (server: Server, seed: number, how: Pick<LoadJob, "inFlight" | "until">): Promise<LoadResult> =>
       runCalls(this.#generator, server, calls, { ...how, seed, secure });
     /** Each start meets cold caches and, on node, code that is not compiled until it was called some thousand times. */
@@ -119,7 +121,7 @@ export class LoadTable {
         const round = (rounds.get(contestant.name) ?? 0) + 1;
         rounds.set(contestant.name, round);
         await warmUp(server);
-        const until = { kind: "time", warmUpSeconds: SETTLE_SECONDS, seconds } as const;
+        const until = { kind: "time", warmUpSeconds: settleSeconds, seconds } as const;
         const result = await run(server, round + 1, { inFlight, until });
         if (result.answered === 0) throw new Error(`${contestant.name}: nothing was answered in time in ${name}`);
         return result;

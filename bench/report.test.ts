@@ -18,6 +18,7 @@ const report: Report = {
   machine: "2026-11-25, a machine; quiet",
   rounds: 3,
   seconds: 2,
+  settleSeconds: 0.2,
   servers: ["etcd-3.5.16", "etcd-3.5.30", "walnut"],
   judged: "walnut",
   ceilings: [{ inFlight: 100, generatorPerSecond: 300_000, h2loadPerSecond: 150_000, generatorMicroseconds: 1.5 }],

@@ -24,6 +24,8 @@ export interface Report {
   readonly machine: string;
   readonly rounds: number;
   readonly seconds: number;
+  /** The first seconds of a round, which did not count. */
+  readonly settleSeconds: number;
   readonly servers: readonly string[];
   /** The one whose ratios are told. */
   readonly judged: string;
@@ -46,9 +48,9 @@ export function placeReport(page: string, report: string): string {
 
 /** @param picture where the picture lies, from the page */
 export function markdown(report: Report, picture: string): string {
-  const { machine, rounds, seconds, ceilings, loads, h2loads, sizes } = report;
+  const { machine, rounds, seconds, settleSeconds, ceilings, loads, h2loads, sizes } = report;
   const parts = [
-    `${machine}. ${rounds === 1 ? "One round" : `Medians (lowest to highest) of ${rounds} rounds`} of ${seconds} s, the servers in turns.`,
+    `${machine}. ${rounds === 1 ? "One round" : `Medians (lowest to highest) of ${rounds} rounds`} of ${seconds} s after ${settleSeconds} that do not count, the servers in turns.`,
     `![Walnut beside etcd](${picture})`,
   ];
   if (loads.length > 0) {
